@@ -1,0 +1,60 @@
+"""Adapters: what SyncCache must know of a family of video DiTs. One file per family, found by the model's shape.
+
+A new family is one file that ends in `register(Adapter(...))`, its import below, and one line in
+tests/core/test_adapters.py that hands a toy of it to `synccache_core.testing.check_adapter`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..cost import CostModel
+from ..errors import UnsupportedModel
+from ..grid import Grid
+from ..layout import Layout
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """name: stable id. title: for people. classes: class names that it serves. layout(model). grid(latent): video tokens of
+    a latent [B, C, T, H, W]. cost(model, grid, tokens): operations of one call.
+
+    audio_op(model, block): for audio inside the block, the (owner, attribute) of the callable that refreshes audio there,
+    called by the model as op(hidden, ...) -> hidden.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    layout: Callable[[torch.nn.Module], Layout]
+    grid: Callable[[torch.Tensor], Grid]
+    cost: Callable[[torch.nn.Module, Grid, int], CostModel]
+    audio_op: Callable[[torch.nn.Module, int], tuple[object, str]] | None = None
+
+    def matches(self, model: torch.nn.Module) -> bool:
+        return type(model).__name__ in self.classes
+
+
+_REGISTRY: dict[str, Adapter] = {}
+
+
+def register(adapter: Adapter) -> Adapter:
+    _REGISTRY[adapter.name] = adapter
+    return adapter
+
+
+def supported() -> list[str]:
+    """Titles of the known families, for messages and help."""
+    return [adapter.title for adapter in _REGISTRY.values()]
+
+
+def find(model: torch.nn.Module) -> Adapter:
+    """The adapter of a model. Raises UnsupportedModel with the class found and the supported list."""
+    for adapter in _REGISTRY.values():
+        if adapter.matches(model):
+            return adapter
+    raise UnsupportedModel(f"SyncCache does not know the model class {type(model).__name__}; supported: {supported()}")
+
+
+from . import wan_s2v  # noqa: E402, F401 - registers itself

@@ -1,0 +1,58 @@
+"""Wan2.2-S2V: audio cross-attention after blocks 0, 4, 8, ..., 39, outside the block, on the video tokens only.
+
+Serves ComfyUI's WanModel_S2V and the official and diffsynth classes, which share names and layout.
+"""
+
+from ..cost import CostModel
+from ..grid import Grid
+from ..layout import Layout
+from . import Adapter, register
+
+
+def layout(model) -> Layout:
+    refresh = tuple(sorted(model.audio_injector.injected_block_id))
+    return Layout(len(model.blocks), refresh, "after")
+
+
+def cost(model, grid: Grid, tokens: int) -> CostModel:
+    """FLOPs of one branch; L all tokens, V video tokens, T latent frames, d width (derived from the module's shapes).
+
+    block:   (12 d^2 + 4 d ffn) L + 4 L^2 d + 4 L n_text d + 4 n_text d^2
+    refresh: 4 d^2 V + 4 d^2 5T + 4 V 5 d + 4 d^2 T
+    """
+    block = model.blocks[0]
+    ffn, d = block.ffn[0].weight.shape
+    text, frames, video = _text_tokens(model), grid.frames, grid.tokens
+    heavy = (12 * d * d + 4 * d * ffn) * tokens + 4 * tokens**2 * d + 4 * tokens * text * d + 4 * text * d * d
+    refresh = 4 * d * d * video + 20 * d * d * frames + 20 * video * d + 4 * d * d * frames
+    return CostModel(heavy, refresh, _other(model, d, video, tokens, frames, text), layout(model))
+
+
+def _text_tokens(model) -> int:
+    return int(getattr(model, "text_len", 512))
+
+
+def _other(model, d: int, video: int, tokens: int, frames: int, text: int) -> float:
+    """Patch and pose embedding, head, time and text embedding, audio encoder (two convolutions of stride 2)."""
+    latent = model.patch_embedding.weight[0].numel()
+    out = model.head.head.weight.shape[0]
+    text_in = model.text_embedding[0].weight.shape[1]
+    audio_in = model.casual_audio_encoder.encoder.conv1_local.conv.weight.shape[1]
+    audio_frames = 4 * frames
+    heads = model.casual_audio_encoder.encoder.num_heads
+    tail = 3 * d * d / 4 * audio_frames / 2 + 3 * d * d * audio_frames / 4  # second and third convolution, per head
+    audio = 2 * (3 * audio_in * d / 4 * audio_frames + tail) * (heads + 1) + 2 * d * d * frames
+    steps = (frames + 1) * 2 * (d * d + 6 * d * d)
+    return 4 * video * latent * d + 2 * tokens * out * d + 2 * text * (text_in * d + d * d) + steps + audio
+
+
+ADAPTER = register(
+    Adapter(
+        name="wan_s2v",
+        title="Wan2.2-S2V",
+        classes=("WanModel_S2V", "WanS2VModel"),
+        layout=layout,
+        grid=lambda latent: Grid.from_latent(latent.shape),
+        cost=cost,
+    )
+)

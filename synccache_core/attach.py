@@ -1,0 +1,119 @@
+"""Attach a Session to a plain torch DiT, for implementations outside ComfyUI (official Wan, diffsynth, your own)."""
+
+from collections.abc import Hashable, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from .adapters import Adapter, find
+from .errors import StateError
+from .grid import Grid
+from .policy import Config
+from .session import Session
+
+_ABSENT = object()
+
+
+class AttachedSession(Session):
+    """A Session that knows its model's grid; `branch` names the forward passes."""
+
+    def __init__(self, *args, grid: Grid, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.grid = grid
+        self.current = None
+        self._branches: tuple[Hashable, ...] = ("only",)
+
+    @contextmanager
+    def branch(self, *names: Hashable):
+        """Name the chunks of the batch of the calls inside: `branch("cond")`, or `branch("uncond", "cond")` batched."""
+        before, self._branches = self._branches, names
+        try:
+            yield self
+        finally:
+            self._branches = before
+
+    def begin(self):
+        self.current = self.call(self._branches, self.grid)
+        return self.current
+
+
+@contextmanager
+def attach(
+    model: torch.nn.Module,
+    config: Config,
+    sigmas: Sequence[float],
+    grid: Grid,
+    mask: torch.Tensor | None = None,
+    adapter: Adapter | None = None,
+):
+    """Run `model` through SyncCache inside the `with` block; afterwards it is exactly as before.
+
+    sigmas: the schedule, N + 1 falling values. grid: video tokens of the calls to come. mask: see grid.token_weights.
+    Each block of `model.blocks` must take the hidden state [B, L, C] first and return the new one.
+
+        with attach(dit, Config(target_speedup=3.0), sigmas, Grid(20, 30, 52)) as session:
+            for sigma in sigmas[:-1]:
+                with session.evaluation(sigma), session.branch("cond"):
+                    velocity = dit(...)
+        print(session.report.summary())
+    """
+    adapter = adapter or find(model)
+    if "forward" in vars(model) and isinstance(vars(model)["forward"], _Forward):
+        raise StateError("a SyncCache session is already attached to this model")
+    session = AttachedSession(
+        config, adapter.layout(model), sigmas, lambda g, tokens: adapter.cost(model, g, tokens), mask,
+        adapter.title, grid=grid,
+    )
+    with ExitStack() as stack:
+        stack.callback(session.close)
+        _override(stack, model, "forward", _Forward(session, model.forward))
+        for index, block in enumerate(model.blocks):
+            _override(stack, block, "forward", _block_forward(session, index, block.forward))
+        if session.layout.audio == "inside":
+            _override_audio(stack, session, model, adapter)
+        yield session
+
+
+class _Forward:
+    """Stands for `model.forward`: one session call per forward pass."""
+
+    def __init__(self, session: AttachedSession, forward):
+        self._session, self._forward = session, forward
+
+    def __call__(self, *args, **kwargs):
+        call = self._session.begin()
+        call.offer_audio(getattr(self._session, "audio_ops", {}))
+        return self._forward(*args, **kwargs)
+
+
+def _block_forward(session: AttachedSession, index: int, forward):
+    def run_block(hidden, *args, **kwargs):
+        return session.current.block(index, hidden, lambda h: forward(h, *args, **kwargs))
+
+    return run_block
+
+
+def _override_audio(stack: ExitStack, session: AttachedSession, model, adapter: Adapter) -> None:
+    session.audio_ops = {}
+    for index in session.layout.refresh:
+        owner, name = adapter.audio_op(model, index)
+        original = session.audio_ops[index] = getattr(owner, name)
+
+        def refresh(hidden, *args, _index=index, _run=original, **kwargs):
+            return session.current.refresh(_index, _run, hidden, *args, **kwargs)
+
+        _override(stack, owner, name, refresh)
+
+
+def _override(stack: ExitStack, owner, name: str, value) -> None:
+    """Set an instance attribute and restore exactly what was there, or its absence."""
+    before = vars(owner).get(name, _ABSENT)
+
+    def restore():
+        if before is _ABSENT:
+            vars(owner).pop(name, None)
+        else:
+            vars(owner)[name] = before
+
+    stack.callback(restore)
+    vars(owner)[name] = value

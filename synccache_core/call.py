@@ -1,0 +1,116 @@
+"""One forward pass of the model: captures residuals at a computed evaluation, adds forecasts at a reused one."""
+
+from collections.abc import Callable, Hashable, Sequence
+
+import torch
+
+from .grid import Grid
+from .layout import REFRESH
+from .probe import sketch
+
+PLAIN, PROBE, STORE, REUSE = "plain", "probe", "store", "reuse"
+
+
+class Call:
+    """Stands between the host and its blocks for one forward pass.
+
+    keys: one branch key per chunk of the batch (conditional and unconditional may share a pass). grid: the video tokens,
+    which come first in the hidden state [B, L, C]. The host asks `block` to run each block, and, where audio sits inside
+    the block, `refresh` to run each audio operation.
+    """
+
+    def __init__(self, session, keys: Sequence[Hashable], grid: Grid, mode: str = PROBE):
+        self.session = session
+        self.layout = session.layout
+        self.keys = tuple(keys)
+        self.tokens = grid.tokens
+        self.grid = grid
+        self.mode = mode
+        self._start: torch.Tensor | None = None
+        self._sums: dict[tuple[Hashable, int], torch.Tensor] = {}
+        self._audio: dict[int, Callable] = {}
+        self._audio_args: tuple[tuple, dict] = ((), {})
+
+    def block(self, index: int, hidden: torch.Tensor, run: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block."""
+        if self.mode == REUSE and index >= self.layout.probe_blocks:
+            return self._stand_in(index, hidden, run)
+        if self.mode != PLAIN:
+            self.session.guard(self._before_block, index, hidden)
+        out = run(hidden)
+        if self.mode != PLAIN:
+            self.session.guard(self._after_block, index, out)
+        return out
+
+    def refresh(self, index: int, run: Callable, hidden: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+        """Run the audio operation of block `index` (kind "inside"). `run(hidden, *args, **kwargs)` -> new hidden.
+
+        The probe's refresh is seen at every pass, so its arguments serve the refreshes of skipped blocks.
+        """
+        self._audio_args = (args, kwargs)
+        segment = self.layout.refresh_segment(index)
+        if self.mode == STORE and segment > 0:
+            self.session.guard(self._close, segment, hidden)
+        out = run(hidden, *args, **kwargs)
+        if self.mode == STORE and 0 < segment < self.layout.segments - 1:
+            self.session.guard(self._open, out)
+        return out
+
+    def offer_audio(self, operations: dict[int, Callable]) -> None:
+        """The original audio operation of every refresh block, for kind "inside"."""
+        self._audio = operations
+
+    def stop(self) -> None:
+        """Compute the rest of the pass and keep nothing."""
+        self.mode = PLAIN
+        self._start = None
+        self._sums.clear()
+
+    def _before_block(self, index: int, hidden: torch.Tensor) -> None:
+        if self.mode == STORE and index in self.layout.opens:
+            self._open(hidden)
+
+    def _after_block(self, index: int, out: torch.Tensor) -> None:
+        segment = self.layout.closes.get(index)
+        if segment == 0:
+            self.mode = self.session.decide(self, out, sketch(out, self.tokens))
+        elif segment is not None and self.mode == STORE:
+            self._close(segment, out)
+
+    def _open(self, hidden: torch.Tensor) -> None:
+        # A copy: hosts update a block's input in place (HunyuanVideo, LTX-2), and a view would make every residual zero.
+        self._start = hidden[:, : self.tokens].detach().clone()
+
+    def _close(self, segment: int, out: torch.Tensor) -> None:
+        added = out[:, : self.tokens].detach() - self._start
+        self._start = None
+        group, last = self.session.group_of(segment)
+        for key, part in zip(self.keys, added.chunk(len(self.keys))):
+            held = self._sums.pop((key, group), None)
+            # One chunk of a batch is copied, since a view would keep the whole batch alive.
+            total = held.add_(part) if held is not None else (part.clone() if len(self.keys) > 1 else part)
+            if segment == last:
+                self.session.keep(key, group, total)
+            else:
+                self._sums[(key, group)] = total
+
+    def _stand_in(self, index: int, hidden: torch.Tensor, run: Callable) -> torch.Tensor:
+        for action, target in self.layout.reuse_steps.get(index, ()):
+            if action == REFRESH:
+                args, kwargs = self._audio_args
+                hidden = self._audio[target](hidden, *args, **kwargs)
+                continue
+            added = self.session.guard(self._add, target, hidden)
+            if added is None:  # bookkeeping failed: the rest of this pass is computed
+                return run(hidden)
+            hidden = added
+        return hidden
+
+    def _add(self, segment: int, hidden: torch.Tensor) -> torch.Tensor:
+        group = self.session.group_at(segment)
+        if group is None:
+            return hidden
+        out = hidden.clone()  # never in place: the host may hold what it gave us
+        for key, rows in zip(self.keys, out[:, : self.tokens].chunk(len(self.keys))):
+            rows += self.session.forecast(key, group, rows)
+        return out

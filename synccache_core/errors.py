@@ -1,0 +1,21 @@
+"""Every error that the core raises on purpose; each message names the field and both values."""
+
+
+class SyncCacheError(Exception):
+    """Base class, so that a host can show any of them as one sentence."""
+
+
+class UnsupportedModel(SyncCacheError):
+    """No adapter recognises the model: names the class found and the supported list."""
+
+
+class BadConfig(SyncCacheError, ValueError):
+    """A setting is outside its range."""
+
+
+class BadMask(SyncCacheError, ValueError):
+    """A human mask does not fit the video, or holds values that are no weights."""
+
+
+class StateError(SyncCacheError, RuntimeError):
+    """Calls came in an order that has no meaning (a model call outside an evaluation, a second attach)."""

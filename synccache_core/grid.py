@@ -1,0 +1,70 @@
+"""Pixel <-> latent <-> token geometry, and the human mask as token weights."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from .errors import BadMask
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The video tokens of one model call, in the order frames, rows, columns.
+
+    frames: latent frames T. height, width: tokens per latent frame. Reference and motion tokens come after these
+    T*height*width tokens and are never counted here.
+    """
+
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def tokens(self) -> int:
+        return self.frames * self.height * self.width
+
+    @classmethod
+    def from_latent(cls, shape, patch: int = 2) -> "Grid":
+        """shape: [..., T, H, W] of the latent; the host pads H and W up to a multiple of `patch`."""
+        frames, height, width = shape[-3:]
+        return cls(int(frames), -(-int(height) // patch), -(-int(width) // patch))
+
+
+def token_weights(mask: torch.Tensor, grid: Grid, temporal_stride: int = 4) -> torch.Tensor:
+    """Pool a mask to one weight per video token.
+
+    mask: [H, W] or [1, H, W] (holds for every frame), [T, H, W] with T latent frames, or [F, H, W] with
+    F = temporal_stride*(T-1)+1 pixel frames, of which latent frame 0 takes the first and latent frame i the
+    temporal_stride frames that end at temporal_stride*i (the VAE is causal). Any H and W: area pooling. bool and uint8
+    (0..255) are accepted; values are clamped to 0..1.
+    Returns float32 [T*height*width] in 0..1. Raises BadMask with both numbers where F fits neither rule, or on NaN.
+    """
+    frames = _as_frames(mask)
+    frames = _to_latent_frames(frames, grid.frames, temporal_stride)
+    pooled = F.adaptive_avg_pool2d(frames[:, None], (grid.height, grid.width))  # [T,1,H,W] -> [T,1,h,w]
+    return pooled.expand(grid.frames, 1, -1, -1).reshape(-1).clone()
+
+
+def _as_frames(mask: torch.Tensor) -> torch.Tensor:
+    if mask.ndim not in (2, 3) or mask.numel() == 0:
+        raise BadMask(f"human_mask must be [H, W] or [F, H, W], got shape {list(mask.shape)}")
+    scale = 255.0 if mask.dtype == torch.uint8 else 1.0
+    frames = (mask.detach().to("cpu", torch.float32) / scale).reshape(-1, *mask.shape[-2:])
+    if not torch.isfinite(frames).all():
+        raise BadMask("human_mask holds NaN or infinite values; weights must be finite numbers in 0..1")
+    return frames.clamp(0.0, 1.0)
+
+
+def _to_latent_frames(frames: torch.Tensor, latent_frames: int, stride: int) -> torch.Tensor:
+    """[F, H, W] -> [1 or T, H, W]."""
+    count, pixel_frames = frames.shape[0], stride * (latent_frames - 1) + 1
+    if count in (1, latent_frames):
+        return frames
+    if count != pixel_frames:
+        raise BadMask(
+            f"human_mask has {count} frames; the video has {pixel_frames} frames ({latent_frames} latent frames): "
+            f"use 1, {latent_frames} or {pixel_frames}"
+        )
+    later = frames[1:].reshape(latent_frames - 1, stride, *frames.shape[1:]).mean(dim=1)
+    return torch.cat([frames[:1], later])

@@ -1,0 +1,153 @@
+"""What to do at one model evaluation: COMPUTE or REUSE, and why. Plain numbers in, plain numbers out."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from .errors import BadConfig
+
+COMPUTE, REUSE = "compute", "reuse"
+MAX_ORDER = 2
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one run; every field is checked, and an error names the field, its value and its range.
+
+    target_speedup: wanted speed of the sampling loop, 1 = off. cache_ratio: share rho of the M residuals that get memory
+    of their own. forecast_order: 0 reuse, 1 line, 2 parabola, in sigma. warmup: evaluations always computed at the start,
+    None = max(2, 15 %), shortened where the target leaves no room. human_weight: lambda of the probe. memory_budget:
+    bytes that stored residuals may take, None = no limit. cache_device: "same" as the model's, or "cpu" (pinned where
+    there is a GPU). threshold: fixed bound on the accumulated probe change instead of the steered one.
+    max_reuse_run: longest run of reused evaluations. schedule: per evaluation True = compute, replaces the probe's say.
+    """
+
+    target_speedup: float = 3.0
+    cache_ratio: float = 1.0
+    forecast_order: int = 1
+    warmup: int | None = None
+    human_weight: float = 0.75
+    memory_budget: int | None = None
+    cache_device: Literal["same", "cpu"] = "same"
+    threshold: float | None = None
+    max_reuse_run: int = 16
+    schedule: tuple[bool, ...] | None = None
+
+    def __post_init__(self):
+        _check("target_speedup", self.target_speedup, 1.0, 100.0)
+        _check("cache_ratio", self.cache_ratio, 0.0, 1.0)
+        _check("forecast_order", self.forecast_order, 0, MAX_ORDER, whole=True)
+        _check("warmup", self.warmup, 0, 10_000, whole=True, optional=True)
+        _check("human_weight", self.human_weight, 0.0, 1.0)
+        _check("memory_budget", self.memory_budget, 0, 1 << 50, whole=True, optional=True)
+        _check("threshold", self.threshold, 0.0, 1e9, optional=True)
+        _check("max_reuse_run", self.max_reuse_run, 1, 10_000, whole=True)
+        if self.cache_device not in ("same", "cpu"):
+            raise BadConfig(f"cache_device must be 'same' or 'cpu', got {self.cache_device!r}")
+
+    @property
+    def off(self) -> bool:
+        return self.target_speedup <= 1.0 and self.threshold is None and self.schedule is None
+
+    def to_dict(self) -> dict:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def _check(name: str, value, low, high, whole: bool = False, optional: bool = False) -> None:
+    if value is None and optional:
+        return
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not low <= value <= high or (whole and value != int(value)):
+        kind = "a whole number" if whole else "a number"
+        raise BadConfig(f"{name} must be {kind} in {low}..{high}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known at one evaluation, after its probe.
+
+    index: evaluations before this one. expected: evaluations of the whole run. last: the schedule's last step. computed:
+    evaluations computed so far. budget: evaluations that the whole run should compute. run: reused evaluations since the
+    last computed one. change: probe change e, None where there is none, NaN or inf where it has no meaning.
+    accumulated: E, the sum of changes since the last computed evaluation, this one included. ahead: predicted sum of
+    changes after this evaluation. missing: why the store cannot serve this evaluation, None where it can.
+    """
+
+    index: int
+    expected: int
+    last: bool
+    computed: int
+    budget: int
+    run: int
+    change: float | None
+    accumulated: float
+    ahead: float
+    missing: str | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    action: str
+    reason: str
+    threshold: float | None = None
+
+    @property
+    def reuse(self) -> bool:
+        return self.action == REUSE
+
+
+def decide(config: Config, facts: Facts) -> Decision:
+    """Rules in order of authority: what must be computed, then the schedule or threshold that was given, then steering."""
+    must = _must_compute(config, facts)
+    if must:
+        return Decision(COMPUTE, must)
+    if config.schedule is not None:
+        return Decision(COMPUTE if config.schedule[facts.index] else REUSE, "schedule")
+    if config.threshold is not None:
+        reuse = facts.accumulated < config.threshold
+        return Decision(REUSE if reuse else COMPUTE, "probe", config.threshold)
+    return _steer(facts)
+
+
+def warmup_steps(config: Config, expected: int, budget: int) -> int:
+    """Evaluations that are always computed at the start; at most half of a tight budget, so that the target is kept."""
+    if config.schedule is not None:
+        return 1
+    if config.warmup is not None:
+        return config.warmup
+    wanted = max(2, math.ceil(0.15 * expected))
+    return min(wanted, max(2, budget // 2))
+
+
+def _must_compute(config: Config, facts: Facts) -> str | None:
+    if facts.last:
+        return "last step"
+    if facts.index < warmup_steps(config, facts.expected, facts.budget):
+        return "warm-up"
+    if config.schedule is not None and facts.index >= len(config.schedule):
+        return "past the schedule"
+    if facts.missing:
+        return facts.missing
+    if facts.change is not None and not math.isfinite(facts.change):
+        return "nonfinite probe"
+    if config.schedule is None and facts.change is None:
+        return "no earlier probe"
+    if config.schedule is None and facts.run >= config.max_reuse_run:
+        return "longest reuse run"
+    return None
+
+
+def _steer(facts: Facts) -> Decision:
+    """Spread the computed evaluations that are left so that the probe changes by equal amounts between them.
+
+    One evaluation of the budget is kept for the last step. tau = (E + predicted change ahead) / (computed left + 1).
+    """
+    left = facts.budget - facts.computed - 1
+    free = facts.expected - facts.index - 2  # evaluations between this one and the last step
+    if left <= 0:
+        return Decision(REUSE, "budget spent")
+    if left > free:
+        return Decision(COMPUTE, "budget to spend")
+    threshold = (facts.accumulated + facts.ahead) / (left + 1)
+    action = COMPUTE if facts.accumulated >= threshold else REUSE
+    return Decision(action, "probe", threshold)

@@ -1,0 +1,37 @@
+"""Spatially-asymmetric probe: how much the probe segment's output changed since the evaluation before.
+
+e_O = sum_{i in O} w_i |p_t,i - p_{t-1},i| / sum_{i in O} w_i |p_{t-1},i|      for a region O of video tokens
+e   = lambda * e_human + (1 - lambda) * e_background                            (each region normalised by itself)
+
+The shallow probe is DiCache's idea; the two-region form is our reading of SyncCache (arXiv 2606.30849).
+"""
+
+import torch
+
+SKETCH_CHANNELS = 256
+
+
+def sketch(hidden: torch.Tensor, tokens: int) -> torch.Tensor:
+    """[B, L, C] -> a copy [B, tokens, <=256] of evenly strided channels, enough to measure change by.
+
+    A copy, since the host writes into the tensor that a block returned.
+    """
+    stride = max(1, hidden.shape[-1] // SKETCH_CHANNELS)
+    return hidden[:, :tokens, ::stride].detach().clone()
+
+
+def relative_change(
+    now: torch.Tensor, before: torch.Tensor, weights: torch.Tensor | None = None, human_weight: float = 0.75
+) -> torch.Tensor:
+    """Scalar tensor e of the formula above, in float32. now, before: [B, L, C]; weights: [L] in 0..1 or None.
+
+    No weights, or weights that leave one region empty: the plain mean over all tokens. 0/0 gives NaN, which the policy
+    answers with COMPUTE.
+    """
+    moved = (now.float() - before.float()).abs().sum(dim=(0, 2))  # [L]
+    size = before.float().abs().sum(dim=(0, 2))
+    if weights is None or weights.sum() <= 0 or (1 - weights).sum() <= 0:
+        return moved.sum() / size.sum()
+    human = (weights * moved).sum() / (weights * size).sum()
+    background = ((1 - weights) * moved).sum() / ((1 - weights) * size).sum()
+    return human_weight * human + (1 - human_weight) * background

@@ -1,0 +1,93 @@
+"""What happened in a run: one record per evaluation, a report as text and as JSON. Plain Python numbers only."""
+
+import json
+from dataclasses import asdict, dataclass, field
+
+REPORT_FORMAT, REPORT_VERSION = "synccache-report", 1
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One evaluation. change: probe change e, None where it had no meaning. seconds: wall clock of the evaluation."""
+
+    index: int
+    sigma: float
+    action: str
+    reason: str
+    change: float | None
+    accumulated: float
+    threshold: float | None
+    seconds: float
+
+
+@dataclass
+class RunReport:
+    """A finished (or interrupted) run.
+
+    speedup_ideal: from the cost model. speedup_measured: evaluations times the mean computed one over the sum of all,
+    None until both kinds have happened. bytes_held: peak of the store. notes: sentences that a person should read.
+    """
+
+    model: str
+    blocks: int
+    refresh_points: int
+    settings: dict
+    steps: list[StepRecord] = field(default_factory=list)
+    budget: int = 0
+    groups: int = 0
+    branches: int = 0
+    tokens: int = 0
+    bytes_held: int = 0
+    bytes_predicted: int = 0
+    speedup_ideal: float = 1.0
+    notes: list[str] = field(default_factory=list)
+    finished: bool = False
+
+    @property
+    def computed(self) -> int:
+        return sum(step.action == "compute" for step in self.steps)
+
+    @property
+    def reused(self) -> int:
+        return len(self.steps) - self.computed
+
+    @property
+    def speedup_measured(self) -> float | None:
+        slow = [step.seconds for step in self.steps if step.action == "compute"]
+        total = sum(step.seconds for step in self.steps)
+        if not slow or not self.reused or total <= 0:
+            return None
+        return len(self.steps) * (sum(slow) / len(slow)) / total
+
+    def to_dict(self) -> dict:
+        counts = {"computed": self.computed, "reused": self.reused, "speedup_measured": self.speedup_measured}
+        return {"format": REPORT_FORMAT, "version": REPORT_VERSION, **counts, **asdict(self)}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def progress(self, expected: int) -> str:
+        """One line for the node while it samples: "18/40 · 11 reused · 1.9×"."""
+        speed = self.speedup_measured
+        tail = f" · {speed:.1f}×" if speed else ""
+        return f"{len(self.steps)}/{expected} · {self.reused} reused{tail}"
+
+    def summary(self) -> str:
+        """A few lines for a person; zero reused steps always come with the reasons."""
+        lines = [
+            f"{self.model}: {self.blocks} blocks, {self.refresh_points} audio refreshes",
+            f"{len(self.steps)} steps: {self.computed} computed, {self.reused} reused (budget {self.budget})",
+            f"speed-up {self._speed_text()}",
+            f"cache {_gib(self.bytes_held)} in {self.groups} residuals × {self.branches} branches",
+        ]
+        if not self.reused and self.steps:
+            lines.append("nothing was reused: " + ", ".join(sorted({step.reason for step in self.steps})))
+        return "\n".join(lines + [f"note: {note}" for note in self.notes])
+
+    def _speed_text(self) -> str:
+        measured = f"{self.speedup_measured:.2f}× measured, " if self.speedup_measured else ""
+        return f"{measured}{self.speedup_ideal:.2f}× by operation count"
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**27 else f"{count / 2**20:.1f} MiB"

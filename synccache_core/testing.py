@@ -1,0 +1,311 @@
+"""Toy DiTs and the contract that every adapter must keep: `check_adapter(case)`. For this pack's tests and for yours."""
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from .adapters import Adapter
+from .attach import attach
+from .cost import parameter_cost
+from .errors import StateError
+from .grid import Grid
+from .layout import Layout
+from .policy import Config
+
+SIGMAS = tuple(1.0 - i / 12 for i in range(13))
+
+
+class ToyBlock(nn.Module):
+    """h + g * tanh(mix(h)) * (1 + sigma); tokens mix by their mean. With `audio`, adds it between mixing and the end."""
+
+    def __init__(self, width: int, inplace: bool, audio: bool):
+        super().__init__()
+        self.mix = nn.Linear(width, width)
+        self.inplace = inplace
+        self.has_audio = audio
+
+    def audio(self, hidden, audio, tokens):
+        out = hidden.clone()
+        out[:, :tokens] += torch.sin(hidden[:, :tokens]) * audio[:, None]
+        return out
+
+    def forward(self, hidden, sigma, audio, tokens):
+        update = 0.3 * torch.tanh(self.mix(hidden) + hidden.mean(dim=1, keepdim=True)) * (1 + sigma)
+        hidden = hidden.add_(update) if self.inplace else hidden + update
+        if self.has_audio:
+            hidden = self.audio(hidden, audio, tokens)
+            hidden = hidden + 0.1 * torch.tanh(hidden)
+        return hidden
+
+
+class ToyDiT(nn.Module):
+    """[B, L, C] -> [B, tokens, C]. kind "after": an in-place injector after the blocks in `points`; "inside": in the block.
+
+    The last `extra` tokens play the reference: they get no audio and are not part of the output.
+    """
+
+    def __init__(self, kind: str = "after", inplace: bool = False, blocks: int = 7, points=(0, 2, 4, 6), width: int = 8):
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind, self.points = kind, tuple(points) if kind == "after" else tuple(range(blocks))
+        self.blocks = nn.ModuleList(ToyBlock(width, inplace, kind == "inside") for _ in range(blocks))
+        self.injections = 0
+        self.tokens = 6
+
+    def inject(self, hidden, audio):
+        self.injections += 1
+        hidden[:, : self.tokens] = hidden[:, : self.tokens] + torch.sin(hidden[:, : self.tokens]) * audio[:, None]
+        return hidden
+
+    def forward(self, x, sigma, audio):
+        hidden = x.clone()
+        for index, block in enumerate(self.blocks):
+            hidden = block(hidden, sigma, audio, self.tokens)
+            if self.kind == "after" and index in self.points:
+                hidden = self.inject(hidden, audio)
+        return hidden[:, : self.tokens]
+
+
+def toy_adapter(kind: str = "after") -> Adapter:
+    def layout(model):
+        return Layout(len(model.blocks), model.points, kind)
+
+    return Adapter(
+        name=f"toy_{kind}",
+        title=f"Toy DiT, audio {kind}",
+        classes=("ToyDiT",),
+        layout=layout,
+        grid=lambda latent: Grid(1, 2, 3),
+        cost=lambda model, grid, tokens: parameter_cost(layout(model), 100, 2, 1),
+        audio_op=(lambda model, index: (model.blocks[index], "audio")) if kind == "inside" else None,
+    )
+
+
+@dataclass
+class Case:
+    """One model under contract. call(model, x, sigma, audio) -> output; x and audio are random tensors of these shapes.
+
+    grid: video tokens. x_shape, audio_shape: with batch 1.
+    """
+
+    make: Callable[[], nn.Module]
+    adapter: Adapter
+    grid: Grid
+    x_shape: tuple[int, ...]
+    audio_shape: tuple[int, ...]
+    call: Callable = lambda model, x, sigma, audio: model(x, sigma, audio)
+    tolerance: float = 1e-5
+    sigmas: tuple[float, ...] = SIGMAS
+    model: nn.Module = field(init=False)
+
+    def __post_init__(self):
+        self.model = self.make()
+
+    def tensors(self, seed: int, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(batch, *self.x_shape[1:], generator=generator)
+        return x, torch.randn(batch, *self.audio_shape[1:], generator=generator)
+
+
+def toy_case(kind: str = "after", inplace: bool = False) -> Case:
+    return Case(lambda: ToyDiT(kind, inplace), toy_adapter(kind), Grid(1, 2, 3), (1, 8, 8), (1, 8))
+
+
+def check_adapter(case: Case) -> list[str]:
+    """Run the whole contract; returns the names of the promises kept, raises AssertionError with the one broken."""
+    checks = [value for name, value in sorted(globals().items()) if name.startswith("contract_")]
+    with torch.no_grad():
+        for check in checks:
+            check(case)
+    return [check.__name__.removeprefix("contract_") for check in checks]
+
+
+@contextmanager
+def running(case: Case, **settings) -> Iterator:
+    config = Config(**{"forecast_order": 0, **settings})
+    with attach(case.model, config, case.sigmas, case.grid, adapter=case.adapter) as session:
+        yield session
+
+
+def sample(case: Case, session=None, seed: int = 0, audio_seed: int | None = None, steps: int | None = None) -> list:
+    """The outputs of an Euler-like run whose input drifts with sigma; under `session` where one is given."""
+    x, audio = case.tensors(seed)
+    if audio_seed is not None:
+        _, audio = case.tensors(audio_seed)
+    outputs = []
+    for sigma in case.sigmas[:-1][:steps]:
+        if session is None:
+            outputs.append(case.call(case.model, x + sigma, sigma, audio))
+            continue
+        with session.evaluation(sigma):
+            outputs.append(case.call(case.model, x + sigma, sigma, audio))
+    return outputs
+
+
+def contract_segments_cover_every_block_once(case: Case) -> None:
+    layout = case.adapter.layout(case.model)
+    assert len(case.model.blocks) == layout.blocks, "layout counts other blocks than the model has"
+    skipped = [b for b in range(layout.blocks) if b >= layout.probe_blocks]
+    added = [s for steps in layout.reuse_steps.values() for action, s in steps if action == "add"]
+    assert sorted(added) == list(range(1, layout.segments)), f"segments {added} do not cover blocks {skipped}"
+
+
+def contract_off_is_bit_identical(case: Case) -> None:
+    plain = sample(case)
+    with running(case, target_speedup=1.0) as session:
+        assert all(torch.equal(a, b) for a, b in zip(plain, sample(case, session), strict=True))
+        assert session.report.bytes_held == 0
+
+
+def contract_all_computed_is_bit_identical(case: Case) -> None:
+    plain = sample(case)
+    with running(case, schedule=(True,) * 12) as session:
+        assert all(torch.equal(a, b) for a, b in zip(plain, sample(case, session), strict=True))
+        assert session.report.bytes_held > 0, "nothing was stored"
+
+
+def contract_perfect_residual_gives_the_computed_output(case: Case) -> None:
+    """Recorded at the very same input, a reused evaluation equals the computed one: no audio is counted twice."""
+    x, audio = case.tensors(1)
+    with running(case, schedule=(True, False, True)) as session:
+        outputs = []
+        for sigma in (1.0, 1.0):
+            with session.evaluation(sigma):
+                outputs.append(case.call(case.model, x, 1.0, audio))
+        assert session.report.reused == 1, "nothing was reused"
+    assert_close(outputs[1], outputs[0], case.tolerance)
+
+
+def contract_audio_is_fresh_on_a_reused_step(case: Case) -> None:
+    """Only the audio of the second evaluation differs, and that evaluation is reused: its output must differ."""
+    x, audio = case.tensors(2)
+    outputs = []
+    for second_audio in (audio, audio + 1.0):
+        with running(case, schedule=(True, False, True)) as session:
+            for sigma, heard in ((1.0, audio), (0.9, second_audio)):
+                with session.evaluation(sigma):
+                    out = case.call(case.model, x, sigma, heard)
+            assert session.report.reused == 1, "nothing was reused"
+        outputs.append(out)
+    change = (outputs[0] - outputs[1]).abs().max()
+    assert change > 100 * case.tolerance * outputs[0].abs().max(), f"stale audio: outputs differ by {change} only"
+
+
+def contract_stored_residuals_are_not_shared(case: Case) -> None:
+    """Whatever the host does to the tensors it got back, a second reuse of the same residual gives the same result."""
+    x, audio = case.tensors(3)
+    with running(case, schedule=(True, False, False, True)) as session:
+        outputs = []
+        for sigma in (1.0, 1.0, 1.0):
+            with session.evaluation(sigma):
+                out = case.call(case.model, x, 1.0, audio)
+                outputs.append(out.clone())
+                out.fill_(1e6)
+    assert_close(outputs[2], outputs[1], case.tolerance)
+
+
+def contract_reuse_writes_into_nothing_it_was_given(case: Case) -> None:
+    """A stood-in block returns a new tensor or its input, never an altered input: the host may still hold that."""
+    seen = {}
+
+    def before(module, args):
+        seen[module] = (args[0], args[0].clone())
+
+    x, audio = case.tensors(6)
+    with running(case, schedule=(True, False, True)) as session:
+        for sigma in case.sigmas[:2]:
+            hooks = [b.register_forward_pre_hook(before) for b in case.model.blocks] if sigma != case.sigmas[0] else []
+            with session.evaluation(sigma):
+                case.call(case.model, x, sigma, audio)
+            for hook in hooks:
+                hook.remove()
+        first, skipped = session.layout.probe_blocks, list(case.model.blocks)[session.layout.probe_blocks :]
+        assert session.report.reused == 1 and first < len(case.model.blocks)
+    for index in (b for b in session.layout.opens if b >= first):
+        given, copy = seen[skipped[index - first]]
+        assert torch.equal(given, copy), f"the stand-in of block {index} wrote into its input"
+
+
+def contract_branches_do_not_mix(case: Case) -> None:
+    """Two branches, apart and batched, get the results that each gets alone."""
+    (x1, a1), (x2, a2) = case.tensors(4), case.tensors(5)
+
+    def run(batched: bool) -> list[torch.Tensor]:
+        with running(case, schedule=(True, False, False, True)) as session:
+            for sigma in case.sigmas[:3]:
+                with session.evaluation(sigma):
+                    if batched:
+                        with session.branch("u", "c"):
+                            pair = case.call(case.model, torch.cat([x1, x2]), sigma, torch.cat([a1, a2]))
+                        continue
+                    singles = []
+                    for name, x, audio in (("u", x1, a1), ("c", x2, a2)):
+                        with session.branch(name):
+                            singles.append(case.call(case.model, x, sigma, audio))
+                    pair = torch.cat(singles)
+            assert session.report.reused == 2, "nothing was reused"
+        return pair
+
+    assert_close(run(batched=True), run(batched=False), case.tolerance)
+
+
+def contract_interrupt_passes_and_the_next_run_is_clean(case: Case) -> None:
+    class Interrupt(BaseException):
+        pass
+
+    def clean() -> torch.Tensor:
+        with running(case, target_speedup=2.0) as session:
+            return sample(case, session)[-1]
+
+    expected = clean()
+    for step in (1, 5, 9):
+        try:
+            with running(case, target_speedup=2.0) as session:
+                sample(case, session, seed=9, steps=step)
+                with session.evaluation(case.sigmas[step]):
+                    raise Interrupt
+        except Interrupt:
+            pass
+        else:
+            raise AssertionError("the interrupt was swallowed")
+        assert torch.equal(clean(), expected), "an interrupted run left something behind"
+
+
+def contract_closing_frees_everything(case: Case) -> None:
+    with running(case, target_speedup=2.0) as session:
+        sample(case, session)
+        held = [weakref.ref(t) for a in session._store._anchors.values() for _, t in a]
+        assert held, "nothing was stored"
+    gc.collect()
+    assert all(ref() is None for ref in held), "residuals outlive the run"
+    assert session._store.bytes == 0
+
+
+def contract_attributes_are_restored(case: Case) -> None:
+    def attributes():
+        return [(name, sorted(vars(module))) for name, module in case.model.named_modules()]
+
+    before = attributes()
+    with running(case, target_speedup=2.0) as session:
+        sample(case, session)
+    assert attributes() == before, "attach left attributes on the model"
+
+
+def contract_second_attach_is_refused(case: Case) -> None:
+    with running(case):
+        try:
+            with running(case):
+                pass
+        except StateError:
+            return
+    raise AssertionError("a second session attached to the same model")
+
+
+def assert_close(got: torch.Tensor, want: torch.Tensor, tolerance: float) -> None:
+    error = (got - want).norm() / want.norm()
+    assert error <= tolerance, f"relative error {error:.2e} exceeds {tolerance:.0e}"
