@@ -12,10 +12,10 @@ from .call import PLAIN, PROBE, REUSE, STORE, Call
 from .clock import Clock, Tick
 from .cost import CostModel
 from .errors import StateError
-from .grid import Grid, token_weights
+from .grid import Grid
+from .history import ProbeHistory
 from .layout import Layout, even_groups, groups_for_ratio
 from .policy import COMPUTE, Config, Decision, Facts, decide
-from .probe import relative_change
 from .store import ResidualStore, fit
 from .telemetry import RunReport, StepRecord
 
@@ -61,15 +61,13 @@ class Session:
         self.cost: CostModel | None = None
         self.broken: str | None = None
         self.report = RunReport(model, layout.blocks, len(layout.refresh), config.to_dict())
-        self._cost_of, self._mask, self._on_step = cost, mask, on_step
-        self._weights: dict[Grid, torch.Tensor | None] = {}
+        self._cost_of, self._on_step = cost, on_step
+        self._history = ProbeHistory(mask, config.human_weight)
         device = "cpu" if config.cache_device == "cpu" else None
         self._store = ResidualStore(config.forecast_order, config.memory_budget, device)
-        self._sketches: dict[Hashable, torch.Tensor] = {}
         self._sizes: dict[Hashable, int] = {}
         self._magnitudes: list[torch.Tensor] = []
-        self._accumulated, self._run = 0.0, 0
-        self._recent: list[tuple[float, float]] = []
+        self._run = 0
         self._evaluation: Evaluation | None = None
         self._odd_branch = False
         # Without a byte budget every group fits; with one, the first evaluation measures what a group takes.
@@ -103,7 +101,9 @@ class Session:
         for branch in branches:
             keys.append((branch, current.passes[branch]))
             current.passes[branch] += 1
-        self._meet(grid)
+        remark = self._history.meet(grid)
+        if remark:
+            self.note(remark)
         idle = self.config.off or self.broken or foreign
         call = Call(self, keys, grid, PLAIN if idle else PROBE)
         current.calls.append(call)
@@ -112,10 +112,8 @@ class Session:
     def close(self) -> None:
         """Free every tensor; the report stays."""
         self._store.clear()
-        self._sketches.clear()
-        self._weights.clear()
+        self._history.clear()
         self._magnitudes.clear()
-        self._mask = None
         self._on_step = None
 
     def note(self, sentence: str) -> None:
@@ -141,11 +139,11 @@ class Session:
     def decide(self, call: Call, probe: torch.Tensor, sketched: torch.Tensor) -> str:
         """The mode of a call whose probe has just run; the first call of an evaluation decides for all of it."""
         current = self._evaluation
-        changes = self._changes(call, sketched)
+        change = self._history.changes(call.keys, call.grid, sketched)[0]
         shape = (probe.shape[0] // len(call.keys), call.tokens, probe.shape[2])
         missing = self._missing(call.keys, shape, probe.dtype)
         if current.decision is None:
-            self._decide(current, call.grid, probe.shape[1], changes[0], missing)
+            self._decide(current, call.grid, probe.shape[1], change, missing)
         self._sizes.update(dict.fromkeys(call.keys, shape[0] * shape[1] * shape[2] * probe.element_size()))
         if current.decision.reuse:
             if missing is None:
@@ -172,27 +170,6 @@ class Session:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _meet(self, grid: Grid) -> None:
-        """First sight of a size: token weights of the mask."""
-        if grid in self._weights:
-            return
-        weights = self._weights[grid] = None if self._mask is None else token_weights(self._mask, grid)
-        if weights is not None and not 0 < weights.sum() < weights.numel():
-            self.note("human_mask is empty or covers everything: the probe weighs all tokens alike")
-
-    def _changes(self, call: Call, sketched: torch.Tensor) -> list[torch.Tensor | None]:
-        """Probe change of each branch of a call, None where there is no earlier probe of the same shape."""
-        weights = self._weights[call.grid]
-        if weights is not None:
-            weights = self._weights[call.grid] = weights.to(sketched.device)
-        changes = []
-        for key, now in zip(call.keys, sketched.chunk(len(call.keys))):
-            before = self._sketches.get(key)
-            same = before is not None and before.shape == now.shape and before.device == now.device
-            changes.append(relative_change(now, before, weights, self.config.human_weight) if same else None)
-            self._sketches[key] = now
-        return changes
-
     def _missing(self, keys: Sequence[Hashable], shape: tuple, dtype: torch.dtype) -> str | None:
         """Why these branches cannot be served from the store, None where they can."""
         if self._odd_branch or not self.groups:
@@ -207,16 +184,16 @@ class Session:
             self.cost = self._cost_of(grid, tokens)
             self.report.tokens = tokens
         current.change = self._read(change)
-        if current.change is not None:
-            self._accumulated += current.change
+        self._history.add(current.tick.sigma, current.change)
         if not self._store.bytes:
             missing = missing or "nothing cached"  # what was read a moment ago may have emptied the store
         tick, config = current.tick, self.config
         planned = sum(config.schedule) if config.schedule is not None else None
         self.report.budget = planned or self.cost.budget(tick.expected, config.target_speedup)
+        ahead = self._history.ahead(self.clock.distance_left(tick.sigma), tick.expected - tick.index - 1)
         facts = Facts(
             tick.index, tick.expected, tick.last, self.report.computed, self.report.budget, self._run,
-            current.change, self._accumulated, self._ahead(tick, current.change), missing,
+            current.change, self._history.accumulated, ahead, missing,
         )
         current.decision = decide(config, facts)
 
@@ -231,16 +208,6 @@ class Session:
             self.note("a residual was not finite and was never used")
         return value
 
-    def _ahead(self, tick: Tick, change: float | None) -> float:
-        """Predicted sum of probe changes still to come: the recent change per unit of sigma times the sigma left."""
-        if change is not None and change < float("inf"):
-            self._recent = [*self._recent[-3:], (tick.sigma, change)]
-        span = self._recent[0][0] - self._recent[-1][0] if self._recent else 0.0
-        moved = sum(e for _, e in self._recent[1:])
-        if span <= 0:
-            return moved * max(0, tick.expected - tick.index - 1) / max(1, len(self._recent) - 1)
-        return moved / span * self.clock.distance_left(tick.sigma)
-
     def _finish(self) -> None:
         current = self._evaluation
         decision = current.decision or Decision(COMPUTE, self._why_plain(current))
@@ -251,7 +218,8 @@ class Session:
         if decision.reuse:
             self._run += 1
         else:
-            self._accumulated, self._run = 0.0, 0
+            self._run = 0
+            self._history.restart()
         if not self._fitted and self._sizes:
             self._fit()
         if self._on_step:
@@ -263,11 +231,9 @@ class Session:
         self.report.steps.append(
             StepRecord(
                 current.tick.index, current.tick.sigma, decision.action, decision.reason,
-                current.change if finite else None, self._accumulated if finite else 0.0, decision.threshold, seconds,
+                current.change if finite else None, self._history.accumulated if finite else 0.0, decision.threshold, seconds,
             )
         )
-        if not finite:
-            self._accumulated = 0.0
         report = self.report
         report.branches, report.groups = max(report.branches, len(self._sizes)), len(self.groups)
         report.bytes_held = self._store.peak

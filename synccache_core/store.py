@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable
 
 import torch
 
-from .forecast import combine, lagrange_weights
+from .forecast import bounded_weights, combine
 
 
 class ResidualStore:
@@ -42,8 +42,9 @@ class ResidualStore:
     def forecast(self, branch: Hashable, group: int, sigma: float, device: torch.device) -> torch.Tensor:
         """R-hat at `sigma`, a new tensor on `device`, of the highest order that the anchors allow."""
         anchors = self._anchors[(branch, group)]
-        weights = lagrange_weights([at for at, _ in anchors], sigma)
-        return combine([value.to(device, non_blocking=True) for _, value in anchors], weights)
+        weights = bounded_weights([at for at, _ in anchors], sigma)
+        used = anchors[-len(weights) :]
+        return combine([value.to(device, non_blocking=True) for _, value in used], weights)
 
     def missing(self, branch: Hashable, groups: Iterable[int], shape, dtype: torch.dtype) -> str | None:
         """None where every group of the branch holds a residual of exactly this shape and dtype, else the reason."""

@@ -18,7 +18,7 @@ from ..layout import Layout
 @dataclass(frozen=True)
 class Adapter:
     """name: stable id. title: for people. classes: class names that it serves. layout(model). grid(latent): video tokens of
-    a latent [B, C, T, H, W]. cost(model, grid, tokens): operations of one call.
+    a latent [B, C, T, H, W]. cost(model, grid, tokens): operations of one call. width(model): channels of the hidden state.
 
     audio_op(model, block): for audio inside the block, the (owner, attribute) of the callable that refreshes audio there,
     called by the model as op(hidden, ...) -> hidden.
@@ -30,6 +30,7 @@ class Adapter:
     layout: Callable[[torch.nn.Module], Layout]
     grid: Callable[[torch.Tensor], Grid]
     cost: Callable[[torch.nn.Module, Grid, int], CostModel]
+    width: Callable[[torch.nn.Module], int]
     audio_op: Callable[[torch.nn.Module, int], tuple[object, str]] | None = None
 
     def matches(self, model: torch.nn.Module) -> bool:

@@ -54,5 +54,6 @@ ADAPTER = register(
         layout=layout,
         grid=lambda latent: Grid.from_latent(latent.shape),
         cost=cost,
+        width=lambda model: int(model.dim),
     )
 )

@@ -1,0 +1,14 @@
+"""The ComfyUI side of SyncCache: V3 nodes, thin, over synccache_core."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .cache import SyncCache
+from .report import SyncCacheReport
+from .talker import SyncCacheTinyTalker
+
+NODES = [SyncCache, SyncCacheReport, SyncCacheTinyTalker]
+
+
+class SyncCacheExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

@@ -1,0 +1,129 @@
+"""The node that artists put into the model line."""
+
+import math
+from dataclasses import replace
+
+from comfy_api.latest import io
+
+from ..synccache_core import BadConfig, Config, UnsupportedModel
+from .host import AUTO, attach
+from .run import RunHandle, RunType
+from .text import NodeText
+
+CUSTOM = "Custom"
+# What a preset asks for: target_speedup, cache_ratio. Faithful and Fast bracket the paper's 3.75x and 4.12x.
+PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0)}
+GIB = 2**30
+
+
+class SyncCache(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncCache",
+            display_name="SyncCache",
+            category="SyncCache",
+            description="Makes audio-driven video models faster: most steps reuse cached residuals of the heavy blocks, "
+            "while the audio is refreshed at every step, so that the lips stay in sync.",
+            search_aliases=["cache", "speed up", "S2V", "talking", "lip sync", "EasyCache", "TeaCache"],
+            inputs=[
+                io.Model.Input("model", tooltip="A Wan2.2-S2V model, after LoRA and model sampling."),
+                io.Combo.Input(
+                    "preset",
+                    options=[*PRESETS, CUSTOM],
+                    default="Balanced",
+                    tooltip="Faithful 2×, Balanced 3×, Fast 4×, each with full memory. Custom: the two sliders below.",
+                ),
+                io.Float.Input(
+                    "target_speedup",
+                    default=3.0, min=1.0, max=5.0, step=0.1,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="With preset Custom: how much faster sampling shall be. 1 is off, bit for bit.",
+                ),
+                io.Float.Input(
+                    "cache_ratio",
+                    default=1.0, min=0.05, max=1.0, step=0.05,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="With preset Custom: share of the residuals that get memory of their own. Lower saves memory "
+                    "and costs accuracy.",
+                ),
+                io.Mask.Input(
+                    "human_mask", optional=True,
+                    tooltip="Where the person is; its changes weigh more when steps are chosen. One mask, or one per frame.",
+                ),
+                *cls._advanced(),
+            ],
+            outputs=[io.Model.Output(display_name="model"), RunType.Output(display_name="run")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def _advanced(cls) -> list:
+        return [
+            io.Float.Input(
+                "human_weight", default=0.75, min=0.0, max=1.0, step=0.05, advanced=True,
+                tooltip="Weight of the person against the background in the probe, with a human_mask.",
+            ),
+            io.Int.Input(
+                "forecast_order", default=1, min=0, max=2, advanced=True,
+                tooltip="0 reuses the last residual, 1 extends a line through the last two, 2 a parabola through three. "
+                "Each order needs that much more memory.",
+            ),
+            io.Int.Input(
+                "warmup", default=-1, min=-1, max=1000, advanced=True,
+                tooltip="Steps at the start that are always computed. -1: 15 % of the steps, at least 2.",
+            ),
+            io.Combo.Input(
+                "cache_device", options=[AUTO, "gpu", "cpu"], default=AUTO, advanced=True,
+                tooltip="Where residuals rest. auto: on the GPU, in host memory once they would take a quarter of it.",
+            ),
+            io.Float.Input(
+                "memory_budget_gb", default=0.0, min=0.0, max=1024.0, step=0.1, advanced=True,
+                tooltip="Most GiB that residuals may take; order and residuals are cut to fit. 0: no limit.",
+            ),
+            io.Combo.Input(
+                "if_unsupported", options=["error", "pass through"], default="error", advanced=True,
+                tooltip="What to do with a model that SyncCache does not know.",
+            ),
+        ]
+
+    @classmethod
+    def execute(
+        cls, model, preset, target_speedup, cache_ratio, human_mask=None, human_weight=0.75, forecast_order=1,
+        warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported="error",
+    ) -> io.NodeOutput:
+        # Checked before a preset replaces them: the API can bypass the widgets' limits, and nothing is corrected silently.
+        config = Config(
+            target_speedup=target_speedup,
+            cache_ratio=cache_ratio,
+            human_weight=human_weight,
+            forecast_order=forecast_order,
+            warmup=None if warmup == -1 else warmup,
+            memory_budget=budget_bytes(memory_budget_gb),
+        )
+        config = with_preset(config, preset)
+        handle, say = RunHandle(), NodeText(cls.hidden.unique_id)
+        try:
+            return io.NodeOutput(attach(model, config, human_mask, handle, say, cache_device), handle)
+        except UnsupportedModel as error:
+            if if_unsupported == "error":
+                raise
+            handle.remark = f"passed through unchanged: {error}"
+            say(handle.remark)
+            return io.NodeOutput(model, handle)
+
+
+def with_preset(config: Config, preset: str) -> Config:
+    if preset == CUSTOM:
+        return config
+    if preset not in PRESETS:
+        raise BadConfig(f"preset must be one of {[*PRESETS, CUSTOM]}, got {preset!r}")
+    speedup, ratio = PRESETS[preset]
+    return replace(config, target_speedup=speedup, cache_ratio=ratio)
+
+
+def budget_bytes(gib: float) -> int | None:
+    """GiB of the widget -> bytes, None for "no limit"."""
+    if not math.isfinite(gib) or gib < 0:
+        raise BadConfig(f"memory_budget_gb must be 0 (no limit) or more, got {gib!r}")
+    return int(gib * GIB) if gib else None

@@ -1,0 +1,39 @@
+"""Lagrange extrapolation, by hand."""
+
+import pytest
+import torch
+
+from synccache_core.forecast import bounded_weights, combine, lagrange_weights
+
+
+def test_orders_by_hand():
+    assert lagrange_weights([0.9], 0.5) == [1.0]
+    # a line through sigma 1.0 and 0.8, at 0.6: one step further on, so twice the newer minus the older
+    assert lagrange_weights([1.0, 0.8], 0.6) == pytest.approx([-1.0, 2.0])
+    # a parabola through three equal steps: f(3) = f0 - 3 f1 + 3 f2
+    assert lagrange_weights([1.0, 0.8, 0.6], 0.4) == pytest.approx([1.0, -3.0, 3.0])
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_a_polynomial_of_that_order_is_continued_exactly(order):
+    anchors = [0.97, 0.9, 0.71][: order + 1]
+
+    def f(sigma):
+        return 3.0 - 2.0 * sigma * (order >= 1) + 5.0 * sigma**2 * (order >= 2)
+
+    got = sum(w * f(a) for w, a in zip(lagrange_weights(anchors, 0.6), anchors))
+    assert got == pytest.approx(f(0.6))
+
+
+def test_far_extrapolation_falls_to_a_lower_order():
+    # anchors 0.01 apart, 0.1 ahead: a line would weigh 11 and -10
+    assert bounded_weights([0.91, 0.90], 0.80) == [1.0]
+    assert bounded_weights([1.0, 0.91, 0.90], 0.89) == pytest.approx(lagrange_weights([1.0, 0.91, 0.90], 0.89))
+    assert len(bounded_weights([1.0, 0.9, 0.8], 0.5)) == 2
+
+
+def test_combine_makes_a_new_tensor_in_the_given_dtype():
+    values = [torch.tensor([1.0, 2.0]).half(), torch.tensor([3.0, 5.0]).half()]
+    out = combine(values, [-1.0, 2.0])
+    assert out.tolist() == [5.0, 8.0] and out.dtype == torch.float16
+    assert values[0].tolist() == [1.0, 2.0]

@@ -1,0 +1,72 @@
+"""Masks to token weights: every shape rule, every refusal."""
+
+import pytest
+import torch
+
+from synccache_core import BadMask, Grid, token_weights
+
+GRID = Grid(frames=3, height=2, width=2)  # 9 pixel frames
+
+
+def test_grid_from_latent_pads_odd_sizes_up():
+    assert Grid.from_latent((1, 16, 20, 60, 104)) == Grid(20, 30, 52)
+    assert Grid.from_latent((1, 16, 20, 61, 103)) == Grid(20, 31, 52)
+    assert Grid(20, 30, 52).tokens == 31200
+
+
+def test_one_image_holds_for_every_frame():
+    mask = torch.zeros(4, 4)
+    mask[:2, :2] = 1.0
+    mask[2:, 2:3] = 1.0  # half of the lower right token
+    want = [1.0, 0.0, 0.0, 0.5] * 3
+    assert token_weights(mask, GRID).tolist() == want
+    assert token_weights(mask[None], GRID).tolist() == want
+
+
+def test_latent_frames_are_taken_as_they_are():
+    mask = torch.arange(3.0).reshape(3, 1, 1).expand(3, 4, 4) / 2
+    assert token_weights(mask, GRID).tolist() == [0.0] * 4 + [0.5] * 4 + [1.0] * 4
+
+
+def test_pixel_frames_pool_causally():
+    mask = torch.zeros(9, 4, 4)
+    mask[0] = 1.0  # latent frame 0 alone
+    mask[3] = 1.0  # one of frames 1..4
+    assert token_weights(mask, GRID).tolist() == [1.0] * 4 + [0.25] * 4 + [0.0] * 4
+
+
+def test_sum_is_kept_for_whole_multiples():
+    mask = torch.rand(3, 8, 12)
+    weights = token_weights(mask, Grid(3, 4, 6))
+    assert weights.sum().item() * 4 == pytest.approx(mask.sum().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("frames", [2, 5, 8, 10])
+def test_other_frame_counts_are_refused_with_both_numbers(frames):
+    with pytest.raises(BadMask, match=rf"{frames} frames.*9 frames"):
+        token_weights(torch.zeros(frames, 4, 4), GRID)
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 1, 4, 4), (0, 4, 4)])
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(BadMask, match="shape"):
+        token_weights(torch.zeros(shape), GRID)
+
+
+def test_nan_is_refused_and_ranges_are_clamped():
+    with pytest.raises(BadMask, match="NaN"):
+        token_weights(torch.full((4, 4), float("nan")), GRID)
+    assert token_weights(torch.full((4, 4), 7.0), GRID).max() == 1.0
+    assert token_weights(torch.full((4, 4), -7.0), GRID).max() == 0.0
+
+
+def test_bool_and_bytes_are_weights_too():
+    assert token_weights(torch.ones(4, 4, dtype=torch.bool), GRID).unique().tolist() == [1.0]
+    assert token_weights(torch.full((4, 4), 255, dtype=torch.uint8), GRID).unique().tolist() == [1.0]
+
+
+def test_geometry_is_exact_for_large_videos():
+    grid = Grid(21, 135, 240)  # 680 400 tokens
+    weights = token_weights(torch.ones(1080, 1920), grid)
+    assert weights.numel() == grid.tokens == 680_400
+    assert weights.double().sum().item() == grid.tokens

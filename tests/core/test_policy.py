@@ -1,0 +1,124 @@
+"""Rules of decide(), and what a whole steered run delivers, in plain numbers."""
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+
+from synccache_core import BadConfig, Config, CostModel, Layout, decide
+from synccache_core.policy import Facts, warmup_steps
+
+FACTS = Facts(
+    index=20, expected=40, last=False, computed=8, budget=12, run=1, change=0.1, accumulated=0.2, ahead=1.0, missing=None
+)
+COST = CostModel(block=100.0, refresh=8.0, other=1.0, layout=Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"last": True}, "last step"),
+        ({"index": 1}, "warm-up"),
+        ({"missing": "shape changed"}, "shape changed"),
+        ({"change": math.nan}, "nonfinite probe"),
+        ({"change": math.inf}, "nonfinite probe"),
+        ({"change": None}, "no earlier probe"),
+        ({"run": 16}, "longest reuse run"),
+        ({"accumulated": 9.0}, "probe"),
+        ({"computed": 0, "index": 30}, "budget to spend"),
+    ],
+)
+def test_reasons_to_compute(change, reason):
+    decision = decide(Config(), replace(FACTS, **change))
+    assert (decision.action, decision.reason) == ("compute", reason)
+
+
+def test_reasons_to_reuse():
+    assert decide(Config(), FACTS).reason == "probe" and decide(Config(), FACTS).reuse
+    assert decide(Config(), replace(FACTS, computed=11)).reason == "budget spent"
+
+
+def test_threshold_by_hand():
+    # left = 12 - 8 - 1 = 3 computed evaluations before the last; (0.2 + 1.0) / 4 = 0.3
+    assert decide(Config(), FACTS).threshold == pytest.approx(0.3)
+    assert decide(Config(), replace(FACTS, accumulated=0.4)).action == "compute"
+
+
+def test_a_huge_threshold_still_computes_warm_up_and_last_step_and_bounds_the_run():
+    config = Config(threshold=1e9)
+    assert decide(config, replace(FACTS, index=0)).reason == "warm-up"
+    assert decide(config, replace(FACTS, last=True)).reason == "last step"
+    assert decide(config, replace(FACTS, run=16)).reason == "longest reuse run"
+    assert decide(config, FACTS).reuse
+
+
+def test_a_schedule_is_obeyed_except_where_nothing_may_be_reused():
+    config = Config(schedule=(True, False) * 20)
+    assert decide(config, replace(FACTS, index=21)).reuse
+    assert decide(config, replace(FACTS, index=20)).action == "compute"
+    assert decide(config, replace(FACTS, index=21, last=True)).action == "compute"
+    assert decide(config, replace(FACTS, index=0)).reason == "warm-up"
+    assert decide(config, replace(FACTS, index=99)).reason == "past the schedule"
+
+
+def simulate(config: Config, steps: int, changes) -> list[bool]:
+    """A run in numbers; the prediction of what is ahead is off by whatever `changes` do."""
+    budget = COST.budget(steps, config.target_speedup)
+    computed, run, accumulated, reuse = 0, 0, 0.0, []
+    for i, change in enumerate(changes):
+        accumulated += change
+        ahead = change * (steps - i - 1)
+        facts = Facts(i, steps, i == steps - 1, computed, budget, run, change, accumulated, ahead, None)
+        reuse.append(decide(config, facts).reuse)
+        computed, run = computed + (not reuse[-1]), run + 1 if reuse[-1] else 0
+        accumulated = accumulated if reuse[-1] else 0.0
+    return reuse
+
+
+@pytest.mark.parametrize("target", [1.5, 2.0, 3.0, 4.0])
+@pytest.mark.parametrize("steps", [20, 40, 50])
+@pytest.mark.parametrize("shape", ["flat", "rising", "falling", "noisy", "spike"])
+def test_the_budget_is_kept_whatever_the_probe_says(target, steps, shape):
+    rng = random.Random(1)
+    changes = {
+        "flat": [0.1] * steps,
+        "rising": [0.01 * 1.1**i for i in range(steps)],
+        "falling": [0.5 * 0.9**i for i in range(steps)],
+        "noisy": [rng.uniform(0, 0.3) for _ in range(steps)],
+        "spike": [5.0 if i == steps // 2 else 0.01 for i in range(steps)],
+    }[shape]
+    reuse = simulate(Config(target_speedup=target, max_reuse_run=100), steps, changes)
+    assert reuse.count(False) == COST.budget(steps, target)
+    assert not reuse[0] and not reuse[1] and not reuse[-1]
+
+
+def test_budget_by_hand():
+    # a reused step costs 100 + 12*8 + 1 = 197 of 4000 + 96 + 1 = 4097, r = 0.0481; n = (40/4 - 40 r) / (1 - r) = 8.48
+    assert COST.reuse_share == pytest.approx(197 / 4097)
+    assert COST.budget(40, 4.0) == 8
+    assert COST.speedup(40, 8) == pytest.approx(40 / (8 + 32 * 197 / 4097))
+    assert COST.budget(40, 1.0) == 40
+    assert COST.budget(40, 100.0) == 1
+
+
+def test_warm_up_is_fifteen_per_cent_but_leaves_a_tight_budget_room():
+    assert warmup_steps(Config(), 40, 20) == 6
+    assert warmup_steps(Config(), 40, 8) == 4
+    assert warmup_steps(Config(), 4, 4) == 2
+    assert warmup_steps(Config(warmup=9), 40, 8) == 9
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("target_speedup", 0.5), ("target_speedup", math.nan), ("target_speedup", "3"), ("target_speedup", True),
+        ("cache_ratio", -0.1), ("cache_ratio", 1.5), ("forecast_order", 3), ("forecast_order", 0.5), ("warmup", -2),
+        ("human_weight", math.inf), ("memory_budget", -1), ("threshold", -1.0), ("max_reuse_run", 0),
+        ("cache_device", "disk"),
+    ],
+)
+def test_bad_settings_name_field_and_value(field, value):
+    with pytest.raises(BadConfig, match=field) as error:
+        Config(**{field: value})
+    assert repr(value) in str(error.value)
