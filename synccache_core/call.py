@@ -111,6 +111,7 @@ class Call:
         if group is None:
             return hidden
         out = hidden.clone()  # never in place: the host may hold what it gave us
-        for key, rows in zip(self.keys, out[:, : self.tokens].chunk(len(self.keys))):
-            rows += self.session.forecast(key, group, rows)
+        size = out.shape[0] // len(self.keys)
+        for i, key in enumerate(self.keys):
+            out[i * size : (i + 1) * size, : self.tokens] += self.session.forecast(key, group, out.device)
         return out

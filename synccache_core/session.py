@@ -165,8 +165,8 @@ class Session:
         if not self._store.put(key, group, self._evaluation.tick.sigma, residual):
             self._break(f"caching stopped: memory_budget {self.config.memory_budget} bytes was outgrown")
 
-    def forecast(self, key: Hashable, group: int, like: torch.Tensor) -> torch.Tensor:
-        return self._store.forecast(key, group, self._evaluation.tick.sigma, like.device)
+    def forecast(self, key: Hashable, group: int, device: torch.device) -> torch.Tensor:
+        return self._store.forecast(key, group, self._evaluation.tick.sigma, device)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

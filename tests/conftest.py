@@ -1,21 +1,16 @@
-"""Finds a ComfyUI for the host tests: $COMFYUI_PATH, the parent folders, then the place where comfy-cli puts it."""
+"""Host tests run where a ComfyUI is found ($COMFYUI_PATH, the parent folders, ~/comfy/ComfyUI) and are skipped elsewhere."""
 
-import os
 from pathlib import Path
 
 import pytest
 
+from demo.find_host import find_host
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def find_comfyui() -> Path | None:
-    named = os.environ.get("COMFYUI_PATH")
-    places = [Path(named).expanduser()] if named else [*ROOT.parents, Path.home() / "comfy" / "ComfyUI"]
-    return next((p for p in places if (p / "comfyui_version.py").is_file() and (p / "nodes.py").is_file()), None)
-
-
 def pytest_collection_modifyitems(items):
-    if find_comfyui() is not None:
+    if find_host() is not None:
         return
     skip = pytest.mark.skip(reason="no ComfyUI found: set COMFYUI_PATH to run the host tests")
     for item in items:

@@ -1,0 +1,36 @@
+# Needs Python 3.10 or newer and make. Everything is installed into .venv, nothing outside this folder changes.
+PYTHON ?= python3
+AUDIO ?= demo/assets/speech.wav
+PORTRAIT ?= demo/assets/portrait.png
+SPEEDUP ?= 3
+STEPS ?= 40
+OUT ?= out
+ARGS ?=
+# Handed over in the environment, so that the shell sees spaces and quotes in them as plain text.
+export AUDIO PORTRAIT SPEEDUP STEPS OUT
+# Idle threads sleep instead of spinning: ten times faster where something else keeps the machine busy.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help demo test setup clean distclean
+help:
+	@echo 'make demo       a talking-portrait video, plain and accelerated, into out/ (CPU, no downloads of weights)'
+	@echo '                AUDIO=my.wav PORTRAIT=me.png SPEEDUP=3 STEPS=40 OUT=out ARGS="more options of demo.run"'
+	@echo 'make test       the tests; with ComfyUI in $$COMFYUI_PATH, a parent folder or ~/comfy/ComfyUI also those in it,'
+	@echo '                and tests/host a second time in $$COMFYUI_PATH_2. COMFYUI_PATH=none: without ComfyUI'
+	@echo 'make clean      remove out/ and caches; make distclean: .venv as well'
+
+setup:
+	@$(PYTHON) tools/setup_env.py
+
+demo: setup
+	@.venv/bin/python -m demo.run --audio "$$AUDIO" --portrait "$$PORTRAIT" --speedup "$$SPEEDUP" --steps "$$STEPS" \
+		--out "$$OUT" $(ARGS)
+
+test: setup
+	@.venv/bin/python tools/run_tests.py $(ARGS)
+
+clean:
+	@$(PYTHON) tools/setup_env.py --clean
+
+distclean:
+	@$(PYTHON) tools/setup_env.py --distclean

@@ -1,0 +1,14 @@
+"""What the demo shows in a terminal."""
+import sys
+
+from tqdm import tqdm
+
+
+def say(text=""):
+    """Print a line without tearing a progress bar apart."""
+    tqdm.write(text, file=sys.stdout)
+
+
+def bar(items, label, unit="it"):
+    """Iterate with a progress bar, which goes when it is done; silent where the output is not a terminal."""
+    return tqdm(items, desc=f"{label:12}", unit=unit, leave=False, disable=None)

@@ -1,0 +1,112 @@
+"""Training-time access to the host's own model classes: find it, build, initialise, save, load."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from .talker import CONFIG
+
+VAE_WIDTH = 16
+VAE_SHAPE = {
+    "z_dim": 16,
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 2,
+    "attn_scales": [],
+    "temperal_downsample": [False, True, True],
+}
+
+
+def host_folder() -> Path:
+    """ComfyUI: $COMFYUI_PATH, a parent folder of this repository, or ~/comfy/ComfyUI."""
+    named = os.environ.get("COMFYUI_PATH")
+    parents = Path(__file__).resolve().parents
+    for folder in [Path(named)] if named else [*parents, Path.home() / "comfy" / "ComfyUI"]:
+        if (folder / "comfy" / "ldm" / "wan" / "model.py").is_file():
+            return folder
+    raise FileNotFoundError("ComfyUI was not found: set COMFYUI_PATH to its folder")
+
+
+def open_host(cpu: bool | None = None) -> Path:
+    """Put ComfyUI on the path, on the CPU unless a GPU is there; its device is fixed at first import."""
+    folder = host_folder()
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    import comfy.options  # noqa: F401
+    from comfy.cli_args import args
+
+    args.cpu = not torch.cuda.is_available() if cpu is None else cpu
+    args.use_pytorch_cross_attention = True
+    return folder
+
+
+def build_dit(config: dict[str, object] | None = None) -> torch.nn.Module:
+    """The host's WanModel_S2V in float32, with its weights not initialised."""
+    import comfy.ops
+    from comfy.ldm.wan.model import WanModel_S2V
+
+    return WanModel_S2V(**(config or CONFIG), operations=comfy.ops.disable_weight_init, dtype=torch.float32)
+
+
+def build_vae(width: int = VAE_WIDTH) -> torch.nn.Module:
+    """The host's WanVAE of the given width, with its weights not initialised."""
+    from comfy.ldm.wan.vae import WanVAE
+
+    return WanVAE(dim=width, **VAE_SHAPE)
+
+
+def initialise_dit(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Xavier weights, unit norms, small modulations, quiet head, injectors that start almost silent."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        data = parameter.data
+        if name == "casual_audio_encoder.weights":
+            data.fill_(1.0)
+        elif "modulation" in name or "padding_tokens" in name or "trainable_cond_mask" in name:
+            data.normal_(0, 0.02, generator=generator)
+        elif data.ndim == 1:
+            data.fill_(1.0 if name.endswith("weight") else 0.0)
+        elif name.startswith(("time_embedding", "time_projection", "text_embedding")) or "adain" in name:
+            data.normal_(0, 0.02, generator=generator)
+        else:
+            torch.nn.init.xavier_uniform_(data.view(data.shape[0], -1), generator=generator)
+            if name == "head.head.weight" or (name.startswith("audio_injector") and ".o." in name):
+                data.mul_(0.1)
+    return model
+
+
+def initialise_vae(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Kaiming convolutions with quiet residual ends, unit gains, zero biases."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        data = parameter.data
+        if name.endswith("gamma"):
+            data.fill_(1.0)
+        elif data.ndim == 1:
+            data.zero_()
+        else:
+            fan_in = data[0].numel()
+            gain = 0.3 if "residual.6" in name or "proj" in name else 1.0
+            data.normal_(0, gain / fan_in**0.5, generator=generator)
+    return model
+
+
+def save_model(model: torch.nn.Module, path: Path, config: dict[str, object] | None = None) -> None:
+    """Write fp16 weights in one step; `config` becomes the metadata the host's loader reads."""
+    tensors = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in model.state_dict().items()}
+    metadata = {"format": "pt"} | ({"config": json.dumps({"transformer": config})} if config else {})
+    partial = path.with_suffix(".partial")
+    save_file(tensors, str(partial), metadata=metadata)
+    partial.chmod(0o644)
+    os.replace(partial, path)
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
+    """Fill a model from a safetensors file, in the model's own precision."""
+    model.load_state_dict({name: value.float() for name, value in load_file(str(path)).items()})
+    return model.train(False)

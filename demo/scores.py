@@ -1,0 +1,49 @@
+"""How close an accelerated video is to the plain one, and how well a mouth follows its sound."""
+import math
+
+import numpy as np
+
+from .portraits import ellipse, mouth_box_of, mouth_opening
+
+REGIONS = ("whole", "human", "mouth", "background")
+
+
+def human_outline(size):
+    """Head and shoulders where the Tiny Talker draws them, for any portrait: [size,size] of 0 and 1."""
+    axis = (np.arange(size) + 0.5) * 2 / size - 1
+    x, y = axis[None, :], axis[:, None]
+    head, shoulders = ellipse(x, y, 0.64, 0.82) < 0, ellipse(x, y - 1.22, 0.97, 0.54) < 0
+    neck = (abs(x) < 0.27) & (y > 0) & (y < 0.9)
+    return (head | shoulders | neck).astype(np.float32)
+
+
+def region_masks(size):
+    """{region: bool [size,size]}."""
+    human, mouth = human_outline(size) > 0, np.zeros((size, size), bool)
+    top, bottom, left, right = mouth_box_of(size)
+    mouth[top:bottom, left:right] = True
+    return {"whole": np.ones((size, size), bool), "human": human, "mouth": mouth, "background": ~human}
+
+
+def psnr(a, b, mask):
+    """PSNR in dB between frames [F,H,W,3] in 0..1 inside mask [H,W]; inf where they are equal."""
+    error = float(np.square(np.asarray(a, np.float64) - b)[:, mask].mean())
+    return 10 * math.log10(1 / error) if error else math.inf
+
+
+def fidelity(frames, plain):
+    """{region: PSNR in dB to the plain video}."""
+    return {name: psnr(frames, plain, mask) for name, mask in region_masks(plain.shape[1]).items()}
+
+
+def correlation(a, b):
+    """Pearson correlation of two curves [F]; 0 where one is flat or not a number."""
+    if not min(np.std(a), np.std(b)) > 1e-6:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def mouth_follows(frames, opening):
+    """Correlation of the mouth that is seen in frames [F,H,W,3] with the opening [F] that the sound implies."""
+    with np.errstate(invalid="ignore"):  # black frames have no skin to compare with
+        return correlation(mouth_opening(frames, mouth_box_of(frames.shape[1])), opening)

@@ -1,0 +1,82 @@
+"""The demo without ComfyUI: diffsynth's transformer, diffusers' VAE, SyncCache attached to a plain torch module."""
+import contextlib
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from synccache_core import Config, Grid, attach
+
+from . import sampling, thirdparty
+from .console import bar
+from .talker import LATENT_FRAMES, SIZE, negative, positive
+
+LATENT = (1, 16, LATENT_FRAMES, SIZE // 8, SIZE // 8)
+
+
+@dataclass(frozen=True)
+class Take:
+    """One sampled video. seconds: in the DiT, the cache's work included. report: has RunReport's fields, or None."""
+
+    latents: torch.Tensor
+    seconds: float
+    report: object = None
+
+
+class Standalone:
+    """A backend of the demo; `demo.comfy_graph.Comfy` is the other one."""
+
+    def __init__(self, scene, settings):
+        self.talker = thirdparty.load_talker()
+        self.settings = settings
+        reference = self.talker.encode(scene.portrait.movedim(-1, 1)[:, :, None] * 2 - 1)
+        sound = scene.audio_embed
+        self.conditional = {"context": positive(), "audio_embed": sound, "reference_latent": reference}
+        self.unconditional = {"context": negative(), "audio_embed": sound * 0, "reference_latent": reference}
+        self.sigmas = sampling.simple_sigmas(settings.steps, settings.shift)
+
+    @property
+    def title(self):
+        import diffusers
+        return f"diffsynth's S2V transformer and diffusers {diffusers.__version__}'s Wan VAE"
+
+    def warm_up(self):
+        """First calls allocate memory and choose kernels; they would count against whoever runs first."""
+        for _ in range(2):
+            thirdparty.velocity(self.talker.dit, torch.zeros(LATENT), 1.0, **self.conditional)
+
+    def velocities(self, x, sigma, session):
+        """(unconditional, conditional) velocity at one evaluation of the sampler, both like x."""
+        with session.evaluation(sigma) if session else contextlib.nullcontext():
+            with session.branch("cond") if session else contextlib.nullcontext():
+                conditional = thirdparty.velocity(self.talker.dit, x, sigma, **self.conditional)
+            with session.branch("uncond") if session else contextlib.nullcontext():
+                return thirdparty.velocity(self.talker.dit, x, sigma, **self.unconditional), conditional
+
+    def attached(self, config: Config | None, mask):
+        """The context in which the transformer runs: SyncCache for a config, nothing for None."""
+        if config is None:
+            return contextlib.nullcontext()
+        return attach(self.talker.dit, config, self.sigmas, Grid.from_latent(LATENT), mask)
+
+    @torch.inference_mode()
+    def sample(self, config=None, mask=None, label="plain"):
+        """One Take. config: None for the plain model. mask: human mask [H,W] in 0..1."""
+        spent = []
+
+        def velocity(x, sigma):
+            started = time.perf_counter()
+            out = sampling.guided(*self.velocities(x, sigma, session), self.settings.guidance)
+            spent.append(time.perf_counter() - started)
+            return out
+
+        with self.attached(config, mask) as session:
+            latents = sampling.euler(sampling.seeded_noise(LATENT, self.settings.seed), self.sigmas, velocity,
+                                     lambda steps: bar(steps, label, "step"))
+        return Take(latents, sum(spent), session.report if session else None)
+
+    def decode(self, latents):
+        """Latents -> frames [F,H,W,3] in 0..1."""
+        pixels = self.talker.decode(latents)[0].movedim(0, -1)
+        return np.clip((pixels.numpy() + 1) / 2, 0, 1)

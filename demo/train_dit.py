@@ -1,0 +1,115 @@
+"""Training of the small S2V diffusion transformer, through the host's own WanModel_S2V class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from .features import LAYERS
+from .latents import load_latents
+from .modelling import build_dit, initialise_dit, save_model
+from .portraits import mouth_box_of
+from .progress import Run, worker, write_curve
+from .talker import CONFIG, DIT_FILE, SIZE, negative, positive
+
+RATE = 8e-4
+BATCH = 6
+SHIFT = 3.0
+MOUTH_WEIGHT = 3.0
+NO_TEXT = 0.1
+NO_AUDIO_TEXT = 0.5
+
+
+def rotate(x: torch.Tensor, freqs: torch.Tensor) -> torch.Tensor:
+    """Rotary embedding with a gradient: x [B, L, heads, D], freqs [1, L, 1, D/2, 2, 2]."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    turn = torch.complex(freqs[..., 0, 0].float(), freqs[..., 1, 0].float())
+    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
+
+
+@contextmanager
+def rope_with_gradient() -> Iterator[None]:
+    """The host's fused rotary kernel has no backward pass: swap ours in, and back afterwards."""
+    import comfy.ldm.wan.model as wan
+
+    fused = wan.apply_rope1
+    wan.apply_rope1 = rotate
+    try:
+        yield
+    finally:
+        wan.apply_rope1 = fused
+
+
+def shifted(uniform: torch.Tensor, shift: float) -> torch.Tensor:
+    """Noise levels 0..1 pushed towards the noisy end."""
+    return shift * uniform / (1 + (shift - 1) * uniform)
+
+
+def audio_embed(sound: torch.Tensor) -> torch.Tensor:
+    """Windowed features [B, A, D] -> the host's [B, 25, D, A]."""
+    return sound.movedim(1, 2)[:, None].expand(-1, LAYERS, -1, -1)
+
+
+def mouth_weights() -> torch.Tensor:
+    """[8, 8] weights of the latent cells, mean one."""
+    weight = torch.ones(SIZE // 8, SIZE // 8)
+    y0, y1, x0, x1 = mouth_box_of(SIZE)
+    weight[y0 // 8 : -(-y1 // 8), x0 // 8 : -(-x1 // 8)] = MOUTH_WEIGHT
+    return weight / weight.mean()
+
+
+def draw_context(silent: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """The prompt [B, 4, 64], sometimes empty, most of all in silence: that is the negative branch."""
+    chance = torch.where(silent, NO_AUDIO_TEXT, NO_TEXT)
+    empty = torch.rand(len(silent), generator=generator) < chance
+    return torch.where(empty[:, None, None], negative(), positive())
+
+
+def flow_loss(model: torch.nn.Module, data: dict[str, torch.Tensor], weight: torch.Tensor,
+              generator: torch.Generator) -> torch.Tensor:
+    """Flow-matching loss of one random batch: predict noise - clean from their mix."""
+    pick = torch.randint(len(data["video"]), (BATCH,), generator=generator)
+    clean, sound = data["video"][pick], data["sound"][pick]
+    noise = torch.randn(clean.shape, generator=generator)
+    sigma = shifted(torch.rand(BATCH, generator=generator), SHIFT)
+    mix = sigma.view(-1, 1, 1, 1, 1)
+    velocity = model((1 - mix) * clean + mix * noise, sigma * 1000,
+                     context=draw_context(sound.flatten(1).abs().sum(1) == 0, generator),
+                     audio_embed=audio_embed(sound), reference_latent=data["reference"][pick],
+                     control_video=torch.zeros_like(clean))
+    return ((velocity - (noise - clean)).square() * weight).mean()
+
+
+def export_dit(folder: Path, path: Path = DIT_FILE) -> torch.nn.Module:
+    """Save the averaged weights of the latest checkpoint as the asset."""
+    state = torch.load(folder / "dit.pt", weights_only=True)
+    model = build_dit()
+    model.load_state_dict(state["ema"])
+    save_model(model, path, CONFIG)
+    write_curve(state["rows"], folder / "dit_curve")
+    return model
+
+
+def train_dit(folder: Path, seconds: float, report: object) -> None:
+    """Train on the latents in a folder for a time budget; a checkpoint every two minutes, the asset at the end."""
+    run = Run(initialise_dit(build_dit()), folder / "dit.pt", RATE, seconds)
+    for block in run.model.blocks:
+        # The same code serves every block, so this compiles once; it saves a quarter of the step.
+        block.forward = torch.compile(block.forward, dynamic=False)
+    generator = torch.Generator().manual_seed(run.step * 1000 + worker())
+    ready, weight = load_latents(folder / "latents"), mouth_weights()
+    with rope_with_gradient():
+        while run.progress < 1:
+            run.advance(flow_loss(run.model, ready, weight, generator))
+            if run.step % 20 == 0:
+                recent = [row["loss"] for row in run.rows[-20:]]
+                report(f"dit {run.step} {run.spent:.0f}s clips {len(ready['video'])} loss {sum(recent) / 20:.4f}")
+            if run.clock - run.saved > 120:
+                run.save()
+                ready = load_latents(folder / "latents")
+    run.save()
+    if not worker():
+        export_dit(folder)

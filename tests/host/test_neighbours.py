@@ -1,0 +1,196 @@
+"""Other extensions on the same model, unsupported models, failures at the boundary, and a host without a server."""
+
+import json
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.host
+
+
+def test_two_in_a_chain_are_refused(stage):
+    model, _ = stage.node()
+    with pytest.raises(stage.comfy.core.StateError, match="already applied"):
+        stage.node(model=model)
+
+
+def test_easycache_is_refused_by_name_before_and_after(stage):
+    node = stage.comfy.easycache.EasyCacheNode
+    cached = node.execute(stage.model, 0.2, 0.15, 0.95, False).args[0]
+    with pytest.raises(stage.comfy.core.StateError, match="easycache"):
+        stage.node(model=cached)
+    model, _ = stage.node()
+    both = node.execute(model, 0.2, 0.15, 0.95, False).args[0]
+    with pytest.raises(stage.comfy.core.StateError, match="easycache"):
+        stage.sample(both)
+
+
+def test_a_replacement_of_another_extension_runs_in_the_blocks_place(stage):
+    def halved(args, extra):
+        out = extra["original_block"](args)
+        return {"img": (args["img"] + out["img"]) / 2}
+
+    theirs = stage.model.clone()
+    theirs.set_model_patch_replace(halved, "dit", "double_block", 3)
+    plain = stage.sample(theirs)
+    assert torch.equal(stage.sample(stage.attach(theirs, schedule=(True,) * 12)[0]), plain)
+    model, run, _ = stage.attach(theirs, schedule=(True, True, False) * 4)
+    assert not torch.equal(stage.sample(model), plain) and run.reports[0].reused > 0
+
+
+def test_passes_that_others_alter_are_left_alone(stage):
+    """Skip-layer guidance evaluates the conditioning once more per step with one of our hooks replaced."""
+    from comfy_extras.nodes_slg import SkipLayerGuidanceDiT
+
+    def guided(model):
+        node = SkipLayerGuidanceDiT
+        return node.execute(model, double_layers="2,4", single_layers="", scale=2.0, start_percent=0.0, end_percent=1.0).args[0]
+
+    plain = stage.sample(guided(stage.model))
+    computed = stage.sample(guided(stage.attach(schedule=(True,) * 12)[0]))
+    assert torch.equal(computed, plain)
+    model, run, _ = stage.attach(schedule=(True, True, False) * 4)
+    out = stage.sample(guided(model))
+    assert run.reports[0].reused == 3 and run.reports[0].branches == 2
+    assert ((out - plain).norm() / plain.norm()) < 0.3
+    assert any("another extension" in note for note in run.reports[0].notes)
+
+
+def test_an_unsupported_model_is_named_or_passed_through(stage):
+    class SomeDiT(torch.nn.Module):
+        pass
+
+    other = stage.model.clone()
+    other.add_object_patch("diffusion_model", SomeDiT())
+    with pytest.raises(stage.comfy.core.UnsupportedModel, match="SomeDiT.*Wan2.2-S2V"):
+        stage.node(model=other)
+    model, run = stage.node(model=other, if_unsupported="pass through")
+    assert model is other and "SomeDiT" in run.summary()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("target_speedup", float("nan")), ("target_speedup", 0.5), ("cache_ratio", 2.0), ("forecast_order", 7),
+        ("warmup", -5), ("memory_budget_gb", -1.0), ("memory_budget_gb", float("inf")), ("preset", "Ludicrous"),
+        ("human_weight", "much"),
+    ],
+)
+def test_values_that_bypass_the_widgets_are_named(stage, field, value):
+    with pytest.raises(stage.comfy.core.BadConfig, match="memory_budget|" + field):
+        stage.node(**{field: value})
+
+
+def test_a_failing_cleanup_does_not_hide_the_models_exception(stage, monkeypatch, caplog):
+    model, _ = stage.node()
+
+    class Boom(Exception):
+        pass
+
+    def boom(*_args, **_kwargs):
+        raise Boom("from the model")
+
+    def bad_close(self):
+        raise RuntimeError("from our cleanup")
+
+    monkeypatch.setattr(stage.comfy.core.Session, "close", bad_close)
+    model.add_wrapper_with_key("diffusion_model", "boom", boom)
+    with pytest.raises(Boom, match="from the model"):
+        stage.sample(model)
+    assert sum("cleaning up failed" in record.message for record in caplog.records) == 1
+
+
+def test_our_own_bookkeeping_may_fail_without_harm(stage, monkeypatch):
+    monkeypatch.setattr(stage.comfy.core.Session, "decide", lambda *_: 1 / 0)
+    model, run = stage.node()
+    assert torch.equal(stage.sample(model), stage.sample(stage.model))
+    assert any("ZeroDivisionError" in note for note in run.reports[0].notes)
+
+
+def test_context_windows_are_kept_apart_and_warned_about(stage):
+    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+
+    conditioning = stage.conditioning(frames=25)  # 7 latent frames
+
+    def windowed(model):
+        settings = {"context_schedule": "standard_static", "context_stride": 1, "closed_loop": False, "fuse_method": "flat", "freenoise": False}
+        return ContextWindowsManualNode.execute(model, context_length=4, context_overlap=1, dim=2, **settings).args[0]
+
+    plain = stage.sample(windowed(stage.model), conditioning)
+    assert torch.equal(stage.sample(windowed(stage.attach(schedule=(True,) * 12)[0]), conditioning), plain)
+    model, run, _ = stage.attach(schedule=(True, True, False) * 4)
+    out = stage.sample(windowed(model), conditioning)
+    report = run.reports[0]
+    assert report.branches == 4 and report.reused == 3
+    assert any("context windows" in note for note in report.notes)
+    assert ((out - plain).norm() / plain.norm()) < 0.3
+
+
+def test_a_report_without_a_run_says_so(stage):
+    _, run = stage.node()
+    samples = {"samples": torch.zeros(1)}
+    out, text = stage.execute(stage.comfy.ids["SyncCacheReport"], run=run, samples=samples)
+    assert out is samples and json.loads(text)["runs"] == []
+    assert "no run recorded yet" in run.summary()
+
+
+def test_a_report_after_a_run_is_json_and_text(stage):
+    model, run = stage.node()
+    stage.sample(model)
+    node = stage.comfy.ids["SyncCacheReport"]
+    result = node.execute(run=run, samples={"samples": torch.zeros(1)})
+    report = json.loads(result.args[1])["runs"][0]
+    assert report["format"] == "synccache-report" and len(report["steps"]) == 12
+    assert report["computed"] + report["reused"] == 12
+    shown = result.ui.as_dict()["text"][0]
+    assert f"{report['computed']} computed, {report['reused']} reused" in shown
+
+
+def test_live_text_needs_a_server_and_a_node(stage, monkeypatch):
+    from server import PromptServer
+
+    sent = []
+
+    class Server:
+        def send_progress_text(self, text, node_id):
+            sent.append((text, node_id))
+
+    say = stage.comfy.text.NodeText("7")
+    monkeypatch.setattr(PromptServer, "instance", None, raising=False)
+    say("nobody hears")
+    monkeypatch.setattr(PromptServer, "instance", Server(), raising=False)
+    stage.comfy.text.NodeText(None)("no node")
+    model, _ = stage.node()
+    stage.sample(model)
+    texts = [text for text, node in sent if node == "7"]
+    assert texts[0].startswith("1/12 · 0 reused") and texts[11].startswith("12/12 · ")
+    assert "speed-up" in texts[-1] and len(texts) == 13
+
+
+def test_runs_in_a_row_leave_no_tensor_behind(stage):
+    import gc
+
+    model, _ = stage.node()
+    conditioning = stage.conditioning()
+
+    def tensors():
+        gc.collect()
+        return sum(isinstance(o, torch.Tensor) for o in gc.get_objects())
+
+    stage.sample(model, conditioning, steps=5)
+    before = tensors()
+    for _ in range(10):
+        stage.sample(model, conditioning, steps=5)
+    assert tensors() <= before + 2
+
+
+def test_an_old_host_is_refused_in_one_sentence(monkeypatch, comfy):
+    import asyncio
+    import importlib
+
+    import comfyui_version
+
+    package = importlib.import_module(comfy.ids["SyncCache"].__module__.rpartition(".nodes.")[0])
+    monkeypatch.setattr(comfyui_version, "__version__", "0.3.64")
+    with pytest.raises(RuntimeError, match="0.20.*0.3.64"):
+        asyncio.run(package.comfy_entrypoint())

@@ -1,0 +1,42 @@
+"""Run the tests, and those in tests/host once more in a second version of ComfyUI if there is one."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO))
+from demo.find_host import HostError, find_host, find_second_host, host_version  # noqa: E402  (needs the path above)
+
+NO_TESTS = 5  # pytest's exit code
+
+
+def say(text):
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def pytest(arguments, host):
+    """pytest's exit code, with the tests told to use the ComfyUI in `host` (or none)."""
+    environment = dict(os.environ, COMFYUI_PATH="none" if host is None else str(host))
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=REPO, env=environment).returncode
+
+
+def main(arguments):
+    first = find_host()
+    second = find_second_host(first)
+    say(f"Testing with ComfyUI {host_version(first)}" if first is not None else
+        "No ComfyUI found: the tests that need it are skipped (set COMFYUI_PATH to its folder)")
+    code = pytest(arguments, first)
+    if second is not None and not arguments and (REPO / "tests/host").is_dir():
+        say(f"Testing tests/host with ComfyUI {host_version(second)}")
+        again = pytest(["tests/host"], second)
+        code = code or (0 if again == NO_TESTS else again)
+    return code
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except HostError as error:
+        sys.exit(f"error: {error}")
