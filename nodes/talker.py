@@ -1,8 +1,13 @@
 """The Tiny Talker: a small real Wan-S2V model, so that a workflow runs, and can be measured, without a large download."""
 
+import wave
+
 import comfy.sd
 import comfy.utils
+import numpy
+import torch
 from comfy_api.latest import io
+from PIL import Image
 
 from ..demo import talker
 
@@ -17,8 +22,15 @@ class SyncCacheTinyTalker(io.ComfyNode):
             description="A 64-pixel Wan-S2V with its VAE, text and audio encoder, for trying a workflow in seconds. "
             "Replace it by the real loaders to get the real thing; its numbers say nothing about a real model's quality.",
             inputs=[
-                io.Image.Input("portrait", tooltip="A face that looks at the camera; cropped square, reduced to 64 pixels."),
-                io.Audio.Input("audio", tooltip="Speech. One run of 33 frames takes the first 2 seconds."),
+                io.Image.Input(
+                    "portrait", optional=True,
+                    tooltip="A face that looks at the camera; cropped square, reduced to 64 pixels. Unconnected: the one "
+                    "that comes with the pack.",
+                ),
+                io.Audio.Input(
+                    "audio", optional=True,
+                    tooltip="Speech; 33 frames take the first 2 seconds. Unconnected: the sentence that comes with the pack.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model"),
@@ -32,7 +44,9 @@ class SyncCacheTinyTalker(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, portrait, audio) -> io.NodeOutput:
+    def execute(cls, portrait=None, audio=None) -> io.NodeOutput:
+        portrait = shipped_portrait() if portrait is None else portrait
+        audio = shipped_speech() if audio is None else audio
         model = comfy.sd.load_diffusion_model(str(talker.DIT_FILE))
         weights, metadata = comfy.utils.load_torch_file(str(talker.VAE_FILE), return_metadata=True)
         vae = comfy.sd.VAE(sd=weights, metadata=metadata)
@@ -45,3 +59,16 @@ class SyncCacheTinyTalker(io.ComfyNode):
             talker.prepare_portrait(portrait),
             audio,
         )
+
+
+def shipped_portrait() -> torch.Tensor:
+    """IMAGE [1, H, W, 3] in 0..1."""
+    with Image.open(talker.PORTRAIT_FILE) as image:
+        return torch.from_numpy(numpy.asarray(image.convert("RGB"), dtype=numpy.float32) / 255)[None]
+
+
+def shipped_speech() -> dict:
+    """AUDIO of 16-bit mono speech: waveform [1, 1, samples] in -1..1."""
+    with wave.open(str(talker.SPEECH_FILE), "rb") as file:
+        samples = numpy.frombuffer(file.readframes(file.getnframes()), dtype="<i2").astype(numpy.float32) / 32768
+        return {"waveform": torch.from_numpy(samples)[None, None], "sample_rate": file.getframerate()}

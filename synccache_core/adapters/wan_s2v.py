@@ -33,17 +33,18 @@ def _text_tokens(model) -> int:
 
 
 def _other(model, d: int, video: int, tokens: int, frames: int, text: int) -> float:
-    """Patch and pose embedding, head, time and text embedding, audio encoder (two convolutions of stride 2)."""
+    """Patch and pose embedding, head, time and text embedding, audio encoder."""
     latent = model.patch_embedding.weight[0].numel()
     out = model.head.head.weight.shape[0]
     text_in = model.text_embedding[0].weight.shape[1]
     audio_in = model.casual_audio_encoder.encoder.conv1_local.conv.weight.shape[1]
-    audio_frames = 4 * frames
     heads = model.casual_audio_encoder.encoder.num_heads
-    tail = 3 * d * d / 4 * audio_frames / 2 + 3 * d * d * audio_frames / 4  # second and third convolution, per head
-    audio = 2 * (3 * audio_in * d / 4 * audio_frames + tail) * (heads + 1) + 2 * d * d * frames
-    steps = (frames + 1) * 2 * (d * d + 6 * d * d)
-    return 4 * video * latent * d + 2 * tokens * out * d + 2 * text * (text_in * d + d * d) + steps + audio
+    # three convolutions of width 3, the latter two of stride 2, for each head and for the global token
+    first, second, third = 6 * audio_in * d / 4 * 4 * frames, 3 * d * d / 4 * 2 * frames, 3 * d * d * frames
+    audio = (heads + 1) * (first + second + third) + 2 * d * d * frames
+    steps = (frames + 1) * 14 * d * d
+    patches = 2 * (video + tokens) * latent * d
+    return patches + 2 * tokens * out * d + 2 * text * (text_in * d + d * d) + steps + audio
 
 
 ADAPTER = register(

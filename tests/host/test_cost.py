@@ -1,0 +1,61 @@
+"""The cost formula against PyTorch's own operation counter, on ComfyUI's class at small and at true size."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(scope="module")
+def true_size(comfy):
+    """Wan2.2-S2V-14B without weights."""
+    import comfy.ldm.wan.model
+    import comfy.ops
+
+    return comfy.ldm.wan.model.WanModel_S2V(
+        dim=5120, ffn_dim=13824, num_heads=40, num_layers=40, freq_dim=256, text_dim=4096, text_len=512, in_dim=16,
+        out_dim=16, device="meta", dtype=torch.bfloat16, operations=comfy.ops.disable_weight_init,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("size", "block", "refresh", "total", "share"),
+    # research/models.md A4, counted over ComfyUI's module: TFLOP per heavy block, per injector, per call; light share
+    [((480, 832, 77), 41.96, 3.287, 1717.9, 0.0230), ((720, 1280, 77), 163.08, 7.570, 6614.3, 0.0138)],
+)
+def test_the_fourteen_billion_model(comfy, true_size, size, block, refresh, total, share):
+    height, width, frames = size
+    latent = torch.empty(1, 16, (frames - 1) // 4 + 1, height // 8, width // 8, device="meta")
+    adapter = comfy.core.find(true_size)
+    grid = adapter.grid(latent)
+    cost = adapter.cost(true_size, grid, grid.tokens + grid.height * grid.width)
+    assert cost.block / 1e12 == pytest.approx(block, rel=1e-3)
+    assert cost.refresh / 1e12 == pytest.approx(refresh, rel=1e-3)
+    assert cost.full / 1e12 == pytest.approx(total, rel=1e-3)
+    assert (cost.full - 40 * cost.block) / cost.full == pytest.approx(share, rel=0.02)
+
+
+def test_a_small_model_against_the_counter(stage, monkeypatch):
+    import comfy.ldm.modules.attention as attention
+    import comfy.ldm.wan.model as wan
+
+    # The counter does not see into the CPU's fused attention.
+    monkeypatch.setattr(wan, "optimized_attention", attention.attention_basic)
+    core, dit = stage.comfy.core, stage.comfy.host.diffusion_model(stage.model)
+    counted = []
+
+    def count(executor, *args, **kwargs):
+        with FlopCounterMode(display=False) as counter:
+            out = executor(*args, **kwargs)
+        counted.append(counter.get_total_flops() / args[0].shape[0])
+        return out
+
+    plain = stage.model.clone()
+    plain.add_wrapper_with_key("diffusion_model", "count", count)
+    with torch.no_grad():
+        stage.sample(plain, steps=1)
+    adapter = core.find(dit)
+    grid = adapter.grid(torch.empty(1, 16, 3, 4, 4))
+    cost = adapter.cost(dit, grid, grid.tokens + grid.height * grid.width)
+    assert cost.full == pytest.approx(counted[0], rel=0.03)

@@ -1,0 +1,35 @@
+"""Turn a workflow as the editor saves it into the form that POST /prompt takes, by the server's own /object_info."""
+
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
+EDITOR_ONLY = ("MarkdownNote", "Note")
+
+
+def to_api(workflow: dict, object_info: dict) -> dict:
+    """{node id: {"class_type", "inputs"}}. Raises KeyError where the server lacks a node or a link's slot."""
+    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    prompt = {}
+    for node in workflow["nodes"]:
+        if node["type"] in EDITOR_ONLY:
+            continue
+        inputs = {i["name"]: links[i["link"]] for i in node["inputs"] if i["link"] is not None}
+        inputs |= widget_values(node, object_info[node["type"]]["input"])
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+def widget_values(node: dict, declared: dict) -> dict:
+    """Pair the saved widget values with the declared inputs, in the server's order."""
+    values = iter(node["widgets_values"])
+    paired = {}
+    for name, spec in [*declared.get("required", {}).items(), *declared.get("optional", {}).items()]:
+        kind = spec[0]
+        options = spec[1] if len(spec) > 1 else {}
+        if not (isinstance(kind, list) or kind in WIDGETS) or options.get("hidden"):
+            continue
+        value = next(values, None)
+        if value is None:
+            continue
+        paired[name] = value
+        if options.get("control_after_generate"):
+            next(values)  # the editor's "fixed / randomize"
+    return paired
