@@ -15,7 +15,7 @@ from .portraits import mouth_box_of
 from .progress import Run, worker, write_curve
 from .talker import CONFIG, DIT_FILE, SIZE, negative, positive
 
-RATE = 8e-4
+RATE = 1e-3
 BATCH = 6
 SHIFT = 3.0
 MOUTH_WEIGHT = 3.0

@@ -8,6 +8,8 @@ from .errors import BadConfig
 
 COMPUTE, REUSE = "compute", "reuse"
 MAX_ORDER = 2
+MIN_WARMUP = 2
+MIN_COMPUTED = MIN_WARMUP + 1  # and the last step
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Config:
     memory_budget: int | None = None
     cache_device: Literal["same", "cpu"] = "same"
     threshold: float | None = None
-    max_reuse_run: int = 16
+    max_reuse_run: int = 32
     schedule: tuple[bool, ...] | None = None
 
     def __post_init__(self):
@@ -115,8 +117,8 @@ def warmup_steps(config: Config, expected: int, budget: int) -> int:
         return 1
     if config.warmup is not None:
         return config.warmup
-    wanted = max(2, math.ceil(0.15 * expected))
-    return min(wanted, max(2, budget // 2))
+    wanted = max(MIN_WARMUP, math.ceil(0.15 * expected))
+    return min(wanted, max(MIN_WARMUP, budget // 2))
 
 
 def _must_compute(config: Config, facts: Facts) -> str | None:

@@ -15,7 +15,7 @@ from .errors import StateError
 from .grid import Grid
 from .history import ProbeHistory
 from .layout import Layout, even_groups, groups_for_ratio
-from .policy import COMPUTE, Config, Decision, Facts, decide
+from .policy import COMPUTE, MIN_COMPUTED, Config, Decision, Facts, decide
 from .store import ResidualStore, fit
 from .telemetry import RunReport, StepRecord
 
@@ -181,8 +181,7 @@ class Session:
         self, current: Evaluation, grid: Grid, tokens: int, change: torch.Tensor | None, missing: str | None
     ) -> None:
         if self.cost is None:
-            self.cost = self._cost_of(grid, tokens)
-            self.report.tokens = tokens
+            self._price(grid, tokens, current.tick.expected)
         current.change = self._read(change)
         self._history.add(current.tick.sigma, current.change)
         if not self._store.bytes:
@@ -196,6 +195,13 @@ class Session:
             current.change, self._history.accumulated, ahead, missing,
         )
         current.decision = decide(config, facts)
+
+    def _price(self, grid: Grid, tokens: int, steps: int) -> None:
+        """First sight of a size: what a step costs, and whether the target can be had for it."""
+        self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
+        target, most = self.config.target_speedup, self.cost.speedup(steps, min(steps, MIN_COMPUTED))
+        if self.config.schedule is None and self.config.threshold is None and most < target:
+            self.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}")
 
     def _read(self, change: torch.Tensor | None) -> float | None:
         """Change and the magnitudes of what was stored since, read from the device in one go."""

@@ -24,7 +24,7 @@ COST = CostModel(block=100.0, refresh=8.0, other=1.0, layout=Layout(40, (0, 4, 8
         ({"change": math.nan}, "nonfinite probe"),
         ({"change": math.inf}, "nonfinite probe"),
         ({"change": None}, "no earlier probe"),
-        ({"run": 16}, "longest reuse run"),
+        ({"run": 32}, "longest reuse run"),
         ({"accumulated": 9.0}, "probe"),
         ({"computed": 0, "index": 30}, "budget to spend"),
     ],
@@ -49,7 +49,7 @@ def test_a_huge_threshold_still_computes_warm_up_and_last_step_and_bounds_the_ru
     config = Config(threshold=1e9)
     assert decide(config, replace(FACTS, index=0)).reason == "warm-up"
     assert decide(config, replace(FACTS, last=True)).reason == "last step"
-    assert decide(config, replace(FACTS, run=16)).reason == "longest reuse run"
+    assert decide(config, replace(FACTS, run=32)).reason == "longest reuse run"
     assert decide(config, FACTS).reuse
 
 

@@ -235,3 +235,34 @@ def run_sampler(stage, model, function):
     return samplers.sample(
         model, noise, positive, negative, 3.0, device, sigmas=sigmas, sampler=sampler, latent_image=latent["samples"]
     )
+
+
+def test_a_target_out_of_reach_is_said_so(stage):
+    model, run = stage.node(target_speedup=5.0)
+    stage.sample(model, steps=40)
+    assert any("target_speedup 5" in note and "out of reach" in note for note in run.reports[0].notes)
+
+
+@pytest.fixture(scope="module")
+def talker(comfy, tiny_checkpoint):
+    """The Tiny Talker on a stage of its own, and its conditioning."""
+    from tests.host.conftest import Stage
+
+    stage = Stage(comfy, tiny_checkpoint)
+    stage.model, vae, positive, negative, audio, image, _ = stage.execute(comfy.ids["SyncCacheTinyTalker"])
+    node = comfy.wan.WanSoundImageToVideo
+    inputs = {"width": 64, "height": 64, "length": 33, "batch_size": 1, "ref_image": image}
+    return stage, node.execute(positive, negative, vae, audio_encoder_output=audio, **inputs).args
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [1.5, 2.0, 3.0, 4.0])
+def test_the_requested_speedup_is_what_the_run_delivers(talker, target):
+    """40 Euler steps of the Tiny Talker: the computed ones meet the budget, and by operation count so does the speed."""
+    stage, conditioning = talker
+    model, run = stage.node(target_speedup=target)
+    with torch.inference_mode():
+        stage.sample(model, conditioning, steps=40, cfg=1.0)
+    report = run.reports[0]
+    assert len(report.steps) == 40 and abs(report.computed - report.budget) <= 1
+    assert report.speedup_ideal == pytest.approx(target, rel=0.05) and report.notes == []
