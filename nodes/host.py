@@ -123,7 +123,7 @@ class HostRun:
             report = active.session.report
             log.info("SyncCache: %s", report.summary().replace("\n", "; "))
             if report.steps:
-                self.say(report.summary() if report.finished else report.progress(len(report.steps)))
+                self.say("\n".join([report.progress(len(report.steps)), *report.why_slow()]))
         except Exception:  # noqa: BLE001 - the second named boundary spot
             log.exception("SyncCache: cleaning up failed")
 

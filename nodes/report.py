@@ -5,6 +5,7 @@ import json
 from comfy_api.latest import io, ui
 
 from .run import RunType
+from .text import NodeText
 
 
 class SyncCacheReport(io.ComfyNode):
@@ -20,10 +21,13 @@ class SyncCacheReport(io.ComfyNode):
                 io.Latent.Input("samples", tooltip="From the sampler; passed on unchanged, so that this runs after it."),
             ],
             outputs=[io.Latent.Output(display_name="samples"), io.String.Output(display_name="json")],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
     @classmethod
     def execute(cls, run, samples) -> io.NodeOutput:
         text = json.dumps(run.to_dict(), indent=1, allow_nan=False)
-        return io.NodeOutput(samples, text, ui=ui.PreviewText(run.summary()))
+        summary = run.summary()
+        NodeText(cls.hidden.unique_id)(summary)
+        return io.NodeOutput(samples, text, ui=ui.PreviewText(summary))

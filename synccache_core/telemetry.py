@@ -80,9 +80,13 @@ class RunReport:
             f"speed-up {self._speed_text()}",
             f"cache {_gib(self.bytes_held)} in {self.groups} residuals × {self.branches} branches",
         ]
-        if not self.reused and self.steps:
-            lines.append("nothing was reused: " + ", ".join(sorted({step.reason for step in self.steps})))
-        return "\n".join(lines + [f"note: {note}" for note in self.notes])
+        return "\n".join(lines + self.why_slow())
+
+    def why_slow(self) -> list[str]:
+        """Lines with the reasons where nothing was reused, and the notes."""
+        reasons = ", ".join(sorted({step.reason for step in self.steps}))
+        nothing = [f"nothing was reused: {reasons}"] if self.steps and not self.reused else []
+        return nothing + [f"note: {note}" for note in self.notes]
 
     def _speed_text(self) -> str:
         measured = f"{self.speedup_measured:.2f}× measured, " if self.speedup_measured else ""
