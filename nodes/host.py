@@ -61,6 +61,13 @@ def refuse_rivals(model_options: dict) -> None:
         raise StateError(f"another cache ({found[0]}) is applied to this model: remove it, or remove SyncCache")
 
 
+def refuse_multigpu(model) -> None:
+    """The host's work split runs branches on several devices at once; one run's state is for one device."""
+    additional = getattr(model, "get_additional_models_with_key", None)
+    if additional is not None and additional("multigpu"):
+        raise StateError("SyncCache does not work on a model that is split over several GPUs: remove one of the two")
+
+
 @dataclass
 class HostRun:
     """Settings of a patched MODEL; each sampling run gets an Active of its own."""
@@ -98,6 +105,7 @@ class HostRun:
 
     def _start(self, guider, noise_shape, sigmas: list[float]) -> "Active":
         refuse_rivals(guider.model_options)
+        refuse_multigpu(guider.model_patcher)
         dit = diffusion_model(guider.model_patcher)
         adapter = find(dit)
         config = replace(self.config, cache_device=self._device(guider.model_patcher, noise_shape))

@@ -59,3 +59,13 @@ def test_a_small_model_against_the_counter(stage, monkeypatch):
     grid = adapter.grid(torch.empty(1, 16, 3, 4, 4))
     cost = adapter.cost(dit, grid, grid.tokens + grid.height * grid.width)
     assert cost.full == pytest.approx(counted[0], rel=0.03)
+
+
+def test_the_memory_that_the_help_page_names(comfy, true_size):
+    """web/docs/SyncCache.md: 832x480, 77 frames, bf16: about 0.30 GiB a residual, about 13 GiB for Balanced."""
+    from types import SimpleNamespace
+
+    inner = SimpleNamespace(get_dtype_inference=lambda: torch.bfloat16)
+    model = SimpleNamespace(get_model_object=lambda name: true_size, model=inner)
+    held = comfy.host.residual_bytes(model, [1, 16, 20, 60, 104], comfy.core.Config()) / 2**30
+    assert held == pytest.approx(13.1, abs=0.05) and held / (11 * 2 * 2) == pytest.approx(0.30, abs=0.005)
