@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from .flat import flatten_time
 from .modelling import build_vae, load_weights, open_host
 from .talker import VAE_FILE
 from .train_vae import channels_last, encode_all
@@ -21,7 +22,7 @@ def encoder(clips: Path) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
     """The VAE and the data set of one worker process."""
     torch.set_num_threads(1)
     open_host()
-    model = load_weights(channels_last(build_vae()), VAE_FILE).requires_grad_(False)
+    model = flatten_time(load_weights(channels_last(build_vae()), VAE_FILE)).requires_grad_(False)
     return model, torch.load(clips, mmap=True)
 
 

@@ -34,6 +34,7 @@ class Evaluation:
         self.passes: Counter[Hashable] = Counter()
         self.calls: list[Call] = []
         self.odd_branch = False
+        self.device: torch.device | None = None
         self.started = time.perf_counter()
 
 
@@ -140,6 +141,7 @@ class Session:
         """The mode of a call whose probe has just run; the first call of an evaluation decides for all of it."""
         current = self._evaluation
         change = self._history.changes(call.keys, call.grid, sketched)[0]
+        current.device = probe.device
         shape = (probe.shape[0] // len(call.keys), call.tokens, probe.shape[2])
         missing = self._missing(call.keys, shape, probe.dtype)
         if current.decision is None:
@@ -233,6 +235,8 @@ class Session:
 
     def _record(self, current: Evaluation, decision: Decision) -> None:
         finite = current.change is not None and current.change < float("inf")
+        if current.device is not None:  # a GPU still works on what was queued: its time belongs to this evaluation
+            getattr(torch, current.device.type).synchronize()
         seconds = time.perf_counter() - current.started
         self.report.steps.append(
             StepRecord(
