@@ -74,3 +74,19 @@ def test_gradients_reach_every_part_that_is_trained(model):
     missing = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert all(name.startswith("frame_packer") for name in missing)
     assert model.audio_injector.injector[0].q.weight.grad is not None
+
+
+def test_training_vae_equals_the_host_vae(host):
+    """Whole clips through newest time slices only: the host's own encode and decode give the same."""
+    from demo import whole_clip
+    from demo.flat import flatten_time
+    from demo.modelling import build_vae, initialise_vae
+
+    trained = flatten_time(initialise_vae(build_vae(8)))
+    plain = build_vae(8)
+    plain.load_state_dict(trained.state_dict())
+    video = torch.rand(1, 3, 17, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    with torch.no_grad():
+        latent = whole_clip.encode(trained, video)
+        torch.testing.assert_close(latent, plain.encode(video), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(whole_clip.decode(trained, latent), plain.decode(latent), rtol=1e-3, atol=1e-4)
