@@ -17,7 +17,7 @@ from .history import ProbeHistory
 from .layout import Layout, even_groups, groups_for_ratio
 from .policy import COMPUTE, MIN_COMPUTED, Config, Decision, Facts, decide
 from .store import ResidualStore, fit
-from .telemetry import RunReport, StepRecord
+from .telemetry import RunReport, StepRecord, readable
 
 log = logging.getLogger("synccache")
 
@@ -72,7 +72,7 @@ class Session:
         self._evaluation: Evaluation | None = None
         self._odd_branch = False
         # Without a byte budget every group fits; with one, the first evaluation measures what a group takes.
-        self._plan_groups(groups_for_ratio(layout, config.cache_ratio))
+        self.groups = even_groups(layout, groups_for_ratio(layout, config.cache_ratio))
         self._fitted = config.memory_budget is None
 
     # -- what a host calls -----------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ class Session:
         self._evaluation = Evaluation(self.clock.tick(float(sigma)))
         try:
             yield self
-            self.guard(self._finish)
+            self._attempt(self._finish)
         finally:
             self._evaluation = None
 
@@ -129,8 +129,9 @@ class Session:
 
         The model's own code never runs in here, so its exceptions and the host's interrupt are never touched.
         """
-        if self.broken:
-            return None
+        return None if self.broken else self._attempt(step, *args)
+
+    def _attempt(self, step: Callable, *args):
         try:
             return step(*args)
         except Exception as error:  # noqa: BLE001 - one of the two named boundary spots
@@ -165,7 +166,7 @@ class Session:
         """Store a residual that nobody else holds; its magnitude is checked before it is ever used."""
         self._magnitudes.append(residual.abs().amax().float())
         if not self._store.put(key, group, self._evaluation.tick.sigma, residual):
-            self._break(f"caching stopped: memory_budget {self.config.memory_budget} bytes was outgrown")
+            self._break(f"caching stopped: memory_budget {readable(self.config.memory_budget)} was outgrown")
 
     def forecast(self, key: Hashable, group: int, device: torch.device) -> torch.Tensor:
         return self._store.forecast(key, group, self._evaluation.tick.sigma, device)
@@ -203,7 +204,7 @@ class Session:
         self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
         target, most = self.config.target_speedup, self.cost.speedup(steps, min(steps, MIN_COMPUTED))
         if self.config.schedule is None and self.config.threshold is None and most < target:
-            self.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}")
+            self.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×")
 
     def _read(self, change: torch.Tensor | None) -> float | None:
         """Change and the magnitudes of what was stored since, read from the device in one go."""
@@ -218,7 +219,8 @@ class Session:
 
     def _finish(self) -> None:
         current = self._evaluation
-        decision = current.decision or Decision(COMPUTE, self._why_plain(current))
+        decided = current.decision if not self.broken else None
+        decision = decided or Decision(COMPUTE, self._why_plain())
         self._odd_branch = current.odd_branch
         if current.odd_branch:
             self.note("a branch appeared that had nothing stored: it was computed while the others were reused")
@@ -235,8 +237,7 @@ class Session:
 
     def _record(self, current: Evaluation, decision: Decision) -> None:
         finite = current.change is not None and current.change < float("inf")
-        if current.device is not None:  # a GPU still works on what was queued: its time belongs to this evaluation
-            getattr(torch, current.device.type).synchronize()
+        _wait_for(current.device)  # a GPU still works on what was queued: its time belongs to this evaluation
         seconds = time.perf_counter() - current.started
         self.report.steps.append(
             StepRecord(
@@ -252,28 +253,24 @@ class Session:
             report.speedup_ideal = self.cost.speedup(len(report.steps), report.computed)
         report.finished = current.tick.last
 
-    def _why_plain(self, current: Evaluation) -> str:
+    def _why_plain(self) -> str:
         if self.config.off:
             return "off"
         return "caching stopped" if self.broken else "another extension altered the pass"
-
-    def _plan_groups(self, count: int) -> None:
-        self.groups = even_groups(self.layout, count)
 
     def _fit(self) -> None:
         """Choose groups and order that the byte budget allows, once the size of a residual is known."""
         self._fitted = True
         per_group, wanted, order = sum(self._sizes.values()), len(self.groups), self._store.order
         count, self._store.order = fit(self.config.memory_budget, per_group, wanted, order)
-        self._plan_groups(count)
-        have = self.config.memory_budget
+        self.groups = even_groups(self.layout, count)
+        have = readable(self.config.memory_budget)
         if count == 0:
-            self.note(f"memory_budget {have} bytes is too small: one residual needs {per_group} bytes; nothing is cached")
+            self.note(f"memory_budget {have} is too small: one residual needs {readable(per_group)}; nothing is cached")
         elif (count, self._store.order) != (wanted, order):
-            need = per_group * wanted * (order + 1)
             self.note(
-                f"memory_budget {have} bytes instead of the {need} wanted: {count} of {wanted} residuals, "
-                f"forecast order {self._store.order} of {order}"
+                f"memory_budget {have} instead of the {readable(per_group * wanted * (order + 1))} wanted: "
+                f"{count} of {wanted} residuals, forecast order {self._store.order} of {order}"
             )
 
     def _break(self, reason: str) -> None:
@@ -283,3 +280,9 @@ class Session:
             call.stop()
         self.note(reason)
         log.warning("SyncCache: %s", reason)
+
+
+def _wait_for(device: torch.device | None) -> None:
+    synchronize = getattr(getattr(torch, device.type, None), "synchronize", None) if device is not None else None
+    if synchronize is not None:
+        synchronize()

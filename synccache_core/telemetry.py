@@ -78,7 +78,7 @@ class RunReport:
             f"{self.model}: {self.blocks} blocks, {self.refresh_points} audio refreshes",
             f"{len(self.steps)} steps: {self.computed} computed, {self.reused} reused (budget {self.budget})",
             f"speed-up {self._speed_text()}",
-            f"cache {_gib(self.bytes_held)} in {self.groups} residuals × {self.branches} branches",
+            f"cache {readable(self.bytes_held)} in {self.groups} residuals × {self.branches} branches",
         ]
         return "\n".join(lines + self.why_slow())
 
@@ -93,5 +93,9 @@ class RunReport:
         return f"{measured}{self.speedup_ideal:.2f}× by operation count"
 
 
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**27 else f"{count / 2**20:.1f} MiB"
+def readable(count: int) -> str:
+    """Bytes for a person."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= 0.1 * size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} bytes"

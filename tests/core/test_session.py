@@ -148,6 +148,7 @@ def test_out_of_memory_while_storing_goes_on_uncached(monkeypatch, caplog):
     outputs, report = run([1, 2, 3], [0, 1, 2], (True, False, False))
     assert outputs == [16.0, 32 + 8 + 4 + 1, 48 + 2 * 13]  # audio gains: 8 after block 0, 4 after 1, 1 after 3
     assert report.reused == 0 and len(caplog.records) == 1
+    assert [step.reason for step in report.steps] == ["caching stopped"] * 3
     assert any("OutOfMemoryError" in note for note in report.notes)
 
 

@@ -126,6 +126,20 @@ def test_context_windows_are_kept_apart_and_warned_about(stage):
     assert ((out - plain).norm() / plain.norm()) < 0.3
 
 
+def test_a_mask_weighs_the_probe_or_is_refused_with_both_numbers(stage):
+    half = torch.zeros(1, 40, 30)
+    half[:, :20] = 1.0
+    changes = []
+    for mask in (None, half, half.expand(9, -1, -1)):  # 9 video frames are 3 latent frames
+        model, run = stage.node(human_mask=mask)
+        stage.sample(model)
+        changes.append([step.change for step in run.reports[0].steps])
+    assert changes[1] == changes[2] != changes[0]
+    model, _ = stage.node(human_mask=half.expand(5, -1, -1))
+    with pytest.raises(stage.comfy.core.BadMask, match="5 frames.*9 frames"):
+        stage.sample(model)
+
+
 def test_a_model_split_over_gpus_is_refused(stage):
     model, _ = stage.node()
     model.set_additional_models("multigpu", [stage.model.clone()])
