@@ -49,8 +49,9 @@ def make_example(seed: int) -> dict[str, torch.Tensor]:
     sound = draw_sound(seed)
     opening = mouth_opening_curve(sound)[:FRAMES]
     clip = render_clip(seed, opening.numpy(), SIZE)
-    pictures = (torch.from_numpy((array * 255).round().astype("uint8")) for array in (clip.frames, draw_reference(seed)))
-    return dict(zip(("frames", "reference"), pictures)) | {"sound": sound, "opening": opening}
+    pictures = {"frames": clip.frames, "reference": draw_reference(seed)}
+    whole = {name: torch.from_numpy((array * 255).round().astype("uint8")) for name, array in pictures.items()}
+    return whole | {"sound": sound, "opening": opening}
 
 
 def stacked(examples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -41,7 +41,7 @@ def guided_velocity(model: torch.nn.Module, latent: torch.Tensor, sigma: torch.T
 
 @torch.no_grad()
 def sample(model: torch.nn.Module, sound: torch.Tensor, reference: torch.Tensor, steps: int = 20,
-           guidance: float = 2.0, shift: float = 5.0, seed: int = 0) -> torch.Tensor:
+           guidance: float = 2.0, shift: float = 8.0, seed: int = 0) -> torch.Tensor:
     """Euler sampling: sound [B, A, D] and reference latents [B, 16, 1, 8, 8] -> latents [B, 16, T, 8, 8]."""
     generator = torch.Generator().manual_seed(seed)
     latent = torch.randn(len(sound), 16, LATENT_FRAMES, SIZE // 8, SIZE // 8, generator=generator)
@@ -113,15 +113,16 @@ def measure(studio: Studio, examples: dict[str, torch.Tensor], **settings: float
     return {"clips": len(truth), "seconds_per_clip": seconds / len(truth), "correlation": own,
             "median_correlation": float(numpy.median(own)), "median_with_another_sound": float(numpy.median(other)),
             "median_of_rendered_frames": float(numpy.median(rendered)),
-            "opening_spread": float(heard.std(1).mean()), "opening_spread_without_sound": float(openings(silent).std(1).mean()),
+            "opening_spread": float(heard.std(1).mean()),
+            "opening_spread_without_sound": float(openings(silent).std(1).mean()),
             "vae_psnr_db": psnr(restored, as_video(examples["frames"])), **settings}, spoken
 
 
 def write_strip(path: Path, examples: dict[str, torch.Tensor], generated: numpy.ndarray) -> None:
     """Rows of reference, then frames; the rendered clip above the generated one."""
     picks = numpy.linspace(0, generated.shape[1] - 1, STRIP_FRAMES).round().astype(int)
-    rows = []
-    for reference, truth, made in zip(examples["reference"].numpy() / 255, examples["frames"].numpy() / 255, generated):
+    references, truths, rows = examples["reference"].numpy() / 255, examples["frames"].numpy() / 255, []
+    for reference, truth, made in zip(references, truths, generated):
         rows += [numpy.concatenate([reference, *clip[picks]], axis=1) for clip in (truth, made)]
     image = Image.fromarray((numpy.concatenate(rows) * 255).round().astype("uint8"))
     image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS).save(path)
@@ -132,7 +133,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=2.0)
-    parser.add_argument("--shift", type=float, default=5.0)
+    parser.add_argument("--shift", type=float, default=8.0)
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--strip", type=Path, default=Path("strip.png"), help="write true and generated frames here")
     parser.add_argument("--check", action="store_true", help="exit 1 if the median correlation is too low")

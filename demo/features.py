@@ -142,7 +142,8 @@ def scalars(power: torch.Tensor, front_end: FrontEnd = FRONT_END) -> torch.Tenso
     voicing = (low.maximum(vowel) - high).clamp(0, 1)
     jaw = jaw_curve(power, front_end)
     change = torch.diff(torch.stack([loudness, jaw]), prepend=torch.zeros(2, 1))
-    return torch.stack([loudness, low, vowel, high, voicing * 1.5, change[0].clamp(min=0) * 4, jaw * 2, change[1] * 6], 1)
+    onset, jaw_speed = change[0].clamp(min=0) * 4, change[1] * 6
+    return torch.stack([loudness, low, vowel, high, voicing * 1.5, onset, jaw * 2, jaw_speed], 1)
 
 
 def analyse(waveform: torch.Tensor, rate: int, front_end: FrontEnd = FRONT_END) -> torch.Tensor:

@@ -36,7 +36,8 @@ def encode_chunk(job: tuple[Path, Path, int]) -> None:
     from comfy.latent_formats import Wan21
 
     scale, part = Wan21().process_in, slice(start, start + CHUNK)
-    video, reference = encode_all(model, data["frames"][part], 4), encode_all(model, data["reference"][part, None], CHUNK)
+    video = encode_all(model, data["frames"][part], 4)
+    reference = encode_all(model, data["reference"][part, None], CHUNK)
     torch.save({"video": scale(video), "reference": scale(reference), "sound": data["sound"][part].clone()},
                path.with_suffix(".partial"))
     os.replace(path.with_suffix(".partial"), path)

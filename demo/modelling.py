@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from .find_host import find_host
 from .talker import CONFIG
 
 VAE_WIDTH = 16
@@ -22,19 +23,11 @@ VAE_SHAPE = {
 }
 
 
-def host_folder() -> Path:
-    """ComfyUI: $COMFYUI_PATH, a parent folder of this repository, or ~/comfy/ComfyUI."""
-    named = os.environ.get("COMFYUI_PATH")
-    parents = Path(__file__).resolve().parents
-    for folder in [Path(named)] if named else [*parents, Path.home() / "comfy" / "ComfyUI"]:
-        if (folder / "comfy" / "ldm" / "wan" / "model.py").is_file():
-            return folder
-    raise FileNotFoundError("ComfyUI was not found: set COMFYUI_PATH to its folder")
-
-
 def open_host(cpu: bool | None = None) -> Path:
     """Put ComfyUI on the path, on the CPU unless a GPU is there; its device is fixed at first import."""
-    folder = host_folder()
+    folder = find_host()
+    if folder is None:
+        raise FileNotFoundError("ComfyUI was not found: set COMFYUI_PATH to its folder")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     import comfy.options  # noqa: F401
@@ -100,7 +93,8 @@ def initialise_vae(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 
 def save_model(model: torch.nn.Module, path: Path, config: dict[str, object] | None = None) -> None:
     """Write fp16 weights in one step; `config` becomes the metadata the host's loader reads."""
-    tensors = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in model.state_dict().items()}
+    weights = model.state_dict().items()
+    tensors = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in weights}
     metadata = {"format": "pt"} | ({"config": json.dumps({"transformer": config})} if config else {})
     partial = path.with_suffix(".partial")
     save_file(tensors, str(partial), metadata=metadata)

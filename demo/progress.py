@@ -88,7 +88,8 @@ class Run:
 
     def learning_rate(self, warm_up: int = 100) -> float:
         """Linear warm-up over steps, then a cosine over the time budget down to 2 %."""
-        return self.rate * min(1, (self.step + 1) / warm_up) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+        cosine = 0.5 * (1 + math.cos(math.pi * self.progress))
+        return self.rate * min(1, (self.step + 1) / warm_up) * (0.02 + 0.98 * cosine)
 
     def advance(self, loss: torch.Tensor, **extra: float) -> None:
         """Back-propagate one loss, step, average, log."""
@@ -120,10 +121,10 @@ def write_curve(rows: list[dict[str, float]], path: Path) -> None:
     losses = numpy.array([row["loss"] for row in rows])
     width = max(1, len(losses) // 200)
     smooth = numpy.log10(losses[: len(losses) // width * width].reshape(-1, width).mean(1))
-    low, high = smooth.min(), smooth.max() + 1e-9
+    low, high, step = smooth.min(), smooth.max() + 1e-9, 580 / max(1, len(smooth) - 1)
     image = Image.new("RGB", (640, 320), "white")
     draw = ImageDraw.Draw(image)
-    points = [(40 + 580 * i / max(1, len(smooth) - 1), 290 - 260 * (v - low) / (high - low)) for i, v in enumerate(smooth)]
+    points = [(40 + step * i, 290 - 260 * (value - low) / (high - low)) for i, value in enumerate(smooth)]
     draw.line(points, fill=(30, 80, 180), width=2)
     draw.text((44, 14), f"loss {10**high:.4f} .. {10**low:.4f} over {rows[-1]['step']} steps", fill="black")
     image.save(path.with_suffix(".png"))

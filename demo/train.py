@@ -1,4 +1,4 @@
-"""Train the Tiny Talker: `python -m demo.train {data,vae,latents,dit,export}`; every step resumes where it stopped."""
+"""Train the Tiny Talker: `python -m demo.train {data,vae,decoder,latents,dit,export}`; every part resumes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def report(line: str) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("data", "vae", "latents", "dit", "export"))
+    parser.add_argument("part", choices=("data", "vae", "decoder", "latents", "dit", "export"))
     parser.add_argument("--clips", type=int, default=1600, help="size of the training set")
     parser.add_argument("--minutes", type=float, default=25, help="time budget of this part")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="each uses one CPU thread, or share a GPU")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="each uses one thread")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the data set and checkpoints")
     return parser.parse_args()
 
@@ -40,10 +40,11 @@ def train(number: int, options: argparse.Namespace) -> None:
     join_workers(number, options.processes, options.work)
     open_host()
     say, seconds = (silent if number else report), options.minutes * 60
-    if options.part == "vae":
-        from .train_vae import train_vae
+    if options.part in ("vae", "decoder"):
+        from .train_vae import train_decoder, train_vae
 
-        train_vae(torch.load(options.work / "clips.pt", mmap=True)["frames"], options.work, seconds, say)
+        frames = torch.load(options.work / "clips.pt", mmap=True)["frames"]
+        (train_vae if options.part == "vae" else train_decoder)(frames, options.work, seconds, say)
     else:
         from .train_dit import train_dit
 
@@ -62,7 +63,7 @@ def main() -> None:
     make_dataset(options.work / "clips.pt", options.clips, options.processes)
     if options.part == "latents":
         prepare_latents(options.work / "clips.pt", options.work / "latents", options.processes)
-    if options.part in ("vae", "dit"):
+    if options.part in ("vae", "decoder", "dit"):
         (options.work / "meeting").unlink(missing_ok=True)
         torch.multiprocessing.spawn(train, (options,), nprocs=options.processes)
 

@@ -15,9 +15,12 @@ from .progress import Run, psnr, worker, write_curve
 from .talker import SIZE, VAE_FILE
 
 RATE = 1.5e-3
+DECODER_RATE = 1e-3
 LATENT_NOISE = 0.05
+PATCH_WEIGHT = 2.0
 # (share of the time budget, frames, batch of one process): still pictures first, then short clips.
 STAGES = ((0.25, 1, 8), (1.0, 9, 1))
+DECODER_STAGES = ((1.0, 5, 2),)
 
 
 def channels_last(model: torch.nn.Module) -> torch.nn.Module:
@@ -57,7 +60,9 @@ def reconstruction_loss(model: torch.nn.Module, video: torch.Tensor) -> tuple[to
     noise = torch.randn_like(latent) * latent.detach().std() * LATENT_NOISE
     restored = whole_clip.decode(model, latent + noise)
     error = restored - video
-    return ((error.abs() + 2 * error.square()) * weights(video)).mean(), psnr(restored.detach(), video)
+    hue = torch.nn.functional.avg_pool3d(error, (1, 8, 8)).abs().mean()  # whole patches must not change colour
+    detail = ((error.abs() + 2 * error.square()) * weights(video)).mean()
+    return detail + PATCH_WEIGHT * hue, psnr(restored.detach(), video)
 
 
 @torch.no_grad()
@@ -97,17 +102,34 @@ def train_vae(frames: torch.Tensor, folder: Path, seconds: float, report: object
     """Train for a time budget on frames uint8 [N, F, H, W, 3]; exports at the end."""
     model = channels_last(flatten_time(initialise_vae(build_vae())))
     run = Run(model, folder / "vae.pt", RATE, seconds, decay=0.99)
+    train(run, frames, STAGES, report)
+    if not worker():
+        export_vae(run, frames)
+
+
+def train_decoder(frames: torch.Tensor, folder: Path, seconds: float, report: object) -> None:
+    """Sharpen the decoder of the exported VAE; its latents, and what a DiT learned about them, stay the same."""
+    model = flatten_time(load_weights(channels_last(build_vae()), VAE_FILE))
+    model.encoder.requires_grad_(False)
+    model.conv1.requires_grad_(False)
+    run = Run(model, folder / "decoder.pt", DECODER_RATE, seconds, decay=0.99)
+    train(run, frames, DECODER_STAGES, report)
+    if not worker():
+        save_model(run.averaged(build_vae()), VAE_FILE)
+
+
+def train(run: Run, frames: torch.Tensor, stages: tuple[tuple[float, int, int], ...], report: object) -> None:
+    """Spend a run's time budget on reconstruction, with a checkpoint every two minutes."""
     generator = torch.Generator().manual_seed(run.step * 1000 + worker())
     while run.progress < 1:
-        _, length, batch = next(stage for stage in STAGES if run.progress < stage[0] or stage[0] == 1)
-        loss, quality = reconstruction_loss(model, draw_batch(frames, length, batch, generator))
+        _, length, batch = next(stage for stage in stages if run.progress < stage[0] or stage[0] == 1)
+        loss, quality = reconstruction_loss(run.model, draw_batch(frames, length, batch, generator))
         run.advance(loss, psnr=quality, frames=length)
         if run.step % 20 == 0:
             recent = [row["psnr"] for row in run.rows[-20:]]
-            report(f"vae {run.step} {run.spent:.0f}s frames {length} loss {loss:.4f} psnr {sum(recent) / len(recent):.2f}")
+            report(f"{run.path.stem} {run.step} {run.spent:.0f}s frames {length} psnr {sum(recent) / 20:.2f}")
         if run.clock - run.saved > 120:
             run.save()
     run.save()
     if not worker():
-        write_curve(run.rows, folder / "vae_curve")
-        export_vae(run, frames)
+        write_curve(run.rows, run.path.with_name(run.path.stem + "_curve"))

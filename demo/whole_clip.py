@@ -25,7 +25,8 @@ def encode(model: torch.nn.Module, video: torch.Tensor) -> torch.Tensor:
     if video.shape[2] == 1:
         return model.encode(video)
     caches = [None] * count_cache_layers(model.encoder)
-    parts = [model.encoder(part, feat_cache=caches, feat_idx=[0], final=True) for part in video.tensor_split([1], dim=2)]
+    parts = [model.encoder(part, feat_cache=caches, feat_idx=[0], final=True)
+             for part in video.tensor_split([1], dim=2)]
     return model.conv1(torch.cat(parts, dim=2)).chunk(2, dim=1)[0]
 
 

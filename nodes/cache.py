@@ -71,7 +71,8 @@ class SyncCache(io.ComfyNode):
             ),
             io.Int.Input(
                 "warmup", default=-1, min=-1, max=1000, advanced=True,
-                tooltip="Steps at the start that are always computed. -1: 15 % of the steps, at least 2.",
+                tooltip="Steps at the start that are always computed. -1: 15 % of the steps, at least 2, at most a quarter "
+                "of the computed ones.",
             ),
             io.Combo.Input(
                 "cache_device", options=[AUTO, "gpu", "cpu"], default=AUTO, advanced=True,

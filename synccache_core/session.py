@@ -65,7 +65,7 @@ class Session:
         self._cost_of, self._on_step = cost, on_step
         self._history = ProbeHistory(mask, config.human_weight)
         device = "cpu" if config.cache_device == "cpu" else None
-        self._store = ResidualStore(config.forecast_order, config.memory_budget, device)
+        self._store = ResidualStore(config.forecast_order, config.memory_budget, device, config.max_gain)
         self._sizes: dict[Hashable, int] = {}
         self._magnitudes: list[torch.Tensor] = []
         self._run = 0

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable
 
 import torch
 
-from .forecast import bounded_weights, combine
+from .forecast import MAX_GAIN, bounded_weights, combine
 
 
 class ResidualStore:
@@ -14,8 +14,11 @@ class ResidualStore:
     pinned memory when they come from a GPU. The store owns what it is given: `put` takes a tensor that nobody else holds.
     """
 
-    def __init__(self, order: int = 0, budget: int | None = None, device: str | None = None):
+    def __init__(
+        self, order: int = 0, budget: int | None = None, device: str | None = None, max_gain: float = MAX_GAIN
+    ):
         self.order = order
+        self.max_gain = max_gain
         self.budget = budget
         self.device = device
         self.bytes = 0
@@ -42,7 +45,7 @@ class ResidualStore:
     def forecast(self, branch: Hashable, group: int, sigma: float, device: torch.device) -> torch.Tensor:
         """R-hat at `sigma`, a new tensor on `device`, of the highest order that the anchors allow."""
         anchors = self._anchors[(branch, group)]
-        weights = bounded_weights([at for at, _ in anchors], sigma)
+        weights = bounded_weights([at for at, _ in anchors], sigma, self.max_gain)
         used = anchors[-len(weights) :]
         return combine([value.to(device, non_blocking=True) for _, value in used], weights)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from synccache_core.forecast import bounded_weights, combine, lagrange_weights
+from synccache_core.forecast import MAX_GAIN, bounded_weights, combine, lagrange_weights
 
 
 def test_orders_by_hand():
@@ -27,9 +27,10 @@ def test_a_polynomial_of_that_order_is_continued_exactly(order):
 
 def test_far_extrapolation_falls_to_a_lower_order():
     # anchors 0.01 apart, 0.1 ahead: a line would weigh 11 and -10
-    assert bounded_weights([0.91, 0.90], 0.80) == [1.0]
-    assert bounded_weights([1.0, 0.91, 0.90], 0.89) == pytest.approx(lagrange_weights([1.0, 0.91, 0.90], 0.89))
-    assert len(bounded_weights([1.0, 0.9, 0.8], 0.5)) == 2
+    assert bounded_weights([0.91, 0.90], 0.80, MAX_GAIN) == [1.0]
+    assert bounded_weights([1.0, 0.91, 0.90], 0.89, MAX_GAIN) == pytest.approx(lagrange_weights([1.0, 0.91, 0.90], 0.89))
+    assert len(bounded_weights([1.0, 0.9, 0.8], 0.5, MAX_GAIN)) == 2
+    assert len(bounded_weights([1.0, 0.9, 0.8], 0.5, float("inf"))) == 3
 
 
 def test_combine_makes_a_new_tensor_in_the_given_dtype():

@@ -102,9 +102,10 @@ def test_budget_by_hand():
     assert COST.budget(40, 100.0) == 1
 
 
-def test_warm_up_is_fifteen_per_cent_but_leaves_a_tight_budget_room():
-    assert warmup_steps(Config(), 40, 20) == 6
-    assert warmup_steps(Config(), 40, 8) == 4
+def test_warm_up_is_fifteen_per_cent_but_at_most_a_quarter_of_the_budget():
+    assert warmup_steps(Config(), 40, 32) == 6
+    assert warmup_steps(Config(), 40, 20) == 5
+    assert warmup_steps(Config(), 40, 8) == 2
     assert warmup_steps(Config(), 4, 4) == 2
     assert warmup_steps(Config(warmup=9), 40, 8) == 9
 

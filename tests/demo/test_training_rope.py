@@ -6,6 +6,7 @@ import torch
 from demo.modelling import build_dit, initialise_dit, open_host
 from demo.talker import CONFIG
 
+pytestmark = pytest.mark.host
 SMALL = dict(CONFIG, dim=64, ffn_dim=64, num_heads=2, num_layers=2, audio_inject_layers=[0, 1])
 
 
