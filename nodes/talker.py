@@ -29,7 +29,7 @@ class SyncCacheTinyTalker(io.ComfyNode):
                 ),
                 io.Audio.Input(
                     "audio", optional=True,
-                    tooltip="Speech; 33 frames take the first 2 seconds. Unconnected: the sentence that comes with the pack.",
+                    tooltip="Speech; 33 frames take the first 2 seconds. Unconnected: a sentence that comes with the pack.",
                 ),
             ],
             outputs=[

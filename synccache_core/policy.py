@@ -18,11 +18,12 @@ class Config:
     """Settings of one run; every field is checked, and an error names the field, its value and its range.
 
     target_speedup: wanted speed of the sampling loop, 1 = off. cache_ratio: share rho of the M residuals that get memory
-    of their own. forecast_order: 0 reuse, 1 line, 2 parabola, in sigma; max_gain bounds how far it may extrapolate. warmup: evaluations always computed at the start,
-    None = max(2, 15 %), at most a quarter of the budget. human_weight: lambda of the probe. memory_budget:
-    bytes that stored residuals may take, None = no limit. cache_device: "same" as the model's, or "cpu" (pinned where
-    there is a GPU). threshold: fixed bound on the accumulated probe change instead of the steered one.
-    max_reuse_run: longest run of reused evaluations. schedule: per evaluation True = compute, replaces the probe's say.
+    of their own. forecast_order: 0 reuse, 1 line, 2 parabola, in sigma. max_gain: bound on how far a forecast reaches.
+    warmup: evaluations always computed at the start, None = max(2, 15 %), at most a quarter of the budget. human_weight:
+    lambda of the probe. memory_budget: bytes that stored residuals may take, None = no limit. cache_device: "same" as the
+    model's, or "cpu" (pinned where there is a GPU). threshold: fixed bound on the accumulated probe change instead of the
+    steered one. max_reuse_run: longest run of reused evaluations. schedule: per evaluation True = compute, replaces the
+    probe's say.
     """
 
     target_speedup: float = 3.0
@@ -41,7 +42,7 @@ class Config:
         _check("target_speedup", self.target_speedup, 1.0, 100.0)
         _check("cache_ratio", self.cache_ratio, 0.0, 1.0)
         _check("forecast_order", self.forecast_order, 0, MAX_ORDER, whole=True)
-        _check("max_gain", self.max_gain, 1.0, math.inf)
+        _check("max_gain", self.max_gain, 1.0, 1e9)
         _check("warmup", self.warmup, 0, 10_000, whole=True, optional=True)
         _check("human_weight", self.human_weight, 0.0, 1.0)
         _check("memory_budget", self.memory_budget, 0, 1 << 50, whole=True, optional=True)
@@ -62,7 +63,7 @@ def _check(name: str, value, low, high, whole: bool = False, optional: bool = Fa
     if value is None and optional:
         return
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or math.isnan(value) or not low <= value <= high or (whole and value != int(value)):
+    if not number or not math.isfinite(value) or not low <= value <= high or (whole and value != int(value)):
         kind = "a whole number" if whole else "a number"
         raise BadConfig(f"{name} must be {kind} in {low}..{high}, got {value!r}")
 

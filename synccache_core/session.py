@@ -242,7 +242,8 @@ class Session:
         self.report.steps.append(
             StepRecord(
                 current.tick.index, current.tick.sigma, decision.action, decision.reason,
-                current.change if finite else None, self._history.accumulated if finite else 0.0, decision.threshold, seconds,
+                current.change if finite else None, self._history.accumulated if finite else 0.0,
+                decision.threshold, seconds,
             )
         )
         report = self.report
