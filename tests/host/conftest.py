@@ -33,6 +33,7 @@ def comfy():
     import comfy.utils
     import comfy_extras.nodes_easycache as easycache
     import comfy_extras.nodes_wan as wan
+
     import nodes
 
     comfy.utils.PROGRESS_BAR_ENABLED = False

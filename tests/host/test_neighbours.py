@@ -43,8 +43,8 @@ def test_passes_that_others_alter_are_left_alone(stage):
     from comfy_extras.nodes_slg import SkipLayerGuidanceDiT
 
     def guided(model):
-        node = SkipLayerGuidanceDiT
-        return node.execute(model, double_layers="2,4", single_layers="", scale=2.0, start_percent=0.0, end_percent=1.0).args[0]
+        settings = {"double_layers": "2,4", "single_layers": "", "scale": 2.0, "start_percent": 0.0, "end_percent": 1.0}
+        return SkipLayerGuidanceDiT.execute(model, **settings).args[0]
 
     plain = stage.sample(guided(stage.model))
     computed = stage.sample(guided(stage.attach(schedule=(True,) * 12)[0]))
@@ -113,8 +113,9 @@ def test_context_windows_are_kept_apart_and_warned_about(stage):
     conditioning = stage.conditioning(frames=25)  # 7 latent frames
 
     def windowed(model):
-        settings = {"context_schedule": "standard_static", "context_stride": 1, "closed_loop": False, "fuse_method": "flat", "freenoise": False}
-        return ContextWindowsManualNode.execute(model, context_length=4, context_overlap=1, dim=2, **settings).args[0]
+        settings = {"context_length": 4, "context_overlap": 1, "context_stride": 1, "closed_loop": False, "dim": 2}
+        choices = {"context_schedule": "standard_static", "fuse_method": "flat", "freenoise": False}
+        return ContextWindowsManualNode.execute(model, **settings, **choices).args[0]
 
     plain = stage.sample(windowed(stage.model), conditioning)
     assert torch.equal(stage.sample(windowed(stage.attach(schedule=(True,) * 12)[0]), conditioning), plain)
