@@ -5,13 +5,13 @@ import sys
 import torch
 
 
-def open_host(folder):
+def open_host(folder, cpu=True):
     """Make ComfyUI importable, ahead of this pack, which has a `nodes` too. The first import fixes the device."""
     sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
     import comfy.options  # noqa: F401  (leaves our own command line alone)
     import utils.extra_config  # noqa: F401  (as main.py does, before nodes.py puts comfy/ and its utils.py on the path)
     from comfy.cli_args import args
-    args.cpu = True
+    args.cpu = cpu
     args.use_pytorch_cross_attention = True
     logging.getLogger().setLevel(logging.WARNING)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from . import comfy_host
 from .find_host import find_host
 from .talker import CONFIG
 
@@ -24,17 +24,11 @@ VAE_SHAPE = {
 
 
 def open_host(cpu: bool | None = None) -> Path:
-    """Put ComfyUI on the path, on the CPU unless a GPU is there; its device is fixed at first import."""
+    """Make ComfyUI importable, on the CPU unless a GPU is there; its device is fixed at first import."""
     folder = find_host()
     if folder is None:
         raise FileNotFoundError("ComfyUI was not found: set COMFYUI_PATH to its folder")
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    import comfy.options  # noqa: F401
-    from comfy.cli_args import args
-
-    args.cpu = not torch.cuda.is_available() if cpu is None else cpu
-    args.use_pytorch_cross_attention = True
+    comfy_host.open_host(folder, not torch.cuda.is_available() if cpu is None else cpu)
     return folder
 
 
