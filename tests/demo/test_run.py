@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from demo import media, run, scene, scores, table
-from demo.find_host import HostError, find_host
 from demo.portraits import render_clip, render_portrait
 from demo.standalone import Take
 from demo.talker import DIT_FILE, SIZE
@@ -30,17 +29,6 @@ def files(tmp_path):
     media.write_wav(folder / "speech.wav", hum(2.5), 16000)
     media.Image.fromarray(media.to_bytes(render_portrait(3, 96))).save(folder / "me.png")
     return folder / "speech.wav", folder / "me.png"
-
-
-@pytest.fixture(scope="module")
-def host():
-    try:
-        folder = find_host()
-    except HostError as error:
-        pytest.skip(str(error))
-    if folder is None:
-        pytest.skip("NO COMFYUI: the demo in it is not tested; set COMFYUI_PATH to its folder")
-    return folder
 
 
 def arguments(files, tmp_path, *more):
@@ -67,7 +55,7 @@ def test_demo_on_diffsynth(files, tmp_path, capsys):
 
 @needs_weights
 @pytest.mark.host
-def test_demo_in_comfyui(host, files, tmp_path, capsys):
+def test_demo_in_comfyui(host_folder, files, tmp_path, capsys):
     run.main(arguments(files, tmp_path, "--backend", "comfyui", "--steps", "8", "--speedup", "2"))
     check_outputs(tmp_path / "an out", 8)
     assert "ComfyUI" in capsys.readouterr().out
@@ -75,12 +63,12 @@ def test_demo_in_comfyui(host, files, tmp_path, capsys):
 
 @needs_weights
 @pytest.mark.host
-def test_both_backends_film_the_same(host):
+def test_both_backends_film_the_same(host_folder):
     pytest.importorskip("diffusers")
     from demo.comfy_graph import Comfy
     from demo.standalone import Standalone
     shot = scene.make_scene(render_portrait(3), hum(2.1), 16000)
-    alone, hosted = Standalone(shot, SETTINGS), Comfy(host, shot, SETTINGS)
+    alone, hosted = Standalone(shot, SETTINGS), Comfy(host_folder, shot, SETTINGS)
     videos = [backend.decode(backend.sample().latents) for backend in (alone, hosted)]
     assert scores.psnr(*videos, np.ones((SIZE, SIZE), bool)) > 50
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from demo import sampling, thirdparty
-from demo.find_host import HostError, find_host
 from demo.talker import DIT_FILE, VAE_FILE
 
 pytestmark = pytest.mark.skipif(not DIT_FILE.is_file(), reason=f"{DIT_FILE.name} is not there")
@@ -21,15 +20,9 @@ def talker():
 
 
 @pytest.fixture(scope="module")
-def host():
-    try:
-        folder = find_host()
-    except HostError as error:
-        pytest.skip(str(error))
-    if folder is None:
-        pytest.skip("NO COMFYUI: equality with the host is not tested; set COMFYUI_PATH to its folder")
+def host(host_folder):
     from demo.comfy_host import Host
-    return Host(folder)
+    return Host(host_folder)
 
 
 @pytest.fixture

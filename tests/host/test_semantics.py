@@ -80,10 +80,15 @@ def test_cfg_one_has_one_branch(stage):
 
 
 def test_a_batch_of_two_equals_its_members(stage):
-    pair = stage.sample(stage.attach(schedule=(True, True, False) * 4)[0], stage.conditioning(batch=2))
-    assert pair.shape[0] == 2
-    computed = stage.sample(stage.model, stage.conditioning(batch=2))
-    assert close(pair, computed, 0.2) and not close(pair, computed)
+    settings = {"schedule": (True, True, False) * 4, "forecast_order": 1}
+    positive, negative, latent = stage.conditioning(batch=2)
+    model, run, _ = stage.attach(**settings)
+    pair = stage.sample(model, (positive, negative, latent))
+    assert run.reports[0].reused == 3
+    for i in range(2):
+        one = {"samples": latent["samples"][:1], "batch_index": [i]}  # the host draws the noise of that member
+        assert close(stage.sample(stage.attach(**settings)[0], (positive, negative, one)), pair[i : i + 1], 1e-4)
+    assert not close(pair[:1], pair[1:], 0.1)
 
 
 def test_batched_and_separate_guidance_agree(stage, monkeypatch):
