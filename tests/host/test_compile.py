@@ -1,0 +1,34 @@
+"""A model under TorchCompileModel: reuse still happens, and the result is that of the eager run."""
+
+import shutil
+
+import pytest
+import torch
+
+pytestmark = [
+    pytest.mark.host,
+    pytest.mark.slow,
+    pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler"),
+]
+
+
+@pytest.mark.parametrize("first", ["SyncCache", "TorchCompileModel"])
+def test_a_compiled_model_reuses_and_agrees_with_eager(stage, first):
+    """Whole-model compilation drops the guards on transformer_options; a traced hook could freeze its first decision."""
+    from comfy_extras.nodes_torch_compile import TorchCompileModel
+
+    def compiled(model):
+        return TorchCompileModel.execute(model, "inductor").args[0]
+
+    schedule = (True, True, False, False) * 2
+    eager, _, _ = stage.attach(schedule=schedule)
+    want = stage.sample(eager, steps=8, cfg=1.0)
+    if first == "SyncCache":
+        model, run, _ = stage.attach(schedule=schedule)
+        model = compiled(model)
+    else:
+        model, run, _ = stage.attach(compiled(stage.model), schedule=schedule)
+    with torch.inference_mode():
+        got = stage.sample(model, steps=8, cfg=1.0)
+    assert [step.action for step in run.reports[-1].steps].count("reuse") == 3
+    assert ((got - want).norm() / want.norm()).item() < 1e-4
