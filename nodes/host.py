@@ -13,7 +13,7 @@ import comfy.model_patcher
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..synccache_core import Adapter, Config, Session, StateError, UnsupportedModel, find
+from ..synccache_core import Adapter, Config, Session, StateError, find
 from ..synccache_core.layout import groups_for_ratio
 from .run import RunHandle
 
@@ -37,7 +37,8 @@ def attach(model, config: Config, mask, handle: RunHandle, say: Callable[[str], 
     refuse_rivals(model.model_options)
     patched = model.clone()
     if config.off:
-        say("off: target_speedup is 1, the model runs as it is")
+        handle.remark = "off: target_speedup is 1, the model runs as it is"
+        say(handle.remark)
         return patched
     run = HostRun(config, mask, handle, say, cache_device)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, run.outer_sample)
@@ -265,6 +266,3 @@ def diffusion_model_call(executor, *args, **kwargs):
         return executor(*args, **kwargs)
     finally:
         active.call = None
-
-
-__all__ = ["AUTO", "UnsupportedModel", "attach"]
