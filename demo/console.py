@@ -9,6 +9,6 @@ def say(text=""):
     tqdm.write(text, file=sys.stdout)
 
 
-def bar(items, label, unit="it"):
+def bar(items, label, unit="it", total=None):
     """Iterate with a progress bar, which goes when it is done; silent where the output is not a terminal."""
-    return tqdm(items, desc=f"{label:12}", unit=unit, leave=False, disable=None)
+    return tqdm(items, total=total, desc=f"{label:12}", unit=unit, leave=False, disable=None)

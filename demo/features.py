@@ -16,7 +16,8 @@ FEATURE_RATE = 50
 VIDEO_RATE = 16
 HOST_RATE = 30
 LAYERS = 25
-SCALARS = ("loudness", "low", "vowel", "high", "voicing", "onset", "jaw", "jaw_speed")
+SCALARS = ("loudness", "low", "vowel", "high", "voicing", "murmur", "onset", "jaw", "jaw_speed", "jaw_60ms_ago",
+           "jaw_120ms_ago", "jaw_180ms_ago")
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,11 @@ class FrontEnd:
     high_hz: tuple[float, float] = (3000.0, 7600.0)
     jaw_floor_db: float = -37.0
     jaw_range_db: float = 19.0
-    jaw_attack_s: float = 0.040
-    jaw_release_s: float = 0.075
+    jaw_attack_s: float = 0.030
+    jaw_release_s: float = 0.035
+    murmur_db: float = 4.0
+    murmur_range_db: float = 6.0
+    closure_rows: int = 1
 
     @property
     def audio_dim(self) -> int:
@@ -119,13 +123,18 @@ def jaw_curve(power: torch.Tensor, front_end: FrontEnd = FRONT_END) -> torch.Ten
     """Mouth opening [T50] in 0..1, from the level of the first-formant band.
 
     Open vowels carry their energy between 400 and 1300 Hz.  Nasals and voiced stops keep it below, hiss
-    keeps it above, silence has none: all of these close the mouth.  A jaw has mass, hence the one-pole
-    follower with its own time constants for opening and closing.
+    keeps it above, silence has none: all of these close the mouth.  Lips meet a little before such a sound and part
+    a little after it, so that a closure of 40 ms is not lost between two video frames.  A jaw has mass, hence the
+    one-pole follower with its own time constants for opening and closing.
     """
+    low = band_db(power, front_end.low_hz, front_end)
     vowel = band_db(power, front_end.vowel_hz, front_end)
     hiss = band_db(power, front_end.high_hz, front_end)
     drive = ((vowel - front_end.jaw_floor_db) / front_end.jaw_range_db).clamp(0, 1)
     drive = drive * ((vowel - hiss + 6) / 12).clamp(0, 1)
+    drive = drive * ((vowel - low + front_end.murmur_db) / front_end.murmur_range_db).clamp(0, 1)
+    rows = front_end.closure_rows
+    drive = -torch.nn.functional.max_pool1d(-drive[None], 2 * rows + 1, 1, rows)[0]
     rates = [1 - math.exp(-1 / (FEATURE_RATE * tau)) for tau in (front_end.jaw_attack_s, front_end.jaw_release_s)]
     position, curve = 0.0, []
     for target in drive.tolist():
@@ -134,16 +143,23 @@ def jaw_curve(power: torch.Tensor, front_end: FrontEnd = FRONT_END) -> torch.Ten
     return ((torch.tensor(curve) - 0.04) / 0.86).clamp(0, 1)
 
 
+def earlier(curve: torch.Tensor, rows: int) -> torch.Tensor:
+    """A curve [T50] delayed by a number of rows; zero before its beginning."""
+    return torch.nn.functional.pad(curve, (rows, 0))[: curve.shape[0]]
+
+
 def scalars(power: torch.Tensor, front_end: FrontEnd = FRONT_END) -> torch.Tensor:
     """The named scalar features [T50, len(SCALARS)]."""
     loudness = above_floor(band_db(power, (front_end.fmin, front_end.fmax), front_end), front_end)
     low, vowel, high = (above_floor(band_db(power, band, front_end), front_end)
                         for band in (front_end.low_hz, front_end.vowel_hz, front_end.high_hz))
     voicing = (low.maximum(vowel) - high).clamp(0, 1)
+    murmur = (low - vowel).clamp(0, 1)
     jaw = jaw_curve(power, front_end)
     change = torch.diff(torch.stack([loudness, jaw]), prepend=torch.zeros(2, 1))
     onset, jaw_speed = change[0].clamp(min=0) * 4, change[1] * 6
-    return torch.stack([loudness, low, vowel, high, voicing * 1.5, onset, jaw * 2, jaw_speed], 1)
+    history = [earlier(jaw, rows) * 2 for rows in (3, 6, 9)]
+    return torch.stack([loudness, low, vowel, high, voicing * 1.5, murmur * 3, onset, jaw * 2, jaw_speed, *history], 1)
 
 
 def analyse(waveform: torch.Tensor, rate: int, front_end: FrontEnd = FRONT_END) -> torch.Tensor:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy
 import torch
 from PIL import Image, ImageDraw
+
+from .dataset import save_whole
+from .muon import Muon
 
 
 class Ema:
@@ -52,13 +55,23 @@ def join_workers(number: int, count: int, folder: Path) -> None:
                                              world_size=count)
 
 
-class Run:
-    """One resumable training run: model, optimiser, averaged weights, spent seconds and loss rows."""
+def optimisers_for(model: torch.nn.Module, hidden: Callable[[str, torch.Tensor], bool], muon_rate: float,
+                   rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the weights that `hidden(name, value)` picks, AdamW for all others."""
+    picked = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    inner = [value for name, value in picked.items() if hidden(name, value)]
+    outer = [value for name, value in picked.items() if not hidden(name, value)]
+    return [Muon(inner, muon_rate, weight_decay=0.01),
+            torch.optim.AdamW(outer, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)]
 
-    def __init__(self, model: torch.nn.Module, path: Path, rate: float, seconds: float, decay: float = 0.995):
-        self.model, self.path, self.rate, self.seconds = model, path, rate, seconds
-        self.optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01,
-                                           fused=True)
+
+class Run:
+    """One resumable training run: model, optimisers, averaged weights, spent seconds and loss rows."""
+
+    def __init__(self, model: torch.nn.Module, path: Path, optimisers: list[torch.optim.Optimizer], seconds: float,
+                 decay: float = 0.995):
+        self.model, self.path, self.seconds, self.optimisers = model, path, seconds, optimisers
+        self.rates = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
         self.ema, self.step, self.spent, self.rows = Ema(model, decay), 0, 0.0, []
         self.clock = self.saved = time.monotonic()
         if path.exists():
@@ -67,18 +80,16 @@ class Run:
     def resume(self) -> None:
         state = torch.load(self.path, weights_only=True)
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"]):
+            optimiser.load_state_dict(saved)
         self.ema.shadow = state["ema"]
         self.step, self.spent, self.rows = state["step"], state["spent"], state["rows"]
 
     def save(self) -> None:
-        if worker():
-            return
-        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "ema": self.ema.shadow,
-                 "step": self.step, "spent": self.spent, "rows": self.rows}
-        partial = self.path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.path)
+        if not worker():
+            save_whole({"model": self.model.state_dict(), "ema": self.ema.shadow, "step": self.step,
+                        "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+                        "spent": self.spent, "rows": self.rows}, self.path)
         self.saved = time.monotonic()
 
     @property
@@ -86,21 +97,22 @@ class Run:
         """Share 0..1 of the time budget that is spent."""
         return min(1.0, self.spent / self.seconds)
 
-    def learning_rate(self, warm_up: int = 100) -> float:
-        """Linear warm-up over steps, then a cosine over the time budget down to 2 %."""
+    def rate(self, warm_up: int = 50) -> float:
+        """Share of the learning rates: linear warm-up over steps, then a cosine over the time budget to 2 %."""
         cosine = 0.5 * (1 + math.cos(math.pi * self.progress))
-        return self.rate * min(1, (self.step + 1) / warm_up) * (0.02 + 0.98 * cosine)
+        return min(1, (self.step + 1) / warm_up) * (0.02 + 0.98 * cosine)
 
     def advance(self, loss: torch.Tensor, **extra: float) -> None:
         """Back-propagate one loss, step, average, log."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser, rate in zip(self.optimisers, self.rates):
+            optimiser.param_groups[0]["lr"] = rate * self.rate()
+            optimiser.zero_grad(set_to_none=True)
         loss.backward()
         now = time.monotonic()
         self.spent, self.clock = average_over_workers(self.model, self.spent + now - self.clock), now
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.ema.update(self.model, self.step)
         self.step += 1
         self.rows.append({"step": self.step, "seconds": round(self.spent, 1), "loss": loss.item(),

@@ -3,7 +3,8 @@ import math
 
 import numpy as np
 
-from .portraits import ellipse, mouth_box_of, mouth_opening
+from .canvas import ellipse
+from .portraits import mouth_box_of, mouth_opening
 
 REGIONS = ("whole", "human", "mouth", "background")
 
@@ -34,6 +35,15 @@ def psnr(a, b, mask):
 def fidelity(frames, plain):
     """{region: PSNR in dB to the plain video}."""
     return {name: psnr(frames, plain, mask) for name, mask in region_masks(plain.shape[1]).items()}
+
+
+def ssim(a, b):
+    """Structural similarity [F,H,W], the mean over colours, of frames [F,H,W,3] in 0..1 (Wang et al. 2004: an
+    11 px Gaussian window of deviation 1.5)."""
+    import torch
+    from kornia.metrics import ssim as similarity
+    first, second = (torch.from_numpy(np.ascontiguousarray(frames, np.float32)).movedim(-1, 1) for frames in (a, b))
+    return similarity(first, second, 11).mean(1).numpy()
 
 
 def correlation(a, b):

@@ -10,23 +10,53 @@ from pathlib import Path
 import numpy
 import torch
 
-VOICES = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "de", "fr-fr", "es", "it", "pt-br", "nl", "sv", "pl")
 VARIANTS = ("", "+m1", "+m3", "+m5", "+m7", "+f1", "+f2", "+f3", "+f4", "+f5")
-OPENERS = ("well", "today", "my friend", "listen", "perhaps", "in the morning", "after all", "suddenly", "please")
-SUBJECTS = ("the papa bear", "my mother", "a small robot", "the mayor", "our baby", "the band", "a happy farmer",
-            "bob", "the moon", "every map", "the market", "a bubble")
-VERBS = ("makes", "bakes", "remembers", "watches", "follows", "wants", "opens", "imagines", "shows", "carries", "hums")
-OBJECTS = ("a warm apple pie", "the open window", "a purple balloon", "more jam", "the long road home", "a calm ocean",
-           "five paper boats", "the bottom of the map", "a song about a mouse", "nothing at all", "a proper breakfast")
-PAUSES = (", ", "... ", ". ", " and then ", " ")
+# Voices, then what they say: an opening, who, does, what.  Plenty of lips that meet (p, b, m).
+LANGUAGES = (
+    (("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp"),
+     ("well", "today", "my friend", "listen", "perhaps", "in the morning", "after all", "suddenly", "please"),
+     ("the papa bear", "my mother", "a small robot", "the mayor", "our baby", "the band", "a happy farmer", "bob",
+      "the moon", "every map", "the market", "a bubble"),
+     ("makes", "bakes", "remembers", "watches", "follows", "wants", "opens", "imagines", "shows", "carries", "hums"),
+     ("a warm apple pie", "the open window", "a purple balloon", "more jam", "the long road home", "a calm ocean",
+      "five paper boats", "the bottom of the map", "a song about a mouse", "nothing at all", "a proper breakfast")),
+    (("de",),
+     ("also", "heute", "mein Freund", "hör mal", "vielleicht", "am Morgen", "bitte"),
+     ("der Papa", "meine Mutter", "ein kleiner Bär", "der Bürgermeister", "unser Baby", "Bob", "der Mond", "die Oma"),
+     ("macht", "backt", "malt", "sucht", "bemerkt", "bekommt", "öffnet", "beobachtet"),
+     ("einen warmen Apfelkuchen", "das offene Fenster", "einen bunten Ballon", "mehr Marmelade", "fünf Papierboote",
+      "den Baum am Berg", "ein Lied")),
+    (("fr-fr",),
+     ("alors", "aujourd'hui", "mon ami", "écoute", "peut-être", "le matin"),
+     ("papa", "ma maman", "un petit robot", "le maire", "mon bébé", "la lune", "un beau marin"),
+     ("prépare", "regarde", "mange", "imagine", "porte", "ramène", "aime"),
+     ("une pomme", "la porte ouverte", "un ballon bleu", "beaucoup de miel", "le bateau", "un poème", "rien du tout")),
+    (("es", "es-419"),
+     ("bueno", "hoy", "mi amigo", "escucha", "por favor", "mañana"),
+     ("mi mamá", "el papá", "un pequeño robot", "el alcalde", "la banda", "la luna", "un hombre amable"),
+     ("prepara", "mira", "come", "imagina", "lleva", "abre", "canta"),
+     ("una manzana", "la ventana abierta", "un globo morado", "más pan", "el mapa", "cinco barcos", "un poema")),
+    (("it",),
+     ("allora", "oggi", "amico mio", "ascolta", "forse", "domani"),
+     ("la mamma", "il papà", "un piccolo robot", "il bambino", "la banda", "la luna"),
+     ("prepara", "guarda", "mangia", "immagina", "porta", "apre"),
+     ("una mela", "la porta aperta", "un palloncino blu", "molto pane", "la mappa", "niente")),
+    (("pt-br",),
+     ("bom", "hoje", "meu amigo", "escute", "por favor"),
+     ("a mamãe", "o papai", "um pequeno robô", "o menino", "a banda", "a lua"),
+     ("prepara", "olha", "come", "imagina", "leva", "abre"),
+     ("uma maçã", "a porta aberta", "um balão azul", "muito pão", "o mapa", "nada")),
+)
+PAUSES = (", ", "... ", ". ", "; ", " ")
 
 
-def sentence(seed: int, clauses: int = 3) -> str:
-    """A grammatical, mildly absurd sentence with plenty of lip closures and some pauses."""
+def sentence(seed: int, clauses: int = 3) -> tuple[str, str]:
+    """A voice and a grammatical, mildly absurd sentence in its language, with some pauses."""
     rng = numpy.random.default_rng([seed, 3])
     pick = lambda words: words[rng.integers(len(words))]  # noqa: E731
-    parts = [f"{pick(OPENERS)}{pick(PAUSES)}{pick(SUBJECTS)} {pick(VERBS)} {pick(OBJECTS)}" for _ in range(clauses)]
-    return pick(PAUSES).join(parts) + "."
+    voices, openers, subjects, verbs, objects = LANGUAGES[0] if rng.random() < 0.4 else pick(LANGUAGES)
+    parts = [f"{pick(openers)}{pick(PAUSES)}{pick(subjects)} {pick(verbs)} {pick(objects)}" for _ in range(clauses)]
+    return pick(voices), pick(PAUSES).join(parts) + "."
 
 
 def speak(text: str, voice: str, speed: int, pitch: int) -> tuple[torch.Tensor, int]:
@@ -45,8 +75,9 @@ def speak(text: str, voice: str, speed: int, pitch: int) -> tuple[torch.Tensor, 
 def speech(seed: int) -> tuple[torch.Tensor, int]:
     """The speech of a seed: sentence, voice, speed (words a minute) and pitch all follow from it."""
     rng = numpy.random.default_rng([seed, 4])
-    voice = VOICES[rng.integers(len(VOICES))] + VARIANTS[rng.integers(len(VARIANTS))]
-    return speak(sentence(seed), voice, int(rng.integers(85, 145)), int(rng.integers(25, 75)))
+    voice, text = sentence(seed)
+    voice += VARIANTS[rng.integers(len(VARIANTS))]
+    return speak(text, voice, int(rng.integers(85, 145)), int(rng.integers(25, 75)))
 
 
 def write_wave(path: Path, waveform: torch.Tensor, rate: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from .features import FRONT_END, audio_features, host_layers
 
 FRAMES = 33
-SIZE = 64
+SIZE = 96
 FPS = 16
 LATENT_FRAMES = (FRAMES - 1) // 4 + 1
 AUDIO_FRAMES = LATENT_FRAMES * 4

@@ -23,7 +23,7 @@ def report(line: str) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=("data", "vae", "decoder", "latents", "dit", "export"))
-    parser.add_argument("--clips", type=int, default=1600, help="size of the training set")
+    parser.add_argument("--clips", type=int, default=1200, help="size of the training set")
     parser.add_argument("--minutes", type=float, default=25, help="time budget of this part")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="each uses one thread")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the data set and checkpoints")
@@ -43,8 +43,7 @@ def train(number: int, options: argparse.Namespace) -> None:
     if options.part in ("vae", "decoder"):
         from .train_vae import train_decoder, train_vae
 
-        frames = torch.load(options.work / "clips.pt", mmap=True)["frames"]
-        (train_vae if options.part == "vae" else train_decoder)(frames, options.work, seconds, say)
+        (train_vae if options.part == "vae" else train_decoder)(options.work, seconds, say)
     else:
         from .train_dit import train_dit
 
@@ -60,9 +59,10 @@ def main() -> None:
 
         export_dit(options.work)
         return
-    make_dataset(options.work / "clips.pt", options.clips, options.processes)
+    if options.part == "data":
+        make_dataset(options.work / "clips", options.clips, options.processes)
     if options.part == "latents":
-        prepare_latents(options.work / "clips.pt", options.work / "latents", options.processes)
+        prepare_latents(options.work / "clips", options.work / "latents", options.processes)
     if options.part in ("vae", "decoder", "dit"):
         (options.work / "meeting").unlink(missing_ok=True)
         torch.multiprocessing.spawn(train, (options,), nprocs=options.processes)

@@ -12,11 +12,16 @@ from .features import LAYERS
 from .latents import load_latents
 from .modelling import build_dit, initialise_dit, save_model
 from .portraits import mouth_box_of
-from .progress import Run, worker, write_curve
-from .talker import CONFIG, DIT_FILE, SIZE, negative, positive
+from .progress import Run, optimisers_for, worker, write_curve
+from .talker import AUDIO_FRAMES, CONFIG, DIT_FILE, LATENT_FRAMES, SIZE, negative, positive
 
+MUON_RATE = 6e-3
 RATE = 1e-3
 BATCH = 6
+MOTION_NOISE = 0.15
+REPEATED_MOTION = 0.5
+MOTION_LATENTS = 19  # what the host keeps of the past
+EXTEND_EVERY = 3
 SHIFT = 3.0
 MOUTH_WEIGHT = 3.0
 NO_TEXT = 0.1
@@ -54,7 +59,7 @@ def audio_embed(sound: torch.Tensor) -> torch.Tensor:
 
 
 def mouth_weights() -> torch.Tensor:
-    """[8, 8] weights of the latent cells, mean one."""
+    """[h, w] weights of the latent cells, mean one."""
     weight = torch.ones(SIZE // 8, SIZE // 8)
     y0, y1, x0, x1 = mouth_box_of(SIZE)
     weight[y0 // 8 : -(-y1 // 8), x0 // 8 : -(-x1 // 8)] = MOUTH_WEIGHT
@@ -68,18 +73,43 @@ def draw_context(silent: torch.Tensor, generator: torch.Generator) -> torch.Tens
     return torch.where(empty[:, None, None], negative(), positive())
 
 
-def flow_loss(model: torch.nn.Module, data: dict[str, torch.Tensor], weight: torch.Tensor,
+def draw_motion(before: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """The motion frames of a chunk from the latents [B, 16, s, h, w] before it, as the host's Extend node gives them.
+
+    Noise makes up for what generated frames will lack; half of the time the past is made as long as a third chunk's.
+    """
+    if torch.rand((), generator=generator) < REPEATED_MOTION:
+        before = before.repeat(1, 1, -(-MOTION_LATENTS // before.shape[2]), 1, 1)
+    size = torch.rand(len(before), generator=generator).view(-1, 1, 1, 1, 1) * MOTION_NOISE
+    return before[:, :, -MOTION_LATENTS:] + size * torch.randn(before[:, :, -MOTION_LATENTS:].shape, generator=generator)
+
+
+def draw_chunk(data: dict[str, torch.Tensor], extends: bool,
+               generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    """Clean latents [B, 16, 9, h, w], their sound [B, 36, D], and what else the model is given.
+
+    A chunk that `extends` another starts anywhere later in its clip and gets motion frames; any other starts the clip.
+    """
+    pick = torch.randint(len(data["video"]), (BATCH,), generator=generator)
+    last = data["video"].shape[2] - LATENT_FRAMES
+    start = int(torch.randint(1, last + 1, (), generator=generator)) if extends else 0
+    video, given = data["video"][pick], {"reference_latent": data["reference"][pick]}
+    if extends:
+        given["reference_motion"] = draw_motion(video[:, :, :start], generator)
+    clean = video[:, :, start : start + LATENT_FRAMES]
+    return clean, data["sound"][pick, 4 * start : 4 * start + AUDIO_FRAMES], given
+
+
+def flow_loss(model: torch.nn.Module, data: dict[str, torch.Tensor], weight: torch.Tensor, extends: bool,
               generator: torch.Generator) -> torch.Tensor:
     """Flow-matching loss of one random batch: predict noise - clean from their mix."""
-    pick = torch.randint(len(data["video"]), (BATCH,), generator=generator)
-    clean, sound = data["video"][pick], data["sound"][pick]
+    clean, sound, given = draw_chunk(data, extends, generator)
     noise = torch.randn(clean.shape, generator=generator)
     sigma = shifted(torch.rand(BATCH, generator=generator), SHIFT)
     mix = sigma.view(-1, 1, 1, 1, 1)
     velocity = model((1 - mix) * clean + mix * noise, sigma * 1000,
                      context=draw_context(sound.flatten(1).abs().sum(1) == 0, generator),
-                     audio_embed=audio_embed(sound), reference_latent=data["reference"][pick],
-                     control_video=torch.zeros_like(clean))
+                     audio_embed=audio_embed(sound), control_video=torch.zeros_like(clean), **given)
     return ((velocity - (noise - clean)).square() * weight).mean()
 
 
@@ -93,17 +123,29 @@ def export_dit(folder: Path, path: Path = DIT_FILE) -> torch.nn.Module:
     return model
 
 
+def hidden(name: str, value: torch.Tensor) -> bool:
+    """Which weights are Muon's: the matrices inside the blocks and the audio injectors."""
+    return value.ndim == 2 and name.startswith(("blocks.", "audio_injector."))
+
+
+def compiled(model: torch.nn.Module) -> torch.nn.Module:
+    """Compile the blocks in place; the same code serves every block, and it saves a quarter of the step."""
+    for block in model.blocks:
+        block.forward = torch.compile(block.forward, dynamic=False)
+    return model
+
+
 def train_dit(folder: Path, seconds: float, report: object) -> None:
     """Train on the latents in a folder for a time budget; a checkpoint every two minutes, the asset at the end."""
-    run = Run(initialise_dit(build_dit()), folder / "dit.pt", RATE, seconds)
-    for block in run.model.blocks:
-        # The same code serves every block, so this compiles once; it saves a quarter of the step.
-        block.forward = torch.compile(block.forward, dynamic=False)
+    model = initialise_dit(build_dit())
+    run = Run(model, folder / "dit.pt", optimisers_for(model, hidden, MUON_RATE, RATE), seconds)
+    compiled(run.model)
     generator = torch.Generator().manual_seed(run.step * 1000 + worker())
     ready, weight = load_latents(folder / "latents"), mouth_weights()
     with rope_with_gradient():
         while run.progress < 1:
-            run.advance(flow_loss(run.model, ready, weight, generator))
+            extends = run.step % EXTEND_EVERY == EXTEND_EVERY - 1
+            run.advance(flow_loss(run.model, ready, weight, extends, generator), extends=extends)
             if run.step % 20 == 0:
                 recent = [row["loss"] for row in run.rows[-20:]]
                 report(f"dit {run.step} {run.spent:.0f}s clips {len(ready['video'])} loss {sum(recent) / 20:.4f}")

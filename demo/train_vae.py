@@ -7,20 +7,22 @@ from pathlib import Path
 import torch
 
 from . import whole_clip
-from .dataset import as_video
-from .flat import flatten_time
+from .dataset import as_video, load_clips
+from .flat import flatten_time, fuse_norms
 from .modelling import build_vae, initialise_vae, load_weights, save_model
 from .portraits import mouth_box_of
-from .progress import Run, psnr, worker, write_curve
+from .progress import Run, optimisers_for, psnr, worker, write_curve
 from .talker import SIZE, VAE_FILE
 
-RATE = 1.5e-3
-DECODER_RATE = 1e-3
+MUON_RATE = 1e-2
+RATE = 2e-3
 LATENT_NOISE = 0.05
-PATCH_WEIGHT = 2.0
-# (share of the time budget, frames, batch of one process): still pictures first, then short clips.
-STAGES = ((0.25, 1, 8), (1.0, 9, 1))
-DECODER_STAGES = ((1.0, 5, 2),)
+# Luminance, red-blue, green-magenta: orthonormal rows, and how much more than luminance the faint ones count.
+OPPONENTS = torch.nn.functional.normalize(torch.tensor([[1.0, 1, 1], [1, 0, -1], [-1, 2, -1]]), dim=1)
+OPPONENT_WEIGHTS = torch.tensor([1.0, 1.5, 2.5])
+# (share of the time budget, frames, batch of one process, crop): still pictures, then short clips.
+STAGES = ((0.3, 1, 8, 64), (0.75, 9, 1, 64), (1.0, 5, 1, SIZE))
+DECODER_STAGES = ((1.0, 5, 1, SIZE),)
 
 
 def channels_last(model: torch.nn.Module) -> torch.nn.Module:
@@ -33,47 +35,66 @@ def channels_last(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def draw_batch(frames: torch.Tensor, length: int, batch: int, generator: torch.Generator) -> torch.Tensor:
-    """Random stretches of random clips: uint8 [N,F,H,W,3] -> [batch, 3, length, H, W] in -1..1."""
-    clips = torch.randint(len(frames), (batch,), generator=generator).tolist()
-    starts = torch.randint(frames.shape[1] - length + 1, (batch,), generator=generator).tolist()
-    video = torch.stack([frames[clip, start : start + length] for clip, start in zip(clips, starts)])
+def mouth_map() -> torch.Tensor:
+    """[SIZE, SIZE]: two where the mouth of a single speaker is, else zero."""
+    weight = torch.zeros(SIZE, SIZE)
+    y0, y1, x0, x1 = mouth_box_of(SIZE)
+    weight[y0:y1, x0:x1] = 2.0
+    return weight
+
+
+def draw_stretch(chunks: list[dict], length: int, crop: int, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+    """A random stretch and crop of a random clip: uint8 [length, crop, crop, 3], and the mouth's weights there."""
+    def below(limit: int) -> int:
+        return int(torch.randint(limit, (), generator=generator))
+
+    chunk = chunks[below(len(chunks))]["frames"]
+    clip, start = below(len(chunk)), below(chunk.shape[1] - length + 1)
+    top, left = below(SIZE - crop + 1), below(SIZE - crop + 1)
+    window = (slice(top, top + crop), slice(left, left + crop))
+    return chunk[clip, start : start + length, window[0], window[1]], mouth_map()[window]
+
+
+def draw_batch(chunks: list[dict], length: int, batch: int, crop: int,
+               generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random video [batch, 3, length, crop, crop] in -1..1, and the mouths' weights [batch, 1, 1, crop, crop]."""
+    stretches, mouths = zip(*(draw_stretch(chunks, length, crop, generator) for _ in range(batch)))
+    video = torch.stack(stretches)
     if torch.rand((), generator=generator) < 0.5:
         video = video.flip(1)
-    return as_video(video)
+    return as_video(video), torch.stack(mouths)[:, None, None]
 
 
-def weights(video: torch.Tensor) -> torch.Tensor:
+def weights(video: torch.Tensor, mouth: torch.Tensor) -> torch.Tensor:
     """Where errors count more: the mouth, and edges. [B, 3, F, H, W] -> [B, 1, F, H, W], mean one."""
     grey = video.mean(1, keepdim=True)
     across = torch.nn.functional.pad(grey.diff(dim=-1).abs(), (0, 1))
     down = torch.nn.functional.pad(grey.diff(dim=-2).abs(), (0, 0, 0, 1))
-    weight = 1 + 4 * (across + down)
-    y0, y1, x0, x1 = mouth_box_of(SIZE)
-    weight[..., y0:y1, x0:x1] += 2
+    weight = 1 + 4 * (across + down) + mouth
     return weight / weight.mean()
 
 
-def reconstruction_loss(model: torch.nn.Module, video: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Weighted L1 + squared error of a noisy round trip, and its PSNR in dB."""
+def reconstruction_loss(model: torch.nn.Module, video: torch.Tensor, mouth: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Weighted L1 + squared error of a noisy round trip in opponent colours, and its PSNR in dB.
+
+    In plain RGB the green-magenta axis, which varies least, is learned last: after the same time 22 dB instead of 25.
+    """
     latent = whole_clip.encode(model, video)
     noise = torch.randn_like(latent) * latent.detach().std() * LATENT_NOISE
     restored = whole_clip.decode(model, latent + noise)
-    error = restored - video
-    hue = torch.nn.functional.avg_pool3d(error, (1, 8, 8)).abs().mean()  # whole patches must not change colour
-    detail = ((error.abs() + 2 * error.square()) * weights(video)).mean()
-    return detail + PATCH_WEIGHT * hue, psnr(restored.detach(), video)
+    error = torch.einsum("oc,bcfhw->bofhw", OPPONENTS * OPPONENT_WEIGHTS[:, None], restored - video)
+    return ((error.abs() + 2 * error.square()) * weights(video, mouth)).mean(), psnr(restored.detach(), video)
 
 
 @torch.no_grad()
 def encode_all(model: torch.nn.Module, frames: torch.Tensor, batch: int = 10) -> torch.Tensor:
-    """uint8 [N, F, H, W, 3] -> latents [N, 16, T, 8, 8]."""
+    """uint8 [N, F, H, W, 3] -> latents [N, 16, T, H/8, W/8]."""
     return torch.cat([whole_clip.encode(model, as_video(part)) for part in frames.split(batch)])
 
 
 @torch.no_grad()
 def fold_normalisation(model: torch.nn.Module, latents: torch.Tensor) -> None:
-    """Move the latents [N, 16, T, 8, 8] to the mean and deviation that the host's Wan21 format expects.
+    """Move the latents [N, 16, T, h, w] to the mean and deviation that the host's Wan21 format expects.
 
     The change goes into the 1x1x1 convolutions on both sides of the latent, so the round trip is unchanged.
     """
@@ -90,46 +111,58 @@ def fold_normalisation(model: torch.nn.Module, latents: torch.Tensor) -> None:
     model.conv2.weight /= gain.view(1, -1, 1, 1, 1)
 
 
-def export_vae(run: Run, frames: torch.Tensor, path: Path = VAE_FILE) -> torch.nn.Module:
+def export_vae(run: Run, chunks: list[dict], path: Path = VAE_FILE) -> torch.nn.Module:
     """Average, normalise and save the VAE; returns it."""
     model = channels_last(run.averaged(build_vae()))
-    fold_normalisation(model, encode_all(model, frames[:: max(1, len(frames) // 80)]))
+    some = torch.cat([chunk["frames"][::7, :33] for chunk in chunks[:: max(1, len(chunks) // 24)]])
+    fold_normalisation(model, encode_all(model, some))
     save_model(model, path)
     return load_weights(model, path)
 
 
-def train_vae(frames: torch.Tensor, folder: Path, seconds: float, report: object) -> None:
-    """Train for a time budget on frames uint8 [N, F, H, W, 3]; exports at the end."""
-    model = channels_last(flatten_time(initialise_vae(build_vae())))
-    run = Run(model, folder / "vae.pt", RATE, seconds, decay=0.99)
-    train(run, frames, STAGES, report)
+def convolution(name: str, value: torch.Tensor) -> bool:
+    """Which weights of the VAE are Muon's."""
+    return value.ndim >= 4
+
+
+def start(model: torch.nn.Module, path: Path, seconds: float) -> Run:
+    return Run(model, path, optimisers_for(model, convolution, MUON_RATE, RATE), seconds)
+
+
+def train_vae(folder: Path, seconds: float, report: object) -> None:
+    """Train for a time budget on the clips in a work folder; exports at the end."""
+    model = fuse_norms(channels_last(flatten_time(initialise_vae(build_vae()))))
+    run = start(model, folder / "vae.pt", seconds)
+    train(run, folder, STAGES, report)
     if not worker():
-        export_vae(run, frames)
+        export_vae(run, load_clips(folder / "clips"))
 
 
-def train_decoder(frames: torch.Tensor, folder: Path, seconds: float, report: object) -> None:
+def train_decoder(folder: Path, seconds: float, report: object) -> None:
     """Sharpen the decoder of the exported VAE; its latents, and what a DiT learned about them, stay the same."""
-    model = flatten_time(load_weights(channels_last(build_vae()), VAE_FILE))
+    model = fuse_norms(flatten_time(load_weights(channels_last(build_vae()), VAE_FILE)))
     model.encoder.requires_grad_(False)
     model.conv1.requires_grad_(False)
-    run = Run(model, folder / "decoder.pt", DECODER_RATE, seconds, decay=0.99)
-    train(run, frames, DECODER_STAGES, report)
+    run = start(model, folder / "decoder.pt", seconds)
+    train(run, folder, DECODER_STAGES, report)
     if not worker():
         save_model(run.averaged(build_vae()), VAE_FILE)
 
 
-def train(run: Run, frames: torch.Tensor, stages: tuple[tuple[float, int, int], ...], report: object) -> None:
+def train(run: Run, folder: Path, stages: tuple[tuple[float, int, int, int], ...], report: object) -> None:
     """Spend a run's time budget on reconstruction, with a checkpoint every two minutes."""
     generator = torch.Generator().manual_seed(run.step * 1000 + worker())
+    chunks = load_clips(folder / "clips")
     while run.progress < 1:
-        _, length, batch = next(stage for stage in stages if run.progress < stage[0] or stage[0] == 1)
-        loss, quality = reconstruction_loss(run.model, draw_batch(frames, length, batch, generator))
+        _, length, batch, crop = next(stage for stage in stages if run.progress < stage[0] or stage[0] == 1)
+        loss, quality = reconstruction_loss(run.model, *draw_batch(chunks, length, batch, crop, generator))
         run.advance(loss, psnr=quality, frames=length)
         if run.step % 20 == 0:
             recent = [row["psnr"] for row in run.rows[-20:]]
             report(f"{run.path.stem} {run.step} {run.spent:.0f}s frames {length} psnr {sum(recent) / 20:.2f}")
         if run.clock - run.saved > 120:
             run.save()
+            chunks = load_clips(folder / "clips")
     run.save()
     if not worker():
         write_curve(run.rows, run.path.with_name(run.path.stem + "_curve"))
