@@ -23,7 +23,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Scene:
-    """portrait [1,64,64,3] in 0..1. sound: the whole recording [samples] at `rate` Hz, at least one clip long."""
+    """portrait [1,96,96,3] in 0..1. sound: the whole recording [samples] at `rate` Hz, at least one clip long."""
 
     portrait: torch.Tensor
     sound: torch.Tensor

@@ -19,7 +19,7 @@ import torch
 from safetensors import safe_open
 
 from .console import say
-from .talker import DIT_FILE, VAE_FILE
+from .talker import DIT_FILE, SIZE, VAE_FILE
 
 # WanS2VModel's required arguments; it takes the rest of ComfyUI's configuration (text_len, qk_norm, ...) for granted.
 DIT_ARGUMENTS = ("dim", "in_dim", "ffn_dim", "out_dim", "text_dim", "freq_dim", "eps", "patch_size", "num_heads",
@@ -170,7 +170,7 @@ def compare(host):
     talker = load_talker()
     inputs = example_inputs(talker.config)
     latents = talker.mean + talker.std * inputs["x"]
-    pixels = torch.rand(1, 3, 33, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    pixels = torch.rand(1, 3, 33, SIZE, SIZE, generator=torch.Generator().manual_seed(1)) * 2 - 1
     return {
         "transformer": relative_l2(velocity(talker.dit, **inputs), host.velocity(DIT_FILE, **inputs)),
         "VAE decode": relative_l2(talker.decode(inputs["x"]), host.decode(VAE_FILE, latents)),

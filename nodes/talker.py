@@ -19,12 +19,12 @@ class SyncCacheTinyTalker(io.ComfyNode):
             node_id="SyncCacheTinyTalker",
             display_name="Tiny Talker (Wan-S2V in miniature)",
             category="SyncCache",
-            description="A 64-pixel Wan-S2V with its VAE, text and audio encoder, for trying a workflow in seconds. "
+            description="A 96-pixel Wan-S2V with its VAE, text and audio encoder, for trying a workflow in seconds. "
             "Replace it by the real loaders to get the real thing; its numbers say nothing about a real model's quality.",
             inputs=[
                 io.Image.Input(
                     "portrait", optional=True,
-                    tooltip="A face that looks at the camera; cropped square, reduced to 64 pixels. Unconnected: the one "
+                    tooltip="A face that looks at the camera; cropped square, reduced to 96 pixels. Unconnected: the one "
                     "that comes with the pack.",
                 ),
                 io.Audio.Input(

@@ -11,6 +11,8 @@ from demo.features import FRONT_END, SCALARS, audio_features, level, mouth_openi
 from demo.find_host import find_host
 from demo.talker import AUDIO_FRAMES, FRAMES, encode_audio, negative, positive, prepare_portrait
 
+from . import espeak_events
+
 
 def tone(hertz: float, seconds: float = 1.0, rate: int = 16_000, size: float = 0.3) -> torch.Tensor:
     return size * torch.sin(2 * torch.pi * hertz * torch.arange(int(seconds * rate)) / rate)[None]
@@ -77,7 +79,7 @@ from comfy_extras.nodes_wan import wan_sound_to_video
 windows = []
 for features, length, offset in torch.load(sys.argv[1]):
     output = {"encoded_audio_all_layers": host_layers(features)}
-    made = wan_sound_to_video([[None, {}]], [[None, {}]], None, 64, 64, length, 1, frame_offset=offset,
+    made = wan_sound_to_video([[None, {}]], [[None, {}]], None, 96, 96, length, 1, frame_offset=offset,
                               audio_encoder_output=output)[0]
     windows.append(made[0][1]["audio_embed"])
 torch.save(windows, sys.argv[1])
@@ -114,5 +116,23 @@ def test_prompt_embeddings_are_fixed():
 
 @pytest.mark.parametrize("shape", [(100, 64, 3), (1, 64, 200, 4), (64, 64, 3)])
 def test_portraits_are_cropped_square(shape):
-    assert prepare_portrait(torch.rand(shape)).shape == (1, 64, 64, 3)
+    assert prepare_portrait(torch.rand(shape)).shape == (1, 96, 96, 3)
 
+
+
+SENTENCES = {"en-us": "My papa bought a copper pot. The baby bakes a warm apple pie.",
+             "de": "Mein Papa malt einen bunten Ballon. Bob backt mehr Marmelade.",
+             "es": "Mi mamá prepara una manzana. El bombero come más pan."}
+
+
+@pytest.mark.skipif(espeak_events.library() is None, reason="espeak-ng's library is not installed")
+@pytest.mark.parametrize("voice", SENTENCES)
+def test_lips_meet_at_p_b_and_m_and_open_at_vowels(voice):
+    samples, rate, events = espeak_events.speak(SENTENCES[voice], voice)
+    curve = mouth_opening_curve(audio_features(torch.from_numpy(samples)[None], rate))
+    spans = [(name, curve[int(50 * start) : max(int(50 * end), int(50 * start) + 1) + 2])
+             for (start, name), (end, _) in zip(events, events[1:])]
+    closures = [part.min().item() for name, part in spans if name in ("p", "b", "m") and len(part)]
+    vowels = [part.max().item() for name, part in spans if name[:1] in ("a", "A", "O") and len(part)]
+    assert len(closures) >= 6 and sum(value < 0.1 for value in closures) >= 0.9 * len(closures)
+    assert len(vowels) >= 3 and sorted(vowels)[len(vowels) // 2] > 0.5

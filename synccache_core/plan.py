@@ -1,0 +1,297 @@
+"""A plan: when to compute, what to reuse and how, as versioned JSON that anybody may have written."""
+
+import json
+import os
+import tempfile
+import zlib
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+
+from .layout import Layout
+from .policy import MAX_ORDER
+from .untrusted import (
+    PlanError,
+    build,
+    check_bool,
+    check_choice,
+    check_number,
+    check_numbers,
+    check_text,
+    parse,
+    read,
+    shown,
+)
+
+FORMAT, VERSION = "synccache-plan", 2
+MAX_BYTES = 1 << 20
+MAX_EVALUATIONS = 10_000
+LEVELS = ("output", "residual")
+MERGES = ("refresh", "freeze")
+SUFFIX = ".json"
+MAX_NAME = 80
+NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ._-")
+DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """The run that a plan was made for. sigmas: one per evaluation and the end, [E + 1], never rising.
+
+    steps: of the sampler. evaluations: the most model evaluations that a step takes. tokens: of the video, 0 = unknown.
+    """
+
+    steps: int
+    sigmas: tuple[float, ...]
+    sampler: str
+    cfg: float
+    tokens: int = 0
+    evaluations: int = 1
+    shift: float | None = None
+
+    def __post_init__(self):
+        check_number("run.steps", self.steps, 1, MAX_EVALUATIONS, whole=True)
+        check_number("run.evaluations", self.evaluations, 1, 100, whole=True)
+        check_numbers("run.sigmas", self.sigmas, 0.0, 1e6, MAX_EVALUATIONS + 1)
+        if any(a < b for a, b in pairwise(self.sigmas)) or not self.sigmas[0] > self.sigmas[-1]:
+            raise PlanError(f"run.sigmas must fall, got {shown(self.sigmas)}")
+        most = self.steps * self.evaluations
+        if not self.steps <= len(self.sigmas) - 1 <= most:
+            raise PlanError(f"run.sigmas must hold {self.steps + 1} to {most + 1} numbers, got {len(self.sigmas)}")
+        check_text("run.sampler", self.sampler, 80)
+        check_number("run.cfg", self.cfg, -1000.0, 1000.0)
+        check_number("run.tokens", self.tokens, 0, 1 << 40, whole=True)
+        check_number("run.shift", self.shift, 0.0, 1000.0, optional=True)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What was asked for: a speed-up or a number of computed evaluations; a cache ratio, bytes or neither."""
+
+    speedup: float | None = None
+    computed: int | None = None
+    cache_ratio: float | None = None
+    bytes: int | None = None
+
+    def __post_init__(self):
+        check_number("budget.speedup", self.speedup, 1.0, 100.0, optional=True)
+        check_number("budget.computed", self.computed, 1, MAX_EVALUATIONS, whole=True, optional=True)
+        check_number("budget.cache_ratio", self.cache_ratio, 0.0, 1.0, optional=True)
+        check_number("budget.bytes", self.bytes, 0, 1 << 50, whole=True, optional=True)
+        if (self.speedup is None) == (self.computed is None):
+            raise PlanError("budget must give either speedup or computed")
+        if self.cache_ratio is not None and self.bytes is not None:
+            raise PlanError("budget must give cache_ratio or bytes, not both")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """error: relative L2 of the final latent. speedup: of the sampling loop. bytes: held by the cache."""
+
+    error: float
+    speedup: float
+    bytes: int
+
+    def __post_init__(self):
+        check_number("error", self.error, 0.0, 1e9)
+        check_number("speedup", self.speedup, 0.0, 1e6)
+        check_number("bytes", self.bytes, 0, 1 << 50, whole=True)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a plan comes from. version: of the pack. created: ISO 8601. recordings: calibration runs behind it."""
+
+    version: str
+    created: str
+    recordings: int = 1
+    note: str = ""
+
+    def __post_init__(self):
+        check_text("provenance.version", self.version, 40)
+        check_text("provenance.created", self.created, 40)
+        try:
+            datetime.fromisoformat(self.created)
+        except ValueError:
+            raise PlanError(f"provenance.created must be an ISO date, got {shown(self.created)}") from None
+        check_number("provenance.recordings", self.recordings, 0, 1_000_000, whole=True)
+        check_text("provenance.note", self.note, 2000, least=0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """adapter: name of the family. layout: `fingerprint` of the model's. schedule: computed evaluations, rising from 0.
+
+    level, order, correction: see `schedule.Variant`. groups: see `layout.even_groups`; none at output level. merge: audio
+    refreshes inside a group still run ("refresh") or are frozen into its residual ("freeze"). probe: whether segment 0 is
+    computed on reused steps. measured: None until somebody has.
+    """
+
+    adapter: str
+    layout: str
+    run: RunFacts
+    budget: Budget
+    schedule: tuple[int, ...]
+    level: str
+    order: int
+    correction: bool
+    groups: tuple[tuple[int, ...], ...]
+    merge: str
+    probe: bool
+    predicted: Scores
+    provenance: Provenance
+    measured: Scores | None = None
+
+    def __post_init__(self):
+        check_text("adapter", self.adapter, 80)
+        check_text("layout", self.layout, 80)
+        check_numbers("schedule", self.schedule, 0, self.evaluations - 1, self.evaluations, whole=True)
+        if self.schedule[0] != 0 or any(a >= b for a, b in pairwise(self.schedule)):
+            raise PlanError(f"schedule must rise from step 0, got {shown(self.schedule)}")
+        check_choice("level", self.level, LEVELS)
+        check_number("order", self.order, 0, MAX_ORDER, whole=True)
+        check_bool("correction", self.correction)
+        if self.correction and self.run.evaluations > 1:
+            raise PlanError(f"correction must be false where a step takes {self.run.evaluations} evaluations, got True")
+        _check_groups(self.groups, self.level)
+        check_choice("merge", self.merge, MERGES)
+        check_bool("probe", self.probe)
+
+    @property
+    def evaluations(self) -> int:
+        return len(self.run.sigmas) - 1
+
+    @property
+    def mask(self) -> tuple[bool, ...]:
+        """Per evaluation True = compute, as `policy.Config.schedule` takes it."""
+        computed = set(self.schedule)
+        return tuple(t in computed for t in range(self.evaluations))
+
+    def to_json(self) -> str:
+        """One line per field."""
+        data = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in data.items())
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """Raises PlanError for anything that is not a sound plan of this version or an older one."""
+        data = _current(parse(text, MAX_BYTES))
+        parts = {"run": RunFacts, "budget": Budget, "predicted": Scores, "measured": Scores, "provenance": Provenance}
+        for name, kind in parts.items():
+            if data.get(name) is not None:
+                data[name] = build(kind, data[name], name)
+            elif name in data and name != "measured":
+                raise PlanError(f"{name} must be an object, got None")
+        return build(cls, data, "the plan")
+
+
+def _check_groups(groups: object, level: str) -> None:
+    """Contiguous runs of segments from 1 on, one at least, and none at output level."""
+    if not isinstance(groups, tuple) or (level == "output") != (groups == ()):
+        raise PlanError(f"groups must be a list, empty at level output and only there, got {shown(groups)} at {level}")
+    for position, group in enumerate(groups):
+        check_numbers(f"groups[{position}]", group, 1, MAX_EVALUATIONS, MAX_EVALUATIONS, whole=True)
+    members = [segment for group in groups for segment in group]
+    if members != list(range(1, len(members) + 1)):
+        raise PlanError(f"groups must hold the segments 1, 2, ... in order, got {shown(groups)}")
+
+
+def _current(data: dict) -> dict:
+    """Check the format and bring an older version up to this one."""
+    if data.pop("format", None) != FORMAT:
+        raise PlanError(f"not a SyncCache plan: format must be {FORMAT!r}")
+    version = data.pop("version", None)
+    check_number("version", version, 1, 1_000_000, whole=True)
+    if version > VERSION:
+        raise PlanError(f"the plan has version {version}, this SyncCache reads up to {VERSION}: please update SyncCache")
+    for step in MIGRATIONS[version - 1 :]:
+        data = step(data)
+    return data
+
+
+def _from_1(data: dict) -> dict:
+    """Version 1 knew no correction, no merge variants, and gave the budget as two numbers."""
+    for name in ("computed_steps", "speedup", "cache_ratio"):
+        if name not in data:
+            raise PlanError(f"the plan of version 1 lacks the field {name!r}")
+    schedule, speedup, ratio = data.pop("computed_steps"), data.pop("speedup"), data.pop("cache_ratio")
+    budget = {"speedup": speedup, "cache_ratio": ratio}
+    return {**data, "schedule": schedule, "budget": budget, "correction": False, "merge": "refresh", "probe": True}
+
+
+MIGRATIONS = (_from_1,)
+
+
+def fingerprint(layout: Layout) -> str:
+    """Blocks, number of refreshes and a checksum of where they are: "after-40x12-1c291ca3"."""
+    places = f"{layout.audio} {layout.blocks} {list(layout.refresh)}"
+    return f"{layout.audio}-{layout.blocks}x{len(layout.refresh)}-{zlib.crc32(places.encode()):08x}"
+
+
+def check(plan: Plan, adapter: str, layout: Layout) -> None:
+    """Raises PlanError, with both names, where a plan was made for another model family or layout."""
+    if plan.adapter != adapter:
+        raise PlanError(f"the plan was made for {shown(plan.adapter)}, this model is {shown(adapter)}")
+    if plan.layout != fingerprint(layout):
+        raise PlanError(f"the plan was made for the layout {shown(plan.layout)}, this model has {fingerprint(layout)!r}")
+    stored = sum(map(len, plan.groups))
+    if plan.groups and stored != layout.storable():
+        raise PlanError(f"groups hold {stored} segments, this model has {layout.storable()}")
+
+
+def save(plan: Plan, folder: Path, name: str) -> Path:
+    """Write folder/name.json whole or not at all. Raises PlanError for a bad name or where the folder cannot be written."""
+    path, waiting = _path(folder, name), None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", encoding="utf-8", delete=False) as file:
+            waiting = file.name
+            file.write(plan.to_json())
+        os.replace(waiting, path)
+    except OSError as error:
+        if waiting:
+            Path(waiting).unlink(missing_ok=True)
+        raise PlanError(f"{path.name}: cannot be written: {error.strerror}") from None
+    return path
+
+
+def load(folder: Path, name: str) -> Plan:
+    """Read folder/name.json. Raises PlanError, which names the file."""
+    path = _path(folder, name)
+    text = read(path, MAX_BYTES)
+    try:
+        return Plan.from_json(text)
+    except PlanError as error:
+        raise PlanError(f"{path.name}: {error}") from None
+
+
+def names(folder: Path) -> list[str]:
+    """Names of the plans in a folder, without the suffix; files whose name `save` would refuse are left out."""
+    found = (path.name[: -len(SUFFIX)] for path in Path(folder).glob(f"*{SUFFIX}") if path.is_file())
+    return sorted(name for name in found if _fault(name) is None)
+
+
+def _fault(name: object) -> str | None:
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
+        return f"must have 1 to {MAX_NAME} characters"
+    if not set(name) <= NAME_CHARACTERS:
+        return "may hold letters a-z, digits, spaces and . _ - only"
+    if name[0] in ". " or name[-1] in ". ":
+        return "must not begin or end with a dot or a space"
+    if name.split(".")[0].rstrip().upper() in DEVICES:
+        return "is reserved by Windows"
+    return None
+
+
+def _path(folder: Path, name: str) -> Path:
+    """folder/name.json, below folder also after links. Raises PlanError."""
+    name = name[: -len(SUFFIX)] if isinstance(name, str) and name.endswith(SUFFIX) else name
+    if fault := _fault(name):
+        raise PlanError(f"the plan name {shown(name)} {fault}")
+    root = Path(folder).resolve()
+    path = root / f"{name}{SUFFIX}"
+    if path.resolve().parent != root:
+        raise PlanError(f"the plan name {shown(name)} leads out of its folder")
+    return path

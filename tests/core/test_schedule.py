@@ -1,0 +1,447 @@
+"""The two dynamic programmes against hand arithmetic, brute force and a simulated sampler."""
+
+from dataclasses import replace
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+
+from synccache_core.choice import Planner, resolve
+from synccache_core.cost import CostModel
+from synccache_core.errors import BadConfig
+from synccache_core.forecast import bounded_weights
+from synccache_core.gram import displacement, forecast_weights, interpolation, trajectory
+from synccache_core.layout import Layout, even_groups
+from synccache_core.plan import Budget, PlanError, RunFacts
+from synccache_core.recording import Recording, load_recording, merge, resample
+from synccache_core.schedule import (
+    Objective,
+    Variant,
+    gap_errors,
+    predicted_error,
+    remap,
+    solve_segments,
+    solve_steps,
+)
+from synccache_core.schedule_cli import main
+
+EXACT = Objective(power=1.0, transient=0.0)
+VARIANTS = [Variant("output", *v) for v in product((0, 1, 2), (False, True))]
+LAYOUT = Layout(9, (0, 2, 5, 8))
+
+
+def random_path(steps, size=12, seed=0):
+    draw = np.random.default_rng(seed)
+    sigmas = np.append(np.sort(draw.uniform(0.02, 1.0, steps))[::-1], 0.0)
+    return sigmas, draw.normal(size=(steps, size)).cumsum(0)
+
+
+def path_of(sigmas, outputs):
+    return trajectory(outputs @ outputs.T, sigmas)
+
+
+def forecast(sigmas, outputs, anchors, at, gain=9.0):
+    weights = bounded_weights([sigmas[a] for a in anchors], sigmas[at], gain)
+    return sum(w * outputs[a] for w, a in zip(weights, anchors[-len(weights) :]))
+
+
+def euler(sigmas, velocity, schedule, order, correction, x=0.0):
+    """x after every step where velocity(x, t) is computed at the steps of `schedule`, and what those gave."""
+    outputs, gap, positions = {}, [], []
+    for t, move in enumerate(np.diff(sigmas)):
+        history = [a for a in schedule if a <= t]
+        if t in schedule:
+            used = outputs[t] = velocity(x, t)
+            if correction:
+                near = history[-min(order, 1) - 2 :]
+                fixes = [(sigmas[g + 1] - sigmas[g]) * (forecast(sigmas, outputs, near, g) - f) for g, f in gap]
+                used = used + sum(fixes) / move
+            gap = []
+        else:
+            used = forecast(sigmas, outputs, history[-order - 1 :], t)
+            gap.append((t, used))
+        x = x + move * used
+        positions.append(x)
+    return positions, outputs
+
+
+def brute_force(path, variant, how, count):
+    """Least objective of all schedules, each gap by its definition."""
+    best = np.inf
+    for rest in combinations(range(1, path.steps), count - 1):
+        best = min(best, cost_of(path, (0, *rest), variant, how))
+    return best
+
+
+def cost_of(path, schedule, variant, how):
+    total = 0.0
+    for position, (j, k) in enumerate(zip(schedule, [*schedule[1:], path.steps])):
+        if k - j - 1 > how.max_run or (how.force_last and k == path.steps and j < k - 1):
+            return np.inf
+        history = schedule[: position + 1]
+
+        def size(anchors, gap=range(j + 1, k)):
+            errors = [path.moves[t] * (forecast(path.sigmas, path.y, anchors, t, how.max_gain) - path.y[t]) for t in gap]
+            if not errors:
+                return 0.0
+            return sum(map(np.linalg.norm, errors)) if how.kind == "bound" else np.linalg.norm(sum(errors))
+
+        cost = size(history[-variant.order - 1 :])
+        if variant.correction and k < path.steps:
+            cost = how.transient * cost + size((*history[-min(variant.order, 1) - 1 :], k))
+        total += cost**how.power
+    return total ** (1 / how.power)
+
+
+def test_order_0_by_hand():
+    # four steps of 0.25, outputs 0, 4, 4, 6 along one direction: the way is 0.25 * 14 = 3.5
+    path = path_of(np.array([1.0, 0.75, 0.5, 0.25, 0.0]), np.array([[0.0], [4.0], [4.0], [6.0]]))
+    got = solve_steps(path, Variant("output", 0), EXACT)
+    assert got.schedules == (None, (0,), (0, 1), (0, 1, 3), (0, 1, 2, 3))
+    # reusing 0 everywhere misses all 14 quarters; from step 1 on, 4 4 4 for 4 4 6 misses 2
+    assert got.errors[1:] * 3.5 == pytest.approx([3.5, 0.5, 0.0, 0.0], abs=1e-6)
+
+
+def test_correction_by_hand():
+    # outputs 0 1 2 of a line: order 0 misses step 1 by 1 * 1/3, the line from 0 to 2 does not
+    path = path_of(np.array([1.0, 2 / 3, 1 / 3, 0.0]), np.array([[0.0], [1.0], [2.0]]))
+    plain = predicted_error(path, (0, 2), Variant("output", 0), EXACT)
+    assert plain == pytest.approx(1 / 3)  # of a displacement of (0 + 1 + 2) / 3 = 1
+    corrected = Variant("output", 0, True)
+    assert predicted_error(path, (0, 2), corrected, EXACT) == pytest.approx(0.0, abs=1e-7)
+    assert predicted_error(path, (0, 2), corrected, replace(EXACT, transient=0.5)) == pytest.approx(1 / 6)
+    assert predicted_error(path, (0, 1), corrected, EXACT) == pytest.approx(1 / 3)  # nothing after the last gap corrects it
+
+
+@pytest.mark.parametrize("gain", [1.0, 3.0, 9.0, 1e9])
+def test_weights_are_the_run_time_s(gain):
+    draw = np.random.default_rng(1)
+    for count in (1, 2, 3):
+        anchors, at = draw.uniform(size=(20, count)), draw.uniform(size=5)
+        got = forecast_weights(anchors, at, gain)
+        for row, own in zip(got, anchors):
+            for weights, sigma in zip(row, at):
+                want = bounded_weights(list(own), sigma, gain)
+                assert weights == pytest.approx([0.0] * (count - len(want)) + want)
+    padded = forecast_weights(np.array([1.0, 1.0, 0.9]), np.array([0.8]), 1e9)
+    assert padded[0] == pytest.approx([0.0, -1.0, 2.0])
+
+
+OBJECTIVES = [
+    Objective(), EXACT, Objective("bound", 1.0), Objective("bound", 2.0, 1.0), Objective(max_run=2, force_last=True),
+    Objective(max_gain=2.0, power=1.0),
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("how", OBJECTIVES, ids=range(len(OBJECTIVES)))
+def test_steps_equal_brute_force(variant, how):
+    for steps in (1, 2, 3, 5, 8):
+        path = path_of(*random_path(steps, seed=steps))
+        got = solve_steps(path, variant, how)
+        for count in range(1, steps + 1):
+            assert got.errors[count] == pytest.approx(brute_force(path, variant, how, count), abs=1e-9)
+            schedule = got.schedules[count]
+            if schedule is None:
+                assert np.isinf(got.errors[count])
+                continue
+            assert len(schedule) == count and schedule[0] == 0
+            assert predicted_error(path, schedule, variant, how) == pytest.approx(got.errors[count], abs=1e-12)
+
+
+def test_equal_outputs_cost_nothing_anywhere():
+    path = path_of(np.linspace(1, 0, 8), np.ones((7, 3)))
+    for variant in VARIANTS:
+        got = solve_steps(path, variant)
+        assert got.errors[1:] == pytest.approx(0.0, abs=1e-9) and all(got.schedules[1:])
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_polynomial_trajectory_is_free(order):
+    sigmas, _ = random_path(12)
+    slopes = np.random.default_rng(3).normal(size=(order + 1, 6))
+    path = path_of(sigmas, np.vander(sigmas[:-1], order + 1) @ slopes)
+    got = solve_steps(path, Variant("output", order), Objective(max_gain=1e9))
+    assert got.errors[order + 1 :] == pytest.approx(0.0, abs=1e-6)
+    assert got.errors[order] > 1e-3
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_gap_errors_are_those_of_an_euler_run(variant):
+    """Frozen dynamics: the sum of the gaps' vectors is the position error, also after a correction, to 1e-12."""
+    sigmas, outputs = random_path(9, seed=5)
+    path, length = path_of(sigmas, outputs), displacement(outputs @ outputs.T, sigmas)
+    true, _ = euler(sigmas, lambda x, t: outputs[t], range(9), 0, False)
+    for rest in combinations(range(1, 9), 3):
+        schedule = (0, *rest)
+        reused, corrected = gap_errors(path, schedule, variant)
+        got, _ = euler(sigmas, lambda x, t: outputs[t], schedule, variant.order, variant.correction)
+        want = np.linalg.norm(got[-1] - true[-1]) / length
+        assert np.linalg.norm(reused.sum(0) + corrected.sum(0)) == pytest.approx(want, abs=1e-12)
+        if variant.correction:  # and right behind the first computed step after a gap, nothing else stands
+            first = gap_errors(path, schedule[:2], variant)[1].sum(0)
+            error = np.linalg.norm(got[rest[0]] - true[rest[0]]) / length
+            assert np.linalg.norm(first) == pytest.approx(error, abs=1e-12)
+
+
+def mixture_flow(sigmas, size=64, modes=24, spread=0.15, seed=0):
+    """Velocity of the flow from noise to a mixture of Gaussians, in closed form: dynamics that do depend on x."""
+    draw = np.random.default_rng(seed)
+    means = 0.7 * draw.normal(size=(modes, size))
+
+    def velocity(x, t):
+        sigma = sigmas[t]
+        clean, variance = 1 - sigma, (1 - sigma) ** 2 * spread**2 + sigma**2
+        away = x - clean * means
+        logits = -(away**2).sum(1) / (2 * variance)
+        odds = np.exp(logits - logits.max())
+        return (x - odds / odds.sum() @ (means + clean * spread**2 / variance * away)) / sigma
+
+    return velocity, draw.normal(size=size)
+
+
+@pytest.mark.parametrize("shift", [8.0, 3.0])
+def test_predictions_rank_the_errors_of_real_dynamics(shift):
+    times = np.linspace(1, 0, 41)
+    sigmas = shift * times / (1 + (shift - 1) * times)
+    velocity, noise = mixture_flow(sigmas)
+    true, outputs = euler(sigmas, velocity, range(40), 0, False, noise)
+    path = path_of(sigmas, np.array(list(outputs.values())))
+    predicted, measured = [], []
+    for variant in VARIANTS:
+        solution = solve_steps(path, variant)
+        for count in (6, 8, 10, 12, 16):
+            got, _ = euler(sigmas, velocity, solution.schedules[count], variant.order, variant.correction, noise)
+            predicted.append(solution.errors[count])
+            measured.append(np.linalg.norm(got[-1] - true[-1]) / np.linalg.norm(true[-1] - noise))
+    ranks = [np.argsort(np.argsort(values)) for values in (predicted, measured)]
+    assert np.corrcoef(ranks)[0, 1] >= 0.9
+    assert 1 / 5 < np.median(np.array(predicted) / measured) < 5  # contracting dynamics forget errors
+
+
+def test_a_residual_is_forecast_and_the_output_corrected():
+    output, residual = path_of(*random_path(6, seed=1)), path_of(random_path(6, seed=1)[0], random_path(6, seed=2)[1])
+    variant, how = Variant("residual", 1, True), Objective(power=1.0, transient=0.5)
+    got = predicted_error(residual, (0, 3), variant, how, output)
+    plain = predicted_error(residual, (0, 3), replace(variant, correction=False), how)
+    last = predicted_error(residual, (0, 3, 4, 5), replace(variant, correction=False), how)
+    interpolated = predicted_error(output, (0, 3, 4, 5), variant, replace(how, transient=0.0))
+    assert got == pytest.approx(0.5 * last + interpolated + plain - last)
+
+
+@pytest.mark.parametrize("kind", ["after", "inside"])
+def test_segments_equal_brute_force(kind):
+    for count in range(1, 8):
+        layout = Layout(2 * count + 1, tuple(range(0, 2 * count, 2)), kind)
+        drift = np.random.default_rng(count).normal(size=(count, 5))
+        got, last = solve_segments(drift @ drift.T, layout), layout.segments
+        for groups in range(1, layout.storable() + 1):
+            best = np.inf
+            for inner in combinations(range(2, last), groups - 1):
+                bounds = [1, *inner, last]
+                frozen = [drift[a : b - 1].sum(0) for a, b in zip(bounds, bounds[1:])]
+                best = min(best, sum(map(np.linalg.norm, frozen)))
+            assert got.costs[groups] == pytest.approx(best, abs=1e-6)
+            assert sum(got.groups[groups], ()) == tuple(range(1, last)) and len(got.groups[groups]) == groups
+
+
+def test_segments_by_hand():
+    # refreshes 1 and 2 drift by 3 and 4 at right angles, refresh 3 hardly: merge 3 with its neighbour, keep the rest
+    layout = Layout(9, (0, 2, 4, 6))
+    got = solve_segments(np.diag([100.0, 9.0, 16.0, 0.01]), layout)
+    assert got.costs[1:] == pytest.approx([np.sqrt(25.01), 3.0 + 0.1, 0.1, 0.0], abs=1e-6)
+    assert got.groups[3] == ((1,), (2,), (3, 4)) and got.groups[2] == ((1, 2), (3, 4))
+    assert got.groups[4] == even_groups(layout, 4) and got.groups[1] == even_groups(layout, 1)
+    assert got.groups[0] == () and np.isinf(got.costs[0]) and got.best(4) == 4
+    with pytest.raises(BadConfig, match="4 audio refreshes"):
+        solve_segments(np.eye(3), layout)
+
+
+def test_remap_keeps_the_share_and_the_sigmas():
+    old = np.linspace(1, 0, 41)
+    schedule = (0, 4, 8, 12, 16, 20, 28, 36)
+    assert remap(schedule, old, old) == (schedule, "")
+    same, note = remap(schedule, old, np.linspace(1, 0, 81)[::2] ** 1.1)
+    assert len(same) == 8 and same[0] == 0 and "nearest sigma" in note
+    for steps in (30, 50, 4, 1):
+        new = np.linspace(1, 0, steps + 1)
+        got, note = remap(schedule, old, new)
+        assert got[0] == 0 and list(got) == sorted(set(got)) and got[-1] < steps
+        assert len(got) == max(1, round(8 * steps / 40)) and f"of {steps}" in note
+    # a run that starts at 0.5: of its 4 steps the first is at 0.5 and the last at 0.1, thirds of the way between them
+    late, _ = remap(schedule, old, np.linspace(0.5, 0, 21))
+    assert late == (0, 5, 11, 16)
+    doubled, _ = remap((0, 2), [1.0, 0.8, 0.5, 0.2, 0.0], [1.0, 0.8, 0.8, 0.5, 0.5, 0.2, 0.2, 0.0])
+    assert doubled[0] == 0 and len(doubled) == 4  # Heun: 7 evaluations
+
+
+def recording(seed=0, steps=10, human=True, audio=True, shares=None):
+    sigmas, outputs = random_path(steps, seed=7)  # the same sigmas for every seed
+    draw = np.random.default_rng(seed)
+    grams = {("output", "whole"): outputs @ outputs.T}
+    tracks = [("residual", "whole")] + [("output", "human"), ("residual", "human")] * human
+    for track in tracks:
+        values = outputs + draw.normal(size=outputs.shape)
+        grams[track] = values @ values.T
+    drift = 0.1 * draw.normal(size=(4, 3))
+    run = RunFacts(steps, tuple(sigmas.tolist()), "euler", 4.5)
+    cost = CostModel(10.0, 1.0, 2.0, LAYOUT)
+    return Recording("toy", run, cost, grams, drift @ drift.T if audio else None, 1000, 100, shares or {})
+
+
+def test_a_recording_survives_json(tmp_path):
+    given = recording(shares={"residual": 0.2})
+    path = tmp_path / "calibration.json"
+    path.write_text(given.to_json())
+    got = load_recording(path)
+    assert got.to_json() == given.to_json() and got.layout == LAYOUT
+    for (track, gram), other in zip(given.grams.items(), got.grams):
+        assert track == other and np.array_equal(gram, got.grams[other])
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ('"adapter": "toy"', '"adapter": ""', "adapter must be text"),
+        ('"cost": {"block": 10.0', '"cost": {"block": -1', "cost.block must be"),
+        ('"blocks": 9', '"blocks": 3', "refresh points must rise"),
+        ('"blocks": 9', '"blocks": 1e9', "layout.blocks must be a whole number"),
+        ('"output/whole"', '"sound/whole"', "grams must hold sound|level must be one of|level output"),
+        ('"count": 1', '"count": 1, "extra": 2', "unknown field 'extra'"),
+        ('"version": 1', '"version": 9', "version 1"),
+        ('"steps": 10', '"steps": 11', "run.sigmas must hold"),
+        ('"audio": [[', '"audio": [[NaN, ', "NaN"),
+        ('"audio": [[', '"audio": [[1, ', "square list"),
+        ('"shares": {}', '"shares": {"output": 2}', "shares.output must be"),
+        ('"shares": {}', '"shares": {"sound": 0.5}', "level must be one of"),
+    ],
+)
+def test_a_bad_recording_is_refused(tmp_path, old, new, message):
+    text = recording().to_json()
+    assert old in text
+    path = tmp_path / "bad.json"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(PlanError, match=message) as caught:
+        load_recording(path)
+    assert "bad.json" in str(caught.value)
+
+
+def test_what_is_no_gram_is_refused():
+    good = recording()
+    for bad in (-np.eye(10), np.full((10, 10), np.nan), np.triu(np.ones((10, 10))), np.eye(9)):
+        with pytest.raises(PlanError, match="grams of output/whole"):
+            replace(good, grams={("output", "whole"): bad})
+    with pytest.raises(BadConfig, match="does not move"):
+        trajectory(np.zeros((2, 2)), np.array([1.0, 0.5, 0.0]))
+    with pytest.raises(PlanError, match="strictly falling"):
+        replace(good, run=replace(good.run, sigmas=(1.0, 1.0, *good.run.sigmas[2:])))
+    with pytest.raises(BadConfig, match="order"):
+        solve_steps(good.trajectory("output"), Variant("output", 3))
+
+
+def test_merging_averages_what_each_clip_is_relative_to():
+    one, two = recording(0), recording(1)
+    louder = replace(two, grams={track: 1e6 * gram for track, gram in two.grams.items()})
+    got, same = merge([one, louder]), merge([one, two])
+    track = ("residual", "human")
+    assert got.count == 2 and np.allclose(got.grams[track], same.grams[track])
+    sigmas = np.array(one.run.sigmas)
+    units = [r.grams[track] / displacement(r.grams[track], sigmas) ** 2 for r in (one, two)]
+    assert np.allclose(got.grams[track], sum(units) / 2)
+    assert np.allclose(merge([got, one]).grams[track], (2 * sum(units) / 2 + units[0]) / 3)
+    assert merge([replace(one, shares={"residual": 0.1}), replace(one, shares={"residual": 0.3})]).shares["residual"] == 0.2
+    with pytest.raises(PlanError, match="'toy' and 'other'"):
+        merge([one, replace(one, adapter="other")])
+    with pytest.raises(PlanError, match="different tracks"):
+        merge([one, recording(human=False)])
+    with pytest.raises(PlanError, match="no calibration"):
+        merge([])
+
+
+def test_resampling_is_linear_in_sigma():
+    assert interpolation(np.array([1.0, 0.5]), np.array([1.0, 0.75, 0.5, 0.1])) == pytest.approx(
+        np.array([[1, 0], [0.5, 0.5], [0, 1], [0, 1]])
+    )
+    given = recording()
+    assert resample(given, given.run.sigmas) == (given, "")
+    moved, note = resample(given, np.linspace(1.0, 0.0, 21))
+    assert moved.steps == 20 and "10 steps" in note and "20 steps" in note
+    schedule, note = resolve(given, np.linspace(1.0, 0.0, 21), 6, Variant("output", 1))
+    assert len(schedule) == 6 and schedule[0] == 0 and "interpolated" in note
+    assert len(resolve(given, [1.0, 0.5, 0.2, 0.0], 6, Variant())[0]) == 3
+
+
+def test_human_weight_counts_the_region():
+    given = recording()
+    grams = {("output", "whole"): given.grams["output", "whole"], ("output", "human"): given.grams["residual", "human"]}
+    given, variant = replace(given, grams=grams), Variant()
+    errors = [predicted_error(given.trajectory("output", weight), (0, 4), variant) for weight in (0.0, 0.5, 1.0)]
+    sigmas = np.array(given.run.sigmas)
+    assert errors[0] == pytest.approx(predicted_error(trajectory(grams["output", "whole"], sigmas), (0, 4), variant))
+    assert errors[2] == pytest.approx(predicted_error(trajectory(grams["output", "human"], sigmas), (0, 4), variant))
+    assert min(errors[0], errors[2]) < errors[1] < max(errors[0], errors[2])
+
+
+def test_candidates_come_best_first():
+    found = Planner(recording()).candidates(4)
+    assert len(found) == 12 and {c.computed for c in found} == {4}
+    assert [c.error for c in found] == sorted(c.error for c in found)
+    with pytest.raises(BadConfig, match="in 1..10, got 11"):
+        Planner(recording()).candidates(11)
+
+
+def test_choices_keep_to_the_budget():
+    planner = Planner(recording(shares={"residual": 0.1}))
+    assert planner.choose(Budget(computed=4)).computed == 4
+    fast = planner.choose(Budget(speedup=2.5))
+    assert fast.speedup == pytest.approx(2.5, rel=0.1)
+    for most in (200, 1500, 3000, 10_000):
+        assert planner.choose(Budget(computed=4, bytes=most)).bytes <= most
+    assert planner.choose(Budget(computed=4, cache_ratio=0.0)).variant.level == "output"
+    with pytest.raises(BadConfig, match="100 bytes"):
+        planner.choose(Budget(computed=4, bytes=99))
+    far = Planner(recording(shares={"output": 0.5, "residual": 0.5})).choose(Budget(speedup=50.0))
+    assert "out of reach" in far.notes[0] and far.computed == 1
+
+
+def test_speed_and_bytes_by_hand():
+    given = recording()
+    # nine blocks of 10, four refreshes of 1, 2 for the rest: 96; reused with probe 10 + 4 + 2
+    assert given.reuse_share("residual", 3, "refresh", True) == pytest.approx(16 / 96)
+    assert given.reuse_share("residual", 1, "refresh", False) == pytest.approx(6 / 96)
+    assert given.reuse_share("residual", 1, "freeze", True) == pytest.approx(14 / 96)
+    assert given.reuse_share("output", 0, "freeze", True) == 0.0
+    measured = replace(given, shares={"residual": 0.32})
+    assert measured.reuse_share("residual", 1, "freeze", True) == pytest.approx(0.28)
+    assert given.bytes("residual", 3, 1, False) == 6000 and given.bytes("residual", 3, 2, True) == 9300
+    assert given.bytes("output", 0, 1, True) == 300
+    found = next(c for c in Planner(given).candidates(4) if c.variant == Variant("residual", 1))
+    assert found.speedup == pytest.approx(10 / (4 + 6 / 6)) and found.bytes == 6000 and found.staleness == 0.0
+
+
+def test_the_front_is_what_nothing_beats():
+    planner = Planner(recording())
+    front = planner.pareto()
+    points = [(-c.speedup, c.error, c.bytes) for c in front]
+    assert points == sorted(points) and len(set(points)) == len(points)
+    everything = [(-c.speedup, c.error, c.bytes) for c in planner._all()]
+    for point in points:
+        assert not any(all(a <= b for a, b in zip(other, point)) and other != point for other in everything)
+    for other in everything:
+        assert any(all(a <= b for a, b in zip(point, other)) for point in points)
+
+
+def test_without_recorded_audio_groups_are_of_even_size():
+    got = Planner(recording(audio=False)).segmentation
+    assert [len(group) for group in got.groups[2]] in ([1, 2], [2, 1]) and got.costs[1:] == pytest.approx(0.0)
+
+
+def test_the_command_prints_the_table_and_writes_the_plan(tmp_path, capsys):
+    path, out = tmp_path / "calibration.json", tmp_path / "rows.json"
+    path.write_text(recording().to_json())
+    assert main([str(path), "--speedup", "2.5", "--json", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "computed_steps" in text and "plan: " in text and "predicted: " in text
+    assert '"speedup_x"' in out.read_text() and '"synccache-plan"' in out.read_text()
+    assert main([str(tmp_path / "missing.json")]) == 1
+    assert "missing.json" in capsys.readouterr().err
