@@ -10,7 +10,7 @@ from .portraits import HELD_OUT_SEED, render_portrait
 from .speech import speak, write_wave
 from .talker import FPS, FRAMES, PORTRAIT_FILE, SPEECH_FILE
 
-PORTRAIT_SEED = HELD_OUT_SEED + 7
+PORTRAIT_SEED = HELD_OUT_SEED + 19
 PORTRAIT_SIZE = 512
 SENTENCE = "My papa bought a copper pot."
 VOICE, SPEED, PITCH = "en-us+f3", 140, 55

@@ -40,17 +40,33 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self.update(parameter, group)
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            ahead = [self.nesterov(parameter, group["momentum"]) for parameter in parameters]
+            for parameter, change in zip(parameters, shared(ahead)):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.sub_(change.view_as(parameter), alpha=group["lr"])
 
-    def update(self, parameter: torch.Tensor, group: dict[str, float]) -> None:
-        """One step of one weight."""
+    def nesterov(self, parameter: torch.Tensor, momentum: float) -> torch.Tensor:
+        """Update the momentum of one weight; the gradient ahead of it as a matrix."""
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-        ahead = parameter.grad.lerp(state["momentum"], group["momentum"]).flatten(1)
-        change = orthogonal(ahead) * (0.2 * max(ahead.shape) ** 0.5)
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.sub_(change.view_as(parameter), alpha=group["lr"])
+        state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(state["momentum"], momentum).flatten(1)
+
+
+def change_of(ahead: torch.Tensor) -> torch.Tensor:
+    """The update of one matrix for a learning rate of one."""
+    return orthogonal(ahead) * (0.2 * max(ahead.shape) ** 0.5)
+
+
+def shared(matrices: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The updates of all matrices; training processes divide the work among them."""
+    if not torch.distributed.is_initialized():
+        return [change_of(matrix) for matrix in matrices]
+    here, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    done = [change_of(matrix) if number % count == here else torch.zeros_like(matrix)
+            for number, matrix in enumerate(matrices)]
+    flat = torch.cat([matrix.flatten() for matrix in done])
+    torch.distributed.all_reduce(flat)
+    return [part.view_as(matrix) for part, matrix in zip(flat.split([m.numel() for m in matrices]), matrices)]
