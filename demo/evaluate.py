@@ -103,7 +103,7 @@ def clip_rows(clips: list[dict]) -> list[Row]:
     return [
         required("mouth correlation, median", numpy.median(own), ">=", 0.85),
         required("mouth correlation, 10th percentile", numpy.quantile(own, 0.1), ">=", 0.6),
-        Row("mouth correlation of the rendered clips, median", float(numpy.median(column(clips, "rendered_correlation")))),
+        Row("mouth correlation of the rendered clips, median", numpy.median(column(clips, "rendered_correlation"))),
         required("mouth correlation with other clips' sound, median |r|", against_others(clips), "<=", 0.2),
         required("mouth lag in frames, 90th percentile of |lag|", numpy.quantile(abs(column(clips, "lag_frames")), 0.9),
                  "<=", 1),
@@ -124,7 +124,8 @@ def chain_rows(chains: list[dict]) -> list[Row]:
             for number in range(each.shape[1])]
     return [*rows, Row("seconds of a chain", len(chains[0]["frames"]) / FPS),
             required("identity drift in % of full scale, worst chain", column(chains, "drift_percent").max(), "<", 3),
-            required("jump at the seams / change inside chunks, median", numpy.median(column(chains, "seam_ratio")), "<=", 2)]
+            required("jump at the seams / change inside chunks, median", numpy.median(column(chains, "seam_ratio")),
+                     "<=", 2)]
 
 
 def write_pictures(folder: Path, found: list[dict]) -> None:

@@ -9,8 +9,9 @@ import torch
 
 from .dataset import as_video
 from .modelling import build_dit, build_vae, load_weights
-from .talker import AUDIO_FRAMES, CONFIG, DIT_FILE, LATENT_FRAMES, SIZE, VAE_FILE, negative, positive
-from .train_dit import MOTION_LATENTS, audio_embed, shifted
+from .sampling import euler, guided, seeded_noise, simple_sigmas
+from .talker import AUDIO_FRAMES, CONFIG, DIT_FILE, LATENT_FRAMES, VAE_FILE, negative, positive
+from .train_dit import MOTION_LATENTS, audio_embed
 
 
 @dataclass(frozen=True)
@@ -23,31 +24,26 @@ class Sampling:
     seed: int = 0
 
 
-def guided_velocity(model: torch.nn.Module, latent: torch.Tensor, sigma: torch.Tensor, given: dict[str, torch.Tensor],
-                    guidance: float) -> torch.Tensor:
-    """Classifier-free guidance as the host does it: prompt and sound against no prompt and no sound."""
-    count = len(latent)
-    twice = {name: torch.cat([value, value * 0.0 if name == "audio_embed" else value]) for name, value in given.items()}
-    context = torch.cat([positive().expand(count, -1, -1), negative().expand(count, -1, -1)])
-    both = model(torch.cat([latent, latent]), (sigma * 1000).expand(2 * count), context=context,
-                 control_video=torch.zeros_like(torch.cat([latent, latent])), **twice)
-    with_sound, without = both.chunk(2)
-    return without + guidance * (with_sound - without)
+def both_velocities(model: torch.nn.Module, latent: torch.Tensor, sigma: float,
+                    given: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Velocity without prompt and sound, and with both, as the host's two branches give them."""
+    twice = {name: torch.cat([value * 0.0 if name == "audio_embed" else value, value]) for name, value in given.items()}
+    context, latents = torch.cat([negative(), positive()]), torch.cat([latent, latent])
+    made = model(latents, torch.full((2,), 1000.0 * sigma), context=context, control_video=torch.zeros_like(latents),
+                 **twice)
+    return made.chunk(2)
 
 
 @torch.no_grad()
 def sample(model: torch.nn.Module, sound: torch.Tensor, reference: torch.Tensor, motion: torch.Tensor | None = None,
            sampling: Sampling = Sampling()) -> torch.Tensor:
-    """Euler sampling: sound [B, 36, D], reference [B, 16, 1, h, w], past latents [B, 16, t, h, w] -> [B, 16, 9, h, w]."""
+    """Euler sampling: sound [1, 36, D], reference [1, 16, 1, h, w], past latents [1, 16, t, h, w] -> [1, 16, 9, h, w]."""
     given = {"audio_embed": audio_embed(sound), "reference_latent": reference}
     if motion is not None:
         given["reference_motion"] = motion[:, :, -MOTION_LATENTS:]
-    generator = torch.Generator().manual_seed(sampling.seed)
-    latent = torch.randn(len(sound), 16, LATENT_FRAMES, SIZE // 8, SIZE // 8, generator=generator)
-    levels = shifted(torch.linspace(1, 0, sampling.steps + 1), sampling.shift)
-    for sigma, following in zip(levels[:-1], levels[1:]):
-        latent = latent + (following - sigma) * guided_velocity(model, latent, sigma, given, sampling.guidance)
-    return latent
+    noise = seeded_noise((1, 16, LATENT_FRAMES, *reference.shape[-2:]), sampling.seed)
+    return euler(noise, simple_sigmas(sampling.steps, sampling.shift),
+                 lambda latent, sigma: guided(*both_velocities(model, latent, sigma, given), sampling.guidance))
 
 
 def pictures(video: torch.Tensor) -> numpy.ndarray:

@@ -13,6 +13,7 @@ from .latents import load_latents
 from .modelling import build_dit, initialise_dit, save_model
 from .portraits import mouth_box_of
 from .progress import Run, optimisers_for, worker, write_curve
+from .sampling import shifted
 from .talker import AUDIO_FRAMES, CONFIG, DIT_FILE, LATENT_FRAMES, SIZE, negative, positive
 
 MUON_RATE = 6e-3
@@ -46,11 +47,6 @@ def rope_with_gradient() -> Iterator[None]:
         yield
     finally:
         wan.apply_rope1 = fused
-
-
-def shifted(uniform: torch.Tensor, shift: float) -> torch.Tensor:
-    """Noise levels 0..1 pushed towards the noisy end."""
-    return shift * uniform / (1 + (shift - 1) * uniform)
 
 
 def audio_embed(sound: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ def test_muon_learns_rare_directions_as_fast_as_common_ones():
         optimiser.zero_grad()
         (((weight - wanted) * scales) ** 2).sum().backward()
         optimiser.step()
-    assert (weight - wanted).abs().max() < 0.1
+    assert (weight - wanted).abs().max() < 0.15
 
 
 def test_muon_takes_convolutions_as_matrices_and_resumes():
