@@ -7,6 +7,7 @@ from tqdm import tqdm
 def say(text=""):
     """Print a line without tearing a progress bar apart."""
     tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()  # a log file shows it at once, too
 
 
 def bar(items, label, unit="it", total=None):

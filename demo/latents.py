@@ -11,6 +11,7 @@ import torch
 from .dataset import CHUNK, save_whole
 from .flat import flatten_time
 from .modelling import build_vae, load_weights, open_host
+from .progress import device
 from .talker import VAE_FILE
 from .train_vae import channels_last, encode_all
 
@@ -22,7 +23,7 @@ def encoder() -> torch.nn.Module:
     """The VAE of one worker process."""
     torch.set_num_threads(1)
     open_host()
-    return flatten_time(load_weights(channels_last(build_vae()), VAE_FILE)).requires_grad_(False)
+    return flatten_time(load_weights(channels_last(build_vae()), VAE_FILE)).requires_grad_(False).to(device())
 
 
 def encode_chunk(job: tuple[Path, Path]) -> None:

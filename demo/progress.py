@@ -30,6 +30,11 @@ class Ema:
         torch._foreach_lerp_(shadows, values, 1 - keep)
 
 
+def device() -> torch.device:
+    """Where training runs: a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def average_over_workers(model: torch.nn.Module, seconds: float) -> float:
     """Average gradients over the training processes in place; returns their mean of `seconds`."""
     if not torch.distributed.is_initialized():
@@ -78,7 +83,7 @@ class Run:
             self.resume()
 
     def resume(self) -> None:
-        state = torch.load(self.path, weights_only=True)
+        state = torch.load(self.path, weights_only=True, map_location=device())
         self.model.load_state_dict(state["model"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"]):
             optimiser.load_state_dict(saved)

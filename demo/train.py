@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 import os
+import sys
 from pathlib import Path
 
 import torch
 
+from .console import say
 from .dataset import make_dataset
 from .latents import prepare_latents
 from .modelling import open_host
@@ -16,18 +20,25 @@ from .progress import join_workers
 WORK = Path(os.environ.get("TINY_TALKER_WORK", Path.home() / ".cache" / "tiny_talker"))
 
 
-def report(line: str) -> None:
-    print(line, flush=True)
+VAE_TARGET_DB = 30.0
+ROWS = 10
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__)
     parser.add_argument("part", choices=("data", "vae", "decoder", "latents", "dit", "export"))
     parser.add_argument("--clips", type=int, default=1200, help="size of the training set")
-    parser.add_argument("--minutes", type=float, default=25, help="time budget of this part")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="each uses one thread")
+    parser.add_argument("--minutes", type=float, default=25, help="time budget of this part, what is spent included")
+    parser.add_argument("--processes", type=int, default=1 if torch.cuda.is_available() else os.cpu_count(),
+                        help="each uses one thread; one where there is a GPU")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the data set and checkpoints")
-    return parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="40 clips and one minute, to see that it runs")
+    parser.add_argument("--json", type=Path, help="write the printed rows to this file")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where the VAE stays below 30 dB")
+    options = parser.parse_args()
+    if options.quick:
+        options.clips, options.minutes = 40, 1
+    return options
 
 
 def silent(line: str) -> None:
@@ -39,18 +50,43 @@ def train(number: int, options: argparse.Namespace) -> None:
     torch.set_num_threads(1 if options.processes > 1 else os.cpu_count())
     join_workers(number, options.processes, options.work)
     open_host()
-    say, seconds = (silent if number else report), options.minutes * 60
-    if options.part in ("vae", "decoder"):
-        from .train_vae import train_decoder, train_vae
-
-        (train_vae if options.part == "vae" else train_decoder)(options.work, seconds, say)
-    else:
+    report, seconds = (silent if number else say), options.minutes * 60
+    if options.part == "dit":
         from .train_dit import train_dit
 
-        train_dit(options.work, seconds, say)
+        train_dit(options.work, seconds, report)
+    else:
+        from .train_vae import train_decoder, train_vae
+
+        (train_vae if options.part == "vae" else train_decoder)(options.work, seconds, report)
 
 
-def main() -> None:
+def curve(path: Path) -> list[dict[str, float]]:
+    """The training curve as ROWS lines: means over equal stretches of it."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = [{name: float(value) for name, value in row.items() if name in ("step", "seconds", "loss", "psnr")}
+                for row in csv.DictReader(file)]
+    stretches = (rows[len(rows) * i // ROWS : len(rows) * (i + 1) // ROWS] for i in range(ROWS))
+    means = ({name: sum(row[name] for row in part) / len(part) for name in part[0]} for part in stretches if part)
+    return [{"step": round(row["step"]), "seconds": round(row["seconds"]), "loss": round(row["loss"], 4),
+             **({"psnr_db": round(row["psnr"], 2)} if "psnr" in row else {})} for row in means]
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print the curve of a part; 1 if it was to be checked and falls short."""
+    rows = curve(options.work / f"{options.part}_curve.csv")
+    say("".join(f"{name:>12}" for name in rows[0]))
+    for row in rows:
+        say("".join(f"{value:>12}" for value in row.values()))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    short = options.check and rows[-1].get("psnr_db", VAE_TARGET_DB) < VAE_TARGET_DB
+    if short:
+        say(f"missed: psnr_db is {rows[-1]['psnr_db']}, required >= {VAE_TARGET_DB:g}")
+    return int(short)
+
+
+def main() -> int:
     options = parse()
     options.work.mkdir(parents=True, exist_ok=True)
     if options.part == "export":
@@ -58,15 +94,16 @@ def main() -> None:
         from .train_dit import export_dit
 
         export_dit(options.work)
-        return
     if options.part == "data":
         make_dataset(options.work / "clips", options.clips, options.processes)
     if options.part == "latents":
         prepare_latents(options.work / "clips", options.work / "latents", options.processes)
-    if options.part in ("vae", "decoder", "dit"):
-        (options.work / "meeting").unlink(missing_ok=True)
-        torch.multiprocessing.spawn(train, (options,), nprocs=options.processes)
+    if options.part not in ("vae", "decoder", "dit"):
+        return 0
+    (options.work / "meeting").unlink(missing_ok=True)
+    torch.multiprocessing.spawn(train, (options,), nprocs=options.processes)
+    return show(options)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,13 +12,13 @@ from .features import LAYERS
 from .latents import load_latents
 from .modelling import build_dit, initialise_dit, save_model
 from .portraits import mouth_box_of
-from .progress import Run, optimisers_for, worker, write_curve
+from .progress import Run, device, optimisers_for, worker, write_curve
 from .sampling import shifted
 from .talker import AUDIO_FRAMES, CONFIG, DIT_FILE, LATENT_FRAMES, SIZE, negative, positive
 
 MUON_RATE = 6e-3
 RATE = 1e-3
-BATCH = 6
+BATCH = {"cpu": 6, "cuda": 48}  # of one process
 MOTION_NOISE = 0.15
 REPEATED_MOTION = 0.5
 MOTION_LATENTS = 19  # what the host keeps of the past
@@ -80,13 +80,17 @@ def draw_motion(before: torch.Tensor, generator: torch.Generator) -> torch.Tenso
     return before[:, :, -MOTION_LATENTS:] + size * torch.randn(before[:, :, -MOTION_LATENTS:].shape, generator=generator)
 
 
+def batch_size() -> int:
+    return BATCH[device().type]
+
+
 def draw_chunk(data: dict[str, torch.Tensor], extends: bool,
                generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Clean latents [B, 16, 9, h, w], their sound [B, 36, D], and what else the model is given.
 
     A chunk that `extends` another starts anywhere later in its clip and gets motion frames; any other starts the clip.
     """
-    pick = torch.randint(len(data["video"]), (BATCH,), generator=generator)
+    pick = torch.randint(len(data["video"]), (batch_size(),), generator=generator)
     last = data["video"].shape[2] - LATENT_FRAMES
     start = int(torch.randint(1, last + 1, (), generator=generator)) if extends else 0
     video, given = data["video"][pick], {"reference_latent": data["reference"][pick]}
@@ -101,17 +105,19 @@ def flow_loss(model: torch.nn.Module, data: dict[str, torch.Tensor], weight: tor
     """Flow-matching loss of one random batch: predict noise - clean from their mix."""
     clean, sound, given = draw_chunk(data, extends, generator)
     noise = torch.randn(clean.shape, generator=generator)
-    sigma = shifted(torch.rand(BATCH, generator=generator), SHIFT)
+    sigma = shifted(torch.rand(len(clean), generator=generator), SHIFT)
     mix = sigma.view(-1, 1, 1, 1, 1)
-    velocity = model((1 - mix) * clean + mix * noise, sigma * 1000,
-                     context=draw_context(sound.flatten(1).abs().sum(1) == 0, generator),
-                     audio_embed=audio_embed(sound), control_video=torch.zeros_like(clean), **given)
-    return ((velocity - (noise - clean)).square() * weight).mean()
+    given |= {"context": draw_context(sound.flatten(1).abs().sum(1) == 0, generator),
+              "audio_embed": audio_embed(sound), "control_video": torch.zeros_like(clean)}
+    place = weight.device
+    velocity = model(((1 - mix) * clean + mix * noise).to(place), (sigma * 1000).to(place),
+                     **{name: tensor.to(place) for name, tensor in given.items()})
+    return ((velocity - (noise - clean).to(place)).square() * weight).mean()
 
 
 def export_dit(folder: Path, path: Path = DIT_FILE) -> torch.nn.Module:
     """Save the averaged weights of the latest checkpoint as the asset."""
-    state = torch.load(folder / "dit.pt", weights_only=True)
+    state = torch.load(folder / "dit.pt", weights_only=True, map_location="cpu")
     model = build_dit()
     model.load_state_dict(state["ema"])
     save_model(model, path, CONFIG)
@@ -133,11 +139,11 @@ def compiled(model: torch.nn.Module) -> torch.nn.Module:
 
 def train_dit(folder: Path, seconds: float, report: object) -> None:
     """Train on the latents in a folder for a time budget; a checkpoint every two minutes, the asset at the end."""
-    model = initialise_dit(build_dit())
+    model = initialise_dit(build_dit()).to(device())
     run = Run(model, folder / "dit.pt", optimisers_for(model, hidden, MUON_RATE, RATE), seconds)
     compiled(run.model)
     generator = torch.Generator().manual_seed(run.step * 1000 + worker())
-    ready, weight = load_latents(folder / "latents"), mouth_weights()
+    ready, weight = load_latents(folder / "latents"), mouth_weights().to(device())
     with rope_with_gradient():
         while run.progress < 1:
             extends = run.step % EXTEND_EVERY == EXTEND_EVERY - 1

@@ -11,7 +11,7 @@ from .dataset import as_video, load_clips
 from .flat import flatten_time, fuse_norms
 from .modelling import build_vae, initialise_vae, load_weights, save_model
 from .portraits import mouth_box_of
-from .progress import Run, optimisers_for, psnr, worker, write_curve
+from .progress import Run, device, optimisers_for, psnr, worker, write_curve
 from .talker import SIZE, VAE_FILE
 
 MUON_RATE = 1e-2
@@ -79,17 +79,20 @@ def reconstruction_loss(model: torch.nn.Module, video: torch.Tensor, mouth: torc
 
     In plain RGB the green-magenta axis, which varies least, is learned last: after the same time 22 dB instead of 25.
     """
+    video, mouth = (tensor.to(model.conv1.weight.device) for tensor in (video, mouth))
     latent = whole_clip.encode(model, video)
     noise = torch.randn_like(latent) * latent.detach().std() * LATENT_NOISE
     restored = whole_clip.decode(model, latent + noise)
-    error = torch.einsum("oc,bcfhw->bofhw", OPPONENTS * OPPONENT_WEIGHTS[:, None], restored - video)
+    opponents = (OPPONENTS * OPPONENT_WEIGHTS[:, None]).to(video.device)
+    error = torch.einsum("oc,bcfhw->bofhw", opponents, restored - video)
     return ((error.abs() + 2 * error.square()) * weights(video, mouth)).mean(), psnr(restored.detach(), video)
 
 
 @torch.no_grad()
 def encode_all(model: torch.nn.Module, frames: torch.Tensor, batch: int = 10) -> torch.Tensor:
     """uint8 [N, F, H, W, 3] -> latents [N, 16, T, H/8, W/8]."""
-    return torch.cat([whole_clip.encode(model, as_video(part)) for part in frames.split(batch)])
+    device = model.conv1.weight.device
+    return torch.cat([whole_clip.encode(model, as_video(part.to(device))).cpu() for part in frames.split(batch)])
 
 
 @torch.no_grad()
@@ -131,7 +134,7 @@ def start(model: torch.nn.Module, path: Path, seconds: float) -> Run:
 
 def train_vae(folder: Path, seconds: float, report: object) -> None:
     """Train for a time budget on the clips in a work folder; exports at the end."""
-    model = fuse_norms(channels_last(flatten_time(initialise_vae(build_vae()))))
+    model = fuse_norms(channels_last(flatten_time(initialise_vae(build_vae()))).to(device()))
     run = start(model, folder / "vae.pt", seconds)
     train(run, folder, STAGES, report)
     if not worker():
@@ -140,7 +143,7 @@ def train_vae(folder: Path, seconds: float, report: object) -> None:
 
 def train_decoder(folder: Path, seconds: float, report: object) -> None:
     """Sharpen the decoder of the exported VAE; its latents, and what a DiT learned about them, stay the same."""
-    model = fuse_norms(flatten_time(load_weights(channels_last(build_vae()), VAE_FILE)))
+    model = fuse_norms(flatten_time(load_weights(channels_last(build_vae()), VAE_FILE)).to(device()))
     model.encoder.requires_grad_(False)
     model.conv1.requires_grad_(False)
     run = start(model, folder / "decoder.pt", seconds)
