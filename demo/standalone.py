@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from synccache_core import Config, Grid, attach
+from synccache_core.attach import calibrate
 
 from . import sampling, thirdparty
 from .console import bar
@@ -48,33 +49,53 @@ class Standalone:
 
     def velocities(self, x, sigma, session):
         """(unconditional, conditional) velocity at one evaluation of the sampler, both like x."""
-        with session.evaluation(sigma) if session else contextlib.nullcontext():
-            with session.branch("cond") if session else contextlib.nullcontext():
-                conditional = thirdparty.velocity(self.talker.dit, x, sigma, **self.conditional)
-            with session.branch("uncond") if session else contextlib.nullcontext():
-                return thirdparty.velocity(self.talker.dit, x, sigma, **self.unconditional), conditional
+        with session.branch("cond") if session else contextlib.nullcontext():
+            conditional = thirdparty.velocity(self.talker.dit, x, sigma, **self.conditional)
+        with session.branch("uncond") if session else contextlib.nullcontext():
+            return thirdparty.velocity(self.talker.dit, x, sigma, **self.unconditional), conditional
 
-    def attached(self, config: Config | None, mask):
-        """The context in which the transformer runs: SyncCache for a config, nothing for None."""
-        if config is None:
+    def guided(self, x, sigma, session):
+        """The velocity after guidance, by way of the session where there is one."""
+        def run():
+            return sampling.guided(*self.velocities(x, sigma, session), self.settings.guidance)
+
+        return session.predict(sigma, run) if session else run()
+
+    def attached(self, config: Config | None, mask, plan):
+        """The context in which the transformer runs: SyncCache for a config or a plan, nothing for None."""
+        if config is None and plan is None:
             return contextlib.nullcontext()
-        return attach(self.talker.dit, config, self.sigmas, Grid.from_latent(LATENT), mask)
+        return attach(self.talker.dit, config or Config(), self.sigmas, Grid.from_latent(LATENT), mask, plan=plan)
 
-    @torch.inference_mode()
-    def sample(self, config=None, mask=None, label="plain"):
-        """One Take. config: None for the plain model. mask: human mask [H,W] in 0..1."""
+    def noise(self):
+        return sampling.seeded_noise(LATENT, self.settings.seed)
+
+    def run(self, session, label="plain"):
+        """(latents, seconds spent on the velocities) of one sampling run."""
         spent = []
 
         def velocity(x, sigma):
             started = time.perf_counter()
-            out = sampling.guided(*self.velocities(x, sigma, session), self.settings.guidance)
+            out = self.guided(x, sigma, session)
             spent.append(time.perf_counter() - started)
             return out
 
-        with self.attached(config, mask) as session:
-            latents = sampling.euler(sampling.seeded_noise(LATENT, self.settings.seed), self.sigmas, velocity,
-                                     lambda steps: bar(steps, label, "step"))
-        return Take(latents, sum(spent), session.report if session else None)
+        return sampling.euler(self.noise(), self.sigmas, velocity, lambda steps: bar(steps, label, "step")), sum(spent)
+
+    @torch.inference_mode()
+    def sample(self, config=None, mask=None, label="plain", plan=None):
+        """One Take. config, plan: None for the plain model. mask: human mask [H,W] in 0..1."""
+        with self.attached(config, mask, plan) as session:
+            latents, seconds = self.run(session, label)
+        return Take(latents, seconds, session.report if session else None)
+
+    @torch.inference_mode()
+    def calibrate(self, mask=None, label="calibration"):
+        """(Take of the plain run, Recording of it)."""
+        with calibrate(self.talker.dit, self.sigmas, Grid.from_latent(LATENT), mask, cfg=self.settings.guidance) as session:
+            latents, seconds = self.run(session, label)
+            recording = session.recording()
+        return Take(latents, seconds, session.report), recording
 
     def decode(self, latents):
         """Latents -> frames [F,H,W,3] in 0..1."""

@@ -1,12 +1,14 @@
 """The host's VAE over a whole clip at once, for training.
 
-The host feeds its causal VAE two frames at a time to save memory.  Feeding the first frame and then all others
-gives the same result with a tenth of the calls, which is what narrow layers on a CPU spend their time on.
+The host feeds its causal VAE two frames at a time to save memory.  Feeding the first frame and then PIECE
+at a time gives the same result with an eighth of the calls, which is what narrow layers on a CPU spend their time on.
 """
 
 from __future__ import annotations
 
 import torch
+
+PIECE = 16  # frames at once: more only push each other out of the processor's cache
 
 
 def causal(layer: torch.nn.Module, x: torch.Tensor, caches: list[object], index: list[int]) -> torch.Tensor:
@@ -25,8 +27,8 @@ def encode(model: torch.nn.Module, video: torch.Tensor) -> torch.Tensor:
     if video.shape[2] == 1:
         return model.encode(video)
     caches = [None] * count_cache_layers(model.encoder)
-    parts = [model.encoder(part, feat_cache=caches, feat_idx=[0], final=True)
-             for part in video.tensor_split([1], dim=2)]
+    cuts = list(range(1, video.shape[2], PIECE))
+    parts = [model.encoder(part, feat_cache=caches, feat_idx=[0], final=True) for part in video.tensor_split(cuts, dim=2)]
     return model.conv1(torch.cat(parts, dim=2)).chunk(2, dim=1)[0]
 
 

@@ -3,10 +3,16 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .cache import SyncCache
+from .calibrate import SyncCacheCalibrate
+from .optimizer import SyncCacheScheduleOptimizer
+from .plans import SyncCacheLoadPlan, SyncCacheSavePlan
 from .report import SyncCacheReport
 from .talker import SyncCacheTinyTalker
 
-NODES = [SyncCache, SyncCacheReport, SyncCacheTinyTalker]
+NODES = [
+    SyncCache, SyncCacheCalibrate, SyncCacheScheduleOptimizer, SyncCacheSavePlan, SyncCacheLoadPlan, SyncCacheReport,
+    SyncCacheTinyTalker,
+]
 
 
 class SyncCacheExtension(ComfyExtension):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..synccache_core import BadConfig, Config, UnsupportedModel
+from ..synccache_core import BadConfig, Config, Plan, UnsupportedModel, describe
 from .host import AUTO, attach
 from .run import RunHandle, RunType
 from .text import NodeText
@@ -52,6 +52,11 @@ class SyncCache(io.ComfyNode):
                     tooltip="Where the person is; its changes weigh more when steps are chosen. One mask, or one per frame.",
                 ),
                 *cls._advanced(),
+                io.String.Input(
+                    "plan_json", optional=True, force_input=True,
+                    tooltip="From the SyncCache Schedule Optimizer or Load Plan. A plan decides in place of preset, "
+                    "target_speedup, cache_ratio, forecast_order and warmup.",
+                ),
             ],
             outputs=[io.Model.Output(display_name="model"), RunType.Output(display_name="run")],
             hidden=[io.Hidden.unique_id],
@@ -91,7 +96,7 @@ class SyncCache(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, preset, target_speedup, cache_ratio, human_mask=None, human_weight=0.75, forecast_order=1,
-        warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported="error",
+        warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported="error", plan_json="",
     ) -> io.NodeOutput:
         # Checked before a preset replaces them: the API can bypass the widgets' limits, and nothing is corrected silently.
         config = Config(
@@ -103,9 +108,12 @@ class SyncCache(io.ComfyNode):
             memory_budget=budget_bytes(memory_budget_gb),
         )
         config = with_preset(config, preset)
+        plan = Plan.from_json(plan_json) if plan_json and plan_json.strip() else None
         handle, say = RunHandle(), NodeText(cls.hidden.unique_id)
+        if plan is not None:
+            say(f"plan: {describe(plan)}")
         try:
-            return io.NodeOutput(attach(model, config, human_mask, handle, say, cache_device), handle)
+            return io.NodeOutput(attach(model, config, human_mask, handle, say, cache_device, plan), handle)
         except UnsupportedModel as error:
             if if_unsupported == "error":
                 raise

@@ -5,42 +5,78 @@ the host: ComfyUI 0.20 to 0.33, comfy/patcher_extension.py (wrappers) and comfy/
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import comfy.model_management
 import comfy.model_patcher
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..synccache_core import Adapter, Config, Session, StateError, find
-from ..synccache_core.layout import groups_for_ratio
+from ..synccache_core import (
+    Adapter,
+    CalibrationSession,
+    Config,
+    Plan,
+    Sampler,
+    Session,
+    StateError,
+    describe,
+    find,
+    fitted_config,
+    planned_config,
+)
+from ..synccache_core.cost import cache_bytes
+from ..synccache_core.residuals import wanted_groups
+from .hooks import KEY, Active, BlockHook, diffusion_model_call, predict_noise, sampler_of
 from .run import RunHandle
 
 log = logging.getLogger("synccache")
 
-KEY = "synccache"
 AUTO = "auto"
 FEW_STEPS = 8
 RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum")
 
+Say = Callable[[str], None]
 
-def attach(model, config: Config, mask, handle: RunHandle, say: Callable[[str], None], cache_device: str = AUTO):
+
+def attach(
+    model, config: Config, mask, handle: RunHandle, say: Say, cache_device: str = AUTO, plan: Plan | None = None
+):
     """A clone of the ModelPatcher whose sampling runs go through SyncCache.
 
-    mask: human mask or None. say(text): live text of the node. cache_device: auto, gpu or cpu.
-    Raises UnsupportedModel, StateError where SyncCache is applied already or another cache is.
+    mask: human mask or None. say(text): live text of the node. cache_device: auto, gpu or cpu. plan: overrides what it
+    decides of the config. Raises UnsupportedModel, PlanError where the plan is for another model, StateError where
+    SyncCache is applied already or another cache is.
     """
-    find(diffusion_model(model))
-    if KEY in model.wrappers.get(WrappersMP.OUTER_SAMPLE, {}):
-        raise StateError("SyncCache is already applied to this model: use one SyncCache node per model line")
-    refuse_rivals(model.model_options)
-    patched = model.clone()
+    dit = diffusion_model(model)
+    adapter = find(dit)
+    if plan is not None:
+        config = planned_config(plan, config, adapter.name, adapter.layout(dit))
+    patched = install(model, CacheRun(mask, handle, say, config, cache_device, plan))
     if config.off:
         handle.remark = "off: target_speedup is 1, the model runs as it is"
         say(handle.remark)
-        return patched
-    run = HostRun(config, mask, handle, say, cache_device)
+        return model.clone()
+    return patched
+
+
+def calibrate(model, mask, handle: RunHandle, say: Say):
+    """A clone of the ModelPatcher whose sampling runs are vanilla, bit for bit, and recorded. Raises as `attach` does."""
+    find(diffusion_model(model))
+    return install(model, CalibrationRun(mask, handle, say))
+
+
+def install(model, run: "HostRun"):
+    """Put the wrappers of a run onto a clone. Raises StateError where there is a cache already."""
+    for method in model.wrappers.get(WrappersMP.OUTER_SAMPLE, {}).get(KEY, []):
+        raise StateError(
+            f"{method.__self__.title} is already applied to this model: use one SyncCache or SyncCache Calibrate node per "
+            f"model line, this is a second ({run.title})"
+        )
+    refuse_rivals(model.model_options)
+    patched = model.clone()
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, run.outer_sample)
     patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, run.prepare_sampling)
     patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
@@ -71,16 +107,26 @@ def refuse_multigpu(model) -> None:
 
 @dataclass
 class HostRun:
-    """Settings of a patched MODEL; each sampling run gets an Active of its own."""
+    """Settings of a patched MODEL; each sampling run gets an Active of its own. mask: human mask or None."""
 
-    config: Config
     mask: torch.Tensor | None
     handle: RunHandle
-    say: Callable[[str], None]
-    cache_device: str
+    say: Say
+
+    title = ""
 
     def __deepcopy__(self, memo):
         return self
+
+    def session(self, guider, adapter: Adapter, noise_shape, sigmas: list[float], sampler: Sampler) -> Session:
+        raise NotImplementedError
+
+    def gpu_bytes(self, model, noise_shape) -> int:
+        """Room that the run will take beside the model."""
+        return 0
+
+    def finish(self, session: Session) -> None:
+        """The sampler is through, and nothing failed."""
 
     def outer_sample(self, executor, *args, **kwargs):
         """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider."""
@@ -89,8 +135,10 @@ class HostRun:
         guider.model_options = comfy.model_patcher.create_model_options_clone(before)
         active = None
         try:
-            active = self._start(guider, args[0].shape, sigmas)
-            return executor(*args, **kwargs)
+            active = self._start(guider, args[0].shape, sigmas, sampler_of(args[2]))
+            result = executor(*args, **kwargs)
+            self.finish(active.session)
+            return result
         finally:
             guider.model_options = before
             if active is not None:
@@ -98,22 +146,20 @@ class HostRun:
 
     def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
         """PREPARE_SAMPLING: ask the host for room by enlarging the batch by which it estimates memory."""
-        reserve = self._gpu_bytes(model, noise_shape)
+        reserve = self.gpu_bytes(model, noise_shape)
         if reserve:
             need = model.model.memory_required([noise_shape[0], *noise_shape[1:]])
             noise_shape = [noise_shape[0] * (1 + reserve / max(need, 1)), *noise_shape[1:]]
         return executor(model, noise_shape, *args, **kwargs)
 
-    def _start(self, guider, noise_shape, sigmas: list[float]) -> "Active":
+    def progress(self, report, expected: int) -> None:
+        self.say(report.progress(expected))
+
+    def _start(self, guider, noise_shape, sigmas: list[float], sampler: Sampler) -> Active:
         refuse_rivals(guider.model_options)
         refuse_multigpu(guider.model_patcher)
-        dit = diffusion_model(guider.model_patcher)
-        adapter = find(dit)
-        config = replace(self.config, cache_device=self._device(guider.model_patcher, noise_shape))
-        session = Session(
-            config, adapter.layout(dit), sigmas, lambda grid, tokens: adapter.cost(dit, grid, tokens), self.mask,
-            adapter.title, lambda report, expected: self.say(report.progress(expected)),
-        )
+        adapter = find(diffusion_model(guider.model_patcher))
+        session = self.session(guider, adapter, noise_shape, sigmas, sampler)
         active = Active(session, adapter)
         for sentence in remarks(guider, len(sigmas) - 1):
             session.note(sentence)
@@ -125,7 +171,7 @@ class HostRun:
         self.handle.add(session.report)
         return active
 
-    def _end(self, active: "Active") -> None:
+    def _end(self, active: Active) -> None:
         """Free the run. A failure here must never hide the exception that ended the run."""
         try:
             active.session.close()
@@ -136,6 +182,37 @@ class HostRun:
         except Exception:  # noqa: BLE001 - the second named boundary spot
             log.exception("SyncCache: cleaning up failed")
 
+
+@dataclass
+class CacheRun(HostRun):
+    """config: with all that a plan decides, for the plan's own sigmas. cache_device: auto, gpu or cpu."""
+
+    config: Config
+    cache_device: str = AUTO
+    plan: Plan | None = None
+
+    title = "SyncCache"
+
+    def session(self, guider, adapter: Adapter, noise_shape, sigmas: list[float], sampler: Sampler) -> Session:
+        config, moved, notes = self.config, False, []
+        if self.plan is not None:
+            tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
+            config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
+            notes = ["a plan decides: preset, target_speedup, cache_ratio, forecast_order and warmup have no say", *notes]
+        config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
+        session = Session(
+            config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
+        )
+        session.report.plan, session.report.remapped = describe(self.plan) if self.plan else "", moved
+        for sentence in notes:
+            session.note(sentence)
+        return session
+
+    def gpu_bytes(self, model, noise_shape) -> int:
+        if self._device(model, noise_shape) == "cpu":
+            return 0
+        return residual_bytes(model, noise_shape, self.config)
+
     def _device(self, model, noise_shape) -> str:
         """Core's name for the place of the residuals. auto: host memory once they would take a quarter of the GPU's."""
         if self.cache_device != AUTO:
@@ -145,20 +222,39 @@ class HostRun:
         total = comfy.model_management.get_total_memory(model.load_device)
         return "cpu" if residual_bytes(model, noise_shape, self.config) > total / 4 else "same"
 
-    def _gpu_bytes(self, model, noise_shape) -> int:
-        if self._device(model, noise_shape) == "cpu":
-            return 0
-        return residual_bytes(model, noise_shape, self.config)
+
+@dataclass
+class CalibrationRun(HostRun):
+    title = "SyncCache Calibrate"
+
+    def session(self, guider, adapter: Adapter, noise_shape, sigmas: list[float], sampler: Sampler) -> Session:
+        shift = getattr(guider.model_patcher.get_model_object("model_sampling"), "shift", None)
+        return CalibrationSession(
+            *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
+            adapter=adapter.name, cfg=getattr(guider, "cfg", 1.0), shift=shift,
+        )
+
+    def finish(self, session: CalibrationSession) -> None:
+        recording = session.recording()
+        if recording is not None:
+            self.handle.keep(recording)
+
+
+def seen_by(guider, adapter: Adapter, sigmas: Sequence[float]) -> tuple:
+    """layout, sigmas and cost, as a session takes them."""
+    dit = diffusion_model(guider.model_patcher)
+    return adapter.layout(dit), sigmas, lambda grid, tokens: adapter.cost(dit, grid, tokens)
 
 
 def residual_bytes(model, noise_shape, config: Config) -> int:
-    """Bytes of all stored residuals, conditional and unconditional branch together, for a latent [B, C, T, H, W]."""
+    """Bytes of all that is stored, conditional and unconditional branch together, for a latent [B, C, T, H, W]."""
     dit = diffusion_model(model)
     adapter = find(dit)
     tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
     size = comfy.model_management.dtype_size(model.model.get_dtype_inference())
-    groups = groups_for_ratio(adapter.layout(dit), config.cache_ratio)
-    wanted = 2 * noise_shape[0] * tokens * adapter.width(dit) * size * groups * (config.forecast_order + 1)
+    groups = len(wanted_groups(config, adapter.layout(dit)))
+    one = 2 * noise_shape[0] * tokens * adapter.width(dit) * size
+    wanted = cache_bytes(one, 4 * prod(noise_shape), config.level, groups, config.forecast_order, config.correction)
     return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted
 
 
@@ -170,99 +266,3 @@ def remarks(guider, steps: int) -> list[str]:
     if guider.model_options.get("context_handler") is not None:
         found.append("context windows: ComfyUI gives every Wan-S2V window the audio of the first one")
     return found
-
-
-class Active:
-    """One run in progress, an opaque object in transformer_options. call: the forward pass in progress."""
-
-    def __init__(self, session: Session, adapter: Adapter):
-        self.session = session
-        self.adapter = adapter
-        self.call = None
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def begin(self, latent: torch.Tensor, options: dict):
-        """Start the session's call for one forward pass of the host."""
-        replaced = options.get("patches_replace", {}).get("dit", {})
-        ours = all(
-            isinstance(hook := replaced.get(("double_block", i)), BlockHook) and hook.active is self
-            for i in range(self.session.layout.blocks)
-        )
-        branches = branch_keys(options)
-        even = latent.shape[0] % len(branches) == 0
-        if not ours:
-            self.session.note("another extension replaced blocks in some passes: those were computed as they are")
-        return self.session.call(branches, self.adapter.grid(latent), foreign=not (ours and even))
-
-
-def branch_keys(options: dict) -> list[tuple]:
-    """One key per chunk of the batch: the conditioning's uuid and the context window."""
-    window = options.get("context_window")
-    frames = tuple(window.index_list) if window is not None else None
-    chunks = options.get("uuids") or options.get("cond_or_uncond") or ["only"]
-    return [(chunk, frames) for chunk in chunks]
-
-
-class BlockHook:
-    """The replacement of one block; what another extension had put there runs in the block's place."""
-
-    def __init__(self, active: Active, index: int, previous):
-        self.active = active
-        self.index = index
-        self.previous = previous
-        # Whole-model compilation drops the guards on transformer_options: a traced hook would freeze one decision.
-        self._run = torch.compiler.disable(self._replace)
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def __call__(self, args: dict, extra: dict) -> dict:
-        return self._run(args, extra)
-
-    def to(self, *_args):
-        """The host moves patches together with the model; what chains behind us may need it."""
-        if hasattr(self.previous, "to"):
-            self.previous = self.previous.to(*_args)
-        return self
-
-    def _replace(self, args: dict, extra: dict) -> dict:
-        call = self.active.call
-        if call is None:
-            return self._original(args, extra)
-        result = {}
-
-        def run(hidden):
-            result.update(self._original(args if hidden is args["img"] else {**args, "img": hidden}, extra))
-            return result["img"]
-
-        hidden = call.block(self.index, args["img"], run)
-        return {**result, "img": hidden}
-
-    def _original(self, args: dict, extra: dict) -> dict:
-        if self.previous is not None:
-            return self.previous(args, extra)
-        return extra["original_block"](args)
-
-
-def predict_noise(executor, x, timestep, model_options=None, *args, **kwargs):
-    """PREDICT_NOISE: one evaluation of the sampler."""
-    active = (model_options or {}).get("transformer_options", {}).get(KEY)
-    if active is None:
-        return executor(x, timestep, model_options, *args, **kwargs)
-    with active.session.evaluation(timestep.flatten()[0].item()):
-        return executor(x, timestep, model_options, *args, **kwargs)
-
-
-def diffusion_model_call(executor, *args, **kwargs):
-    """DIFFUSION_MODEL: one forward pass; args[0] is the latent, transformer_options stand last or among the keywords."""
-    options = next((a for a in reversed(args) if isinstance(a, dict)), None) or kwargs.get("transformer_options", {})
-    active = options.get(KEY)
-    if active is None:
-        return executor(*args, **kwargs)
-    active.call = active.begin(args[0], options)
-    try:
-        return executor(*args, **kwargs)
-    finally:
-        active.call = None

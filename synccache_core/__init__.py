@@ -1,18 +1,24 @@
 """SyncCache, the method: cached inter-block residuals with audio refreshed at every step. Knows nothing of ComfyUI."""
 
 from .adapters import Adapter, find, register, supported
-from .attach import attach
+from .attach import attach, calibrate
+from .calibration import CalibrationSession
 from .cost import CostModel
 from .errors import BadConfig, BadMask, StateError, SyncCacheError, UnsupportedModel
 from .grid import Grid, token_weights
 from .layout import Layout
+from .plan import Plan
+from .planned import describe, fitted_config, planned_config
 from .policy import Config, decide
+from .recording import Recording
+from .samplers import Sampler
 from .session import Session
 from .telemetry import RunReport
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Adapter", "BadConfig", "BadMask", "Config", "CostModel", "Grid", "Layout", "RunReport", "Session", "StateError",
-    "SyncCacheError", "UnsupportedModel", "attach", "decide", "find", "register", "supported", "token_weights",
+    "Adapter", "BadConfig", "BadMask", "CalibrationSession", "Config", "CostModel", "Grid", "Layout", "Plan", "Recording",
+    "RunReport", "Sampler", "Session", "StateError", "SyncCacheError", "UnsupportedModel", "attach", "calibrate", "decide",
+    "describe", "find", "fitted_config", "planned_config", "register", "supported", "token_weights",
 ]

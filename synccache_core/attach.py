@@ -6,16 +6,20 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from .adapters import Adapter, find
+from .calibration import CalibrationSession
 from .errors import StateError
 from .grid import Grid
+from .plan import Plan
+from .planned import describe, fitted_config, planned_config
 from .policy import Config
+from .samplers import Sampler
 from .session import Session
 
 _ABSENT = object()
 
 
-class AttachedSession(Session):
-    """A Session that knows its model's grid; `branch` names the forward passes."""
+class _Attached:
+    """Makes a session know its model's grid; `branch` names the forward passes."""
 
     def __init__(self, *args, grid: Grid, **kwargs):
         super().__init__(*args, **kwargs)
@@ -37,6 +41,14 @@ class AttachedSession(Session):
         return self.current
 
 
+class AttachedSession(_Attached, Session):
+    """See `attach`."""
+
+
+class AttachedCalibration(_Attached, CalibrationSession):
+    """See `calibrate`."""
+
+
 @contextmanager
 def attach(
     model: torch.nn.Module,
@@ -45,25 +57,62 @@ def attach(
     grid: Grid,
     mask: torch.Tensor | None = None,
     adapter: Adapter | None = None,
+    plan: Plan | None = None,
+    sampler: str = "euler",
 ):
     """Run `model` through SyncCache inside the `with` block; afterwards it is exactly as before.
 
     sigmas: the schedule, N + 1 falling values. grid: video tokens of the calls to come. mask: see grid.token_weights.
-    Each block of `model.blocks` must take the hidden state [B, L, C] first and return the new one.
+    Each block of `model.blocks` must take the hidden state [B, L, C] first and return the new one. plan: overrides what it
+    decides of the config. sampler: name of what your loop does with a velocity, see samplers.py.
 
         with attach(dit, Config(target_speedup=3.0), sigmas, Grid(20, 30, 52)) as session:
-            for sigma in sigmas[:-1]:
-                with session.evaluation(sigma), session.branch("cond"):
-                    velocity = dit(...)
+            for sigma, after in pairwise(sigmas):
+                x = x + (after - sigma) * session.predict(sigma, lambda: guided_velocity(dit, x, sigma))
         print(session.report.summary())
+
+    Name the chunks of each forward pass where there are several: `with session.branch("cond"):` around it.
+    """
+    adapter, kind, notes, moved = adapter or find(model), Sampler(sampler), [], False
+    if plan is not None:
+        config = planned_config(plan, config, adapter.name, adapter.layout(model))
+        config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)
+    session = AttachedSession(config, *_of(model, adapter, sigmas), mask, adapter.title, sampler=kind, grid=grid)
+    session.report.plan, session.report.remapped = describe(plan) if plan else "", moved
+    for sentence in notes:
+        session.note(sentence)
+    with _attached(model, session, adapter):
+        yield session
+
+
+@contextmanager
+def calibrate(
+    model: torch.nn.Module,
+    sigmas: Sequence[float],
+    grid: Grid,
+    mask: torch.Tensor | None = None,
+    adapter: Adapter | None = None,
+    cfg: float = 1.0,
+):
+    """Like `attach`, but everything is computed, outputs are what they would have been, and `session.recording()`, called
+    inside the block once the loop is through, is what `choice.Planner` plans from.
     """
     adapter = adapter or find(model)
+    session = AttachedCalibration(
+        *_of(model, adapter, sigmas), mask, adapter.title, grid=grid, adapter=adapter.name, cfg=cfg
+    )
+    with _attached(model, session, adapter):
+        yield session
+
+
+def _of(model: torch.nn.Module, adapter: Adapter, sigmas: Sequence[float]) -> tuple:
+    return adapter.layout(model), sigmas, lambda grid, tokens: adapter.cost(model, grid, tokens)
+
+
+@contextmanager
+def _attached(model: torch.nn.Module, session: _Attached, adapter: Adapter):
     if "forward" in vars(model) and isinstance(vars(model)["forward"], _Forward):
         raise StateError("a SyncCache session is already attached to this model")
-    session = AttachedSession(
-        config, adapter.layout(model), sigmas, lambda g, tokens: adapter.cost(model, g, tokens), mask,
-        adapter.title, grid=grid,
-    )
     with ExitStack() as stack:
         stack.callback(session.close)
         _override(stack, model, "forward", _Forward(session, model.forward))
@@ -71,13 +120,13 @@ def attach(
             _override(stack, block, "forward", _block_forward(session, index, block.forward))
         if session.layout.audio == "inside":
             _override_audio(stack, session, model, adapter)
-        yield session
+        yield
 
 
 class _Forward:
     """Stands for `model.forward`: one session call per forward pass."""
 
-    def __init__(self, session: AttachedSession, forward):
+    def __init__(self, session: _Attached, forward):
         self._session, self._forward = session, forward
 
     def __call__(self, *args, **kwargs):
@@ -86,14 +135,14 @@ class _Forward:
         return self._forward(*args, **kwargs)
 
 
-def _block_forward(session: AttachedSession, index: int, forward):
+def _block_forward(session: _Attached, index: int, forward):
     def run_block(hidden, *args, **kwargs):
         return session.current.block(index, hidden, lambda h: forward(h, *args, **kwargs))
 
     return run_block
 
 
-def _override_audio(stack: ExitStack, session: AttachedSession, model, adapter: Adapter) -> None:
+def _override_audio(stack: ExitStack, session: _Attached, model, adapter: Adapter) -> None:
     session.audio_ops = {}
     for index in session.layout.refresh:
         owner, name = adapter.audio_op(model, index)

@@ -27,16 +27,17 @@ class Call:
         self.grid = grid
         self.mode = mode
         self._start: torch.Tensor | None = None
+        self._merged: torch.Tensor | None = None
         self._sums: dict[tuple[Hashable, int], torch.Tensor] = {}
         self._audio: dict[int, Callable] = {}
         self._audio_args: tuple[tuple, dict] = ((), {})
 
     def block(self, index: int, hidden: torch.Tensor, run: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block."""
-        if self.mode == REUSE and index >= self.layout.probe_blocks:
-            return self._stand_in(index, hidden, run)
         if self.mode != PLAIN:
             self.session.guard(self._before_block, index, hidden)
+        if self.mode == REUSE:
+            return self._stand_in(index, hidden, run)
         out = run(hidden)
         if self.mode != PLAIN:
             self.session.guard(self._after_block, index, out)
@@ -53,7 +54,7 @@ class Call:
             self.session.guard(self._close, segment, hidden)
         out = run(hidden, *args, **kwargs)
         if self.mode == STORE and 0 < segment < self.layout.segments - 1:
-            self.session.guard(self._open, out)
+            self.session.guard(self._open, segment + 1, out)
         return out
 
     def offer_audio(self, operations: dict[int, Callable]) -> None:
@@ -67,24 +68,31 @@ class Call:
         self._sums.clear()
 
     def _before_block(self, index: int, hidden: torch.Tensor) -> None:
+        if index == 0 and not self.session.probes:
+            self.mode = self.session.decide(self, hidden, None)
         if self.mode == STORE and index in self.layout.opens:
-            self._open(hidden)
+            self._open(self.layout.opens[index], hidden)
 
     def _after_block(self, index: int, out: torch.Tensor) -> None:
         segment = self.layout.closes.get(index)
-        if segment == 0:
+        if segment is None:
+            return
+        if self.mode == PROBE and segment == 0:
             self.mode = self.session.decide(self, out, sketch(out, self.tokens))
-        elif segment is not None and self.mode == STORE:
+        elif self.mode == STORE:
             self._close(segment, out)
 
-    def _open(self, hidden: torch.Tensor) -> None:
-        # A copy: hosts update a block's input in place (HunyuanVideo, LTX-2), and a view would make every residual zero.
-        self._start = hidden[:, : self.tokens].detach().clone()
+    def _open(self, segment: int, hidden: torch.Tensor) -> None:
+        if self._start is None:  # a frozen group goes on from where its first segment opened
+            # A copy: hosts update a block's input in place (HunyuanVideo, LTX-2), and a view would make residuals zero.
+            self._start = hidden[:, : self.tokens].detach().clone()
 
     def _close(self, segment: int, out: torch.Tensor) -> None:
+        if self.session.residuals.freezes(segment):
+            return
         added = out[:, : self.tokens].detach() - self._start
         self._start = None
-        group, last = self.session.group_of(segment)
+        group, last = self.session.residuals.group_of(segment)
         for key, part in zip(self.keys, added.chunk(len(self.keys))):
             held = self._sums.pop((key, group), None)
             # One chunk of a batch is copied, since a view would keep the whole batch alive.
@@ -97,8 +105,9 @@ class Call:
     def _stand_in(self, index: int, hidden: torch.Tensor, run: Callable) -> torch.Tensor:
         for action, target in self.layout.reuse_steps.get(index, ()):
             if action == REFRESH:
-                args, kwargs = self._audio_args
-                hidden = self._audio[target](hidden, *args, **kwargs)
+                if not self.session.residuals.freezes(self.layout.refresh_segment(target)):
+                    args, kwargs = self._audio_args
+                    hidden = self._audio[target](hidden, *args, **kwargs)
                 continue
             added = self.session.guard(self._add, target, hidden)
             if added is None:  # bookkeeping failed: the rest of this pass is computed
@@ -107,11 +116,23 @@ class Call:
         return hidden
 
     def _add(self, segment: int, hidden: torch.Tensor) -> torch.Tensor:
-        group = self.session.group_at(segment)
-        if group is None:
-            return hidden
-        out = hidden.clone()  # never in place: the host may hold what it gave us
+        """Never in place: the host may hold what it gave us."""
+        residuals = self.session.residuals
+        if residuals.first_of(segment) != segment:
+            return self._merge(segment, hidden)
+        group, _ = residuals.group_of(segment)
+        out = hidden.clone()
         size = out.shape[0] // len(self.keys)
         for i, key in enumerate(self.keys):
             out[i * size : (i + 1) * size, : self.tokens] += self.session.forecast(key, group, out.device)
+        if residuals.freezes(segment) and self.layout.audio == "after":
+            self._merged = out[:, : self.tokens].clone()
+        return out
+
+    def _merge(self, segment: int, hidden: torch.Tensor) -> torch.Tensor:
+        """A later segment of a group. Where the group froze its audio, undo what the host injected meanwhile."""
+        if self._merged is None or self.session.residuals.freezes(segment):
+            return hidden
+        out, merged = hidden.clone(), self._merged
+        out[:, : self.tokens], self._merged = merged, None
         return out

@@ -134,7 +134,7 @@ class Planner:
         return self.recording.layout.storable() if solution.variant.level == "residual" else 0
 
     def _bytes(self, variant: Variant, groups: int) -> int:
-        return self.recording.bytes(variant.level, groups, variant.order, variant.correction)
+        return self.recording.bytes(variant.level, groups, variant.order, variant.correction, self.probe)
 
     def _groups(self, solution: Solution, budget: Budget) -> int | None:
         """Residuals to store, 0 at output level; None where the variant does not fit the budget."""

@@ -55,6 +55,11 @@ class Clock:
         fraction = (above - sigma) / (above - below) if above > below else 0.0
         return low + max(0.0, min(1.0, fraction)) if fraction > 1e-3 else float(low)
 
+    def move(self, tick: Tick) -> float | None:
+        """sigma' - sigma of the step that this evaluation is; None where it is not the one evaluation of a step."""
+        step = self.sigmas[tick.index : tick.index + 2]
+        return step[1] - step[0] if len(step) == 2 and math.isclose(tick.sigma, step[0], rel_tol=1e-5) else None
+
     def distance_left(self, sigma: float) -> float:
         """Sum of |delta sigma| from `sigma` to the last evaluated sigma of the schedule."""
         return max(0.0, sigma - self.sigmas[self.steps - 1])

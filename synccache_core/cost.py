@@ -31,9 +31,24 @@ class CostModel:
         """r = cost of a reused call / cost of a computed one."""
         return self.reused / self.full
 
-    def speedup(self, steps: int, computed: int) -> float:
-        """Ideal speed-up S = N / (n + (N - n) r) of `steps` evaluations of which `computed` are computed."""
-        return steps / (computed + (steps - computed) * self.reuse_share) if steps else 1.0
+    def share(self, level: str, groups: int, merge: str, probe: bool) -> float:
+        """r of a reuse that may leave out the probe, or freeze the audio inside merged segments.
+
+        Only audio inside the block is spared when it is frozen: what a host injects between blocks runs all the same.
+        """
+        if level == "output":
+            return 0.0
+        frozen = self.layout.storable() - groups if merge == "freeze" and self.layout.audio == "inside" else 0
+        spared = frozen * self.refresh + (0 if probe else self.layout.probe_blocks * self.block)
+        return (self.reused - spared) / self.full
+
+    def speedup(self, steps: int, computed: int, share: float | None = None) -> float:
+        """Ideal speed-up S = N / (n + (N - n) r) of `steps` evaluations of which `computed` are computed.
+
+        share: r, None = that of a reused call with probe and every refresh.
+        """
+        share = self.reuse_share if share is None else share
+        return steps / (computed + (steps - computed) * share) if steps else 1.0
 
     def budget(self, steps: int, speedup: float) -> int:
         """Number n of computed steps whose ideal speed-up is nearest to `speedup`, in 1..steps."""
@@ -46,3 +61,16 @@ class CostModel:
 def parameter_cost(layout: Layout, block: int, refresh: int, other: int) -> CostModel:
     """A rough model for adapters without a FLOP formula: parameters stand in for operations per token."""
     return CostModel(float(block), float(refresh), float(other), layout)
+
+
+def cache_bytes(residual: int, output: int, level: str, groups: int, order: int, correction: bool) -> int:
+    """Held by the cache at its fullest. residual: one stored residual of every branch; output: one latent, in bytes.
+    groups: stored residuals per branch, that of segment 0 included where it has one.
+
+    order + 1 anchors of what is reused. Correction adds the sum of what a gap used, and at level "residual" the outputs,
+    at most two, that it interpolates from.
+    """
+    if level == "output":
+        return output * (order + 1 + correction)
+    kept = min(order + 1, 2) + 1 if correction else 0
+    return groups * residual * (order + 1) + kept * output

@@ -33,6 +33,11 @@ class ProbeHistory:
             return "human_mask is empty or covers everything: the probe weighs all tokens alike"
         return None
 
+    def weights(self, grid: Grid) -> torch.Tensor | None:
+        """Human weights of a grid that was met, [L] in 0..1 in host memory; None where they tell no region apart."""
+        weights = self._weights.get(grid)
+        return weights.cpu() if weights is not None and 0 < weights.sum() < weights.numel() else None
+
     def changes(self, keys: Sequence[Hashable], grid: Grid, sketched: torch.Tensor) -> list[torch.Tensor | None]:
         """Probe change of each chunk of a batch, None where there is no earlier probe of the same shape."""
         weights = self._weights[grid]

@@ -50,9 +50,9 @@ class Layout:
 
     @cached_property
     def opens(self) -> dict[int, int]:
-        """Block -> segment (>= 1) that opens at the input of that block."""
-        starts = [i + 1 for i in self.refresh] if self.audio == "after" else [self.refresh[0] + 1]
-        return {block: s + 1 for s, block in enumerate(starts) if block < self.blocks}
+        """Block -> segment that opens at the input of that block; where audio is inside, later ones open behind it."""
+        starts = [0, *(i + 1 for i in self.refresh)][: None if self.audio == "after" else 2]
+        return {block: s for s, block in enumerate(starts) if block < self.blocks}
 
     @cached_property
     def closes(self) -> dict[int, int]:
@@ -79,7 +79,7 @@ class Layout:
         return steps
 
     def storable(self) -> int:
-        """Segments whose residual can be stored: all but the probe."""
+        """Segments that groups divide: all but the probe."""
         return self.segments - 1
 
 
@@ -91,8 +91,8 @@ def groups_for_ratio(layout: Layout, cache_ratio: float) -> int:
 def even_groups(layout: Layout, count: int) -> tuple[tuple[int, ...], ...]:
     """Cut segments 1..S-1 into `count` contiguous groups whose sizes differ by at most one.
 
-    A group keeps one stored residual, the sum of its segments' residuals, added where its first segment opens; the audio
-    refreshes inside it still run.
+    A group keeps one stored residual, added where its first segment opens: the sum of its segments' residuals, or, where
+    the audio inside is frozen, all that happened from its start to its end.
     """
     total = layout.storable()
     bounds = [1 + (total * k) // count for k in range(count + 1)] if count else [1]

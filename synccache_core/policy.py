@@ -1,6 +1,7 @@
 """What to do at one model evaluation: COMPUTE or REUSE, and why. Plain numbers in, plain numbers out."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -8,6 +9,8 @@ from .errors import BadConfig
 from .forecast import MAX_GAIN
 
 COMPUTE, REUSE = "compute", "reuse"
+LEVELS = ("residual", "output")
+MERGES = ("refresh", "freeze")
 MAX_ORDER = 2
 MIN_WARMUP = 2
 MIN_COMPUTED = MIN_WARMUP + 1  # and the last step
@@ -23,7 +26,12 @@ class Config:
     lambda of the probe. memory_budget: bytes that stored residuals may take, None = no limit. cache_device: "same" as the
     model's, or "cpu" (pinned where there is a GPU). threshold: fixed bound on the accumulated probe change instead of the
     steered one. max_reuse_run: longest run of reused evaluations. schedule: per evaluation True = compute, replaces the
-    probe's say.
+    probe's say. force_last: compute the last step whatever the schedule says.
+
+    level: what is reused, the segments' residuals with fresh audio, or the model's output after guidance, the model not
+    called. correction: retro-correction, see velocity.py. groups: segments 1, 2, ... that share a stored residual, None =
+    even ones by cache_ratio. merge: the audio refreshes inside a group still run, or are frozen into its residual. probe:
+    whether segment 0 is computed at a reused evaluation; without, it has a residual of its own.
     """
 
     target_speedup: float = 3.0
@@ -37,6 +45,12 @@ class Config:
     threshold: float | None = None
     max_reuse_run: int = 32
     schedule: tuple[bool, ...] | None = None
+    force_last: bool = True
+    level: Literal["residual", "output"] = "residual"
+    correction: bool = False
+    groups: tuple[tuple[int, ...], ...] | None = None
+    merge: Literal["refresh", "freeze"] = "refresh"
+    probe: bool = True
 
     def __post_init__(self):
         _check("target_speedup", self.target_speedup, 1.0, 100.0)
@@ -48,8 +62,19 @@ class Config:
         _check("memory_budget", self.memory_budget, 0, 1 << 50, whole=True, optional=True)
         _check("threshold", self.threshold, 0.0, 1e9, optional=True)
         _check("max_reuse_run", self.max_reuse_run, 1, 10_000, whole=True)
-        if self.cache_device not in ("same", "cpu"):
-            raise BadConfig(f"cache_device must be 'same' or 'cpu', got {self.cache_device!r}")
+        for name, allowed in (("cache_device", ("same", "cpu")), ("level", LEVELS), ("merge", MERGES)):
+            _check_choice(name, getattr(self, name), allowed)
+        for name in ("force_last", "correction", "probe"):
+            _check_choice(name, getattr(self, name), (True, False))
+        _check_schedule(self.schedule)
+        _check_groups(self.groups)
+        if self.schedule is None and not (self.level == "residual" and self.probe):
+            raise BadConfig(
+                f"level {self.level!r} with probe {self.probe} needs a schedule, since there is no probe to decide by; "
+                "got schedule None"
+            )
+        if self.level == "output" and self.groups:
+            raise BadConfig(f"groups must be None at level 'output', where no residual is stored; got {self.groups!r}")
 
     @property
     def off(self) -> bool:
@@ -66,6 +91,26 @@ def _check(name: str, value, low, high, whole: bool = False, optional: bool = Fa
     if not number or not math.isfinite(value) or not low <= value <= high or (whole and value != int(value)):
         kind = "a whole number" if whole else "a number"
         raise BadConfig(f"{name} must be {kind} in {low}..{high}, got {value!r}")
+
+
+def _check_choice(name: str, value, allowed: Collection) -> None:
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in allowed):
+        raise BadConfig(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def _check_schedule(schedule) -> None:
+    if schedule is not None and not (isinstance(schedule, tuple) and all(isinstance(s, bool) for s in schedule)):
+        raise BadConfig(f"schedule must be a tuple of True and False, or None, got {schedule!r}")
+
+
+def _check_groups(groups) -> None:
+    """Segments 1, 2, ... in order, in tuples that are not empty; whether they fit the layout is seen when it is known."""
+    if groups is None:
+        return
+    sound = isinstance(groups, tuple) and groups and all(isinstance(group, tuple) and group for group in groups)
+    members = [segment for group in groups for segment in group] if sound else []
+    if not sound or members != list(range(1, len(members) + 1)):
+        raise BadConfig(f"groups must be a tuple of tuples of the segments 1, 2, ... in order, or None, got {groups!r}")
 
 
 @dataclass(frozen=True)
@@ -130,7 +175,7 @@ def warmup_steps(config: Config, expected: int, budget: int) -> int:
 
 
 def _must_compute(config: Config, facts: Facts) -> str | None:
-    if facts.last:
+    if facts.last and config.force_last:
         return "last step"
     if facts.index < warmup_steps(config, facts.expected, facts.budget):
         return "warm-up"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .cost import CostModel
+from .cost import CostModel, cache_bytes
 from .errors import BadConfig
 from .gram import Trajectory, displacement, interpolation, square_root, trajectory
 from .layout import Layout
@@ -96,20 +96,14 @@ class Recording:
 
     def reuse_share(self, level: str, groups: int, merge: str, probe: bool) -> float:
         """Cost of a reused step over a computed one; what was measured is scaled by what was left out since."""
-        if level == "output":
-            return self.shares.get(level, 0.0)
-        frozen = self.layout.storable() - groups if merge == "freeze" else 0
-        spared = frozen * self.cost.refresh + (0 if probe else self.layout.probe_blocks * self.cost.block)
-        modelled = (self.cost.reused - spared) / self.cost.full
-        known = self.shares.get(level)
-        return modelled if known is None else known * modelled / self.cost.reuse_share
+        modelled, known = self.cost.share(level, groups, merge, probe), self.shares.get(level)
+        if level == "output" or known is None:
+            return known or modelled
+        return known * modelled / self.cost.reuse_share
 
-    def bytes(self, level: str, groups: int, order: int, correction: bool) -> int:
-        """Held by the cache: order + 1 anchors; correction keeps outputs (at most two) and the sum that was used."""
-        if level == "output":
-            return self.output_bytes * (order + 1 + correction)
-        kept = min(order + 1, 2) + 1 if correction else 0
-        return groups * self.residual_bytes * (order + 1) + kept * self.output_bytes
+    def bytes(self, level: str, groups: int, order: int, correction: bool, probe: bool = True) -> int:
+        """Held by the cache, see `cost.cache_bytes`; without a probe segment 0 has a residual as well."""
+        return cache_bytes(self.residual_bytes, self.output_bytes, level, groups + (not probe), order, correction)
 
     def to_json(self) -> str:
         cost = {"block": self.cost.block, "refresh": self.cost.refresh, "other": self.cost.other}

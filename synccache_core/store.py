@@ -49,6 +49,10 @@ class ResidualStore:
         used = anchors[-len(weights) :]
         return combine([value.to(device, non_blocking=True) for _, value in used], weights)
 
+    def anchors(self, branch: Hashable, group: int) -> list[tuple[float, torch.Tensor]]:
+        """(sigma, residual), newest last; not to be written into."""
+        return self._anchors.get((branch, group), [])
+
     def missing(self, branch: Hashable, groups: Iterable[int], shape, dtype: torch.dtype) -> str | None:
         """None where every group of the branch holds a residual of exactly this shape and dtype, else the reason."""
         for group in groups:

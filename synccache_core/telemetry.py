@@ -25,7 +25,10 @@ class RunReport:
     """A finished (or interrupted) run.
 
     speedup_ideal: from the cost model. speedup_measured: evaluations times the mean computed one over the sum of all,
-    None until both kinds have happened. bytes_held: peak of the store. notes: sentences that a person should read.
+    None until both kinds have happened. bytes_held: peak of what was stored. level, order: of what is reused; the order may
+    be lowered by a byte budget. corrections: outputs that retro-correction changed. plan: what planned the run, "" = no
+    plan; remapped: its schedule was fitted to other sigmas. calibration: everything was computed to be measured.
+    notes: sentences that a person should read.
     """
 
     model: str
@@ -42,6 +45,12 @@ class RunReport:
     speedup_ideal: float = 1.0
     notes: list[str] = field(default_factory=list)
     finished: bool = False
+    level: str = "residual"
+    order: int = 0
+    corrections: int = 0
+    plan: str = ""
+    remapped: bool = False
+    calibration: bool = False
 
     @property
     def computed(self) -> int:
@@ -68,25 +77,38 @@ class RunReport:
 
     def progress(self, expected: int) -> str:
         """One line for the node while it samples: "18/40 · 11 reused · 1.9×"."""
+        if self.calibration:
+            return f"{len(self.steps)}/{expected} · calibrating"
         speed = self.speedup_measured
         tail = f" · {speed:.1f}×" if speed else ""
         return f"{len(self.steps)}/{expected} · {self.reused} reused{tail}"
 
     def summary(self) -> str:
         """A few lines for a person; zero reused steps always come with the reasons."""
+        head = f"{self.model}: {self.blocks} blocks, {self.refresh_points} audio refreshes"
+        if self.calibration:
+            return "\n".join([head, f"calibration: {len(self.steps)} steps, all computed", *self.why_slow()])
         lines = [
-            f"{self.model}: {self.blocks} blocks, {self.refresh_points} audio refreshes",
+            head,
+            *([f"plan: {self.plan}{', fitted to other sigmas' * self.remapped}"] if self.plan else []),
             f"{len(self.steps)} steps: {self.computed} computed, {self.reused} reused (budget {self.budget})",
             f"speed-up {self._speed_text()}",
-            f"cache {readable(self.bytes_held)} in {self.groups} residuals × {self.branches} branches",
+            f"cache {readable(self.bytes_held)} {self._stored_text()}",
         ]
         return "\n".join(lines + self.why_slow())
 
     def why_slow(self) -> list[str]:
         """Lines with the reasons where nothing was reused, and the notes."""
         reasons = ", ".join(sorted({step.reason for step in self.steps}))
-        nothing = [f"nothing was reused: {reasons}"] if self.steps and not self.reused else []
+        idle = self.steps and not self.reused and not self.calibration
+        nothing = [f"nothing was reused: {reasons}"] if idle else []
         return nothing + [f"note: {note}" for note in self.notes]
+
+    def _stored_text(self) -> str:
+        corrected = f", {self.corrections} corrected" if self.corrections else ""
+        if self.level == "output":
+            return f"of whole outputs, order {self.order}{corrected}"
+        return f"in {self.groups} residuals × {self.branches} branches, order {self.order}{corrected}"
 
     def _speed_text(self) -> str:
         measured = f"{self.speedup_measured:.2f}× measured, " if self.speedup_measured else ""

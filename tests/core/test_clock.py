@@ -49,3 +49,10 @@ def test_short_schedules_end_on_a_last_step(steps):
 
 def test_equal_sigmas_in_a_schedule_divide_by_nothing():
     assert ticks([0.5, 0.5], [0.5, 0.5, 0.5])[0].position >= 0
+
+
+def test_the_move_of_a_step_is_known_where_the_evaluation_is_that_step():
+    clock = Clock([1.0, 0.6, 0.1, 0.0])
+    moves = [clock.move(clock.tick(sigma)) for sigma in (1.0, 0.6, 0.3)]
+    assert moves[:2] == [pytest.approx(-0.4), pytest.approx(-0.5)] and moves[2] is None
+    assert clock.move(clock.tick(0.0)) is None and Clock([0.5]).move(Clock([0.5]).tick(0.5)) is None

@@ -10,6 +10,7 @@ S2V = Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39))
 
 def spans(layout):
     """[(first, last)] of the segments 1.. of an "after" layout, from where they open and close."""
+    assert layout.opens[0] == 0
     opens = {s: b for b, s in layout.opens.items()}
     closes = {s: b for b, s in layout.closes.items()}
     return [(opens[s], closes[s]) for s in range(1, layout.segments)]

@@ -60,6 +60,9 @@ def test_a_schedule_is_obeyed_except_where_nothing_may_be_reused():
     assert decide(config, replace(FACTS, index=21, last=True)).action == "compute"
     assert decide(config, replace(FACTS, index=0)).reason == "warm-up"
     assert decide(config, replace(FACTS, index=99)).reason == "past the schedule"
+    planned = replace(config, force_last=False)
+    assert decide(planned, replace(FACTS, index=21, last=True)).reuse
+    assert decide(planned, replace(FACTS, index=0, last=True)).reason == "warm-up"
 
 
 def simulate(config: Config, steps: int, changes) -> list[bool]:
@@ -116,10 +119,17 @@ def test_warm_up_is_fifteen_per_cent_but_at_most_a_quarter_of_the_budget():
         ("target_speedup", 0.5), ("target_speedup", math.nan), ("target_speedup", "3"), ("target_speedup", True),
         ("cache_ratio", -0.1), ("cache_ratio", 1.5), ("forecast_order", 3), ("forecast_order", 0.5), ("warmup", -2),
         ("human_weight", math.inf), ("memory_budget", -1), ("threshold", -1.0), ("max_reuse_run", 0),
-        ("cache_device", "disk"),
+        ("cache_device", "disk"), ("level", "latent"), ("merge", None), ("probe", 0), ("correction", "yes"),
+        ("force_last", None), ("groups", ()), ("groups", ((1, 3),)), ("groups", ((2, 1),)), ("groups", ((1,), ())),
+        ("groups", 5), ("schedule", (1, 0)), ("schedule", [True]),
     ],
 )
 def test_bad_settings_name_field_and_value(field, value):
     with pytest.raises(BadConfig, match=field) as error:
         Config(**{field: value})
     assert repr(value) in str(error.value)
+
+
+def test_groups_have_no_place_at_output_level():
+    with pytest.raises(BadConfig, match=r"groups must be None at level 'output'.*\(\(1,\),\)"):
+        Config(level="output", schedule=(True,), groups=((1,),))

@@ -409,10 +409,14 @@ def test_speed_and_bytes_by_hand():
     # nine blocks of 10, four refreshes of 1, 2 for the rest: 96; reused with probe 10 + 4 + 2
     assert given.reuse_share("residual", 3, "refresh", True) == pytest.approx(16 / 96)
     assert given.reuse_share("residual", 1, "refresh", False) == pytest.approx(6 / 96)
-    assert given.reuse_share("residual", 1, "freeze", True) == pytest.approx(14 / 96)
+    assert given.reuse_share("residual", 1, "freeze", True) == pytest.approx(16 / 96)  # injectors between blocks still run
+    inside = CostModel(10.0, 1.0, 2.0, Layout(9, (0, 2, 5, 7), "inside"))
+    frozen, stored = inside.share("residual", 1, "freeze", True), inside.layout.storable()
+    assert frozen == pytest.approx((16 - (stored - 1)) / 96)
     assert given.reuse_share("output", 0, "freeze", True) == 0.0
     measured = replace(given, shares={"residual": 0.32})
-    assert measured.reuse_share("residual", 1, "freeze", True) == pytest.approx(0.28)
+    assert measured.reuse_share("residual", 1, "refresh", False) == pytest.approx(0.12)
+    assert given.bytes("residual", 3, 1, False, probe=False) == 8000
     assert given.bytes("residual", 3, 1, False) == 6000 and given.bytes("residual", 3, 2, True) == 9300
     assert given.bytes("output", 0, 1, True) == 300
     found = next(c for c in Planner(given).candidates(4) if c.variant == Variant("residual", 1))

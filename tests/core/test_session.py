@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from synccache_core import Adapter, BadMask, Config, Grid, Layout, StateError, attach
+from synccache_core import Adapter, BadConfig, BadMask, Config, Grid, Layout, StateError, attach
 from synccache_core.cost import parameter_cost
 from synccache_core.store import ResidualStore
 from synccache_core.testing import running, sample, toy_case
@@ -69,6 +69,75 @@ def test_merged_residuals_by_hand():
     outputs, report = run([1, 3], [0, 1], (True, False, True), cache_ratio=0.3)
     assert outputs == [16.0, 7 + 14 + 1 + 1]
     assert report.groups == 1
+
+
+def test_merge_variants_by_hand():
+    # computed at x=1, audio 1: z0 = 3 | u1 = 6, R1 = 3, z1 = 7 | u2 = 28, R2 = 21 -> 29
+    # reused at x=3, audio 10: probe z0 = 16; refreshed 16 + 24 + 10 + 10, frozen 16 + (28 - 3) + 10
+    settings = {"schedule": (True, False), "force_last": False, "groups": ((1, 2),)}
+    assert run([1, 3], [1, 10], **settings)[0] == [29.0, 60.0]
+    outputs, report = run([1, 3], [1, 10], merge="freeze", **settings)
+    assert outputs == [29.0, 51.0] and report.groups == 1 and report.bytes_held == 8
+
+
+def test_groups_of_their_own_are_the_same_frozen_or_not():
+    settings = {"schedule": (True, False), "groups": ((1,), (2,))}
+    assert run([1, 3], [1, 10], **settings)[0] == run([1, 3], [1, 10], merge="freeze", **settings)[0]
+
+
+def test_without_a_probe_nothing_is_run_by_hand():
+    # R0 = 2 - 1 = 1; reused at x=3, audio 10: 3 + 1 + 10 = 14 | 14 + 3 + 10 = 27 | 27 + 21 + 10 = 58
+    model = Doubling()
+    outputs, report = run([1, 3], [1, 10], (True, False), model=model, probe=False)
+    assert outputs == [29.0, 58.0] and report.groups == 3
+    assert report.bytes_held == report.bytes_predicted == 3 * 8 and report.steps[1].change is None
+    assert report.speedup_ideal == pytest.approx(2 / (1 + 4 / 404))  # of 4 blocks of 100, 3 refreshes and 1, those 4
+
+
+def test_without_a_probe_frozen_and_under_a_budget():
+    settings = {"schedule": (True, True, False, False), "probe": False, "forecast_order": 1}
+    outputs, report = run([1, 1, 3, 3], [1, 1, 10, 10], merge="freeze", groups=((1, 2),), **settings)
+    assert outputs[2] == 3 + 1 + 10 + 25 + 10 and report.bytes_held == 2 * 2 * 8
+    _, report = run([1, 1, 3, 3], [1, 1, 10, 10], memory_budget=17, **settings)
+    assert report.groups == 2 and report.order == 0 and report.reused > 0  # segment 0 and the two others merged
+    _, report = run([1, 1, 3, 3], [1, 1, 10, 10], memory_budget=8, **settings)
+    assert report.groups == 0 and report.reused == 0 and any("nothing is cached" in note for note in report.notes)
+
+
+def test_settings_that_do_not_suit_the_layout_are_refused():
+    with pytest.raises(BadConfig, match=r"groups must hold the 2 segments.*got 3"):
+        run([1], [0], (True,), groups=((1, 2, 3),))
+    with pytest.raises(BadConfig, match="probe must be True"), running(toy_case("inside"), schedule=(True,), probe=False):
+        pass
+
+
+def test_the_last_step_may_be_reused_where_a_plan_says_so():
+    _, report = run([1] * 5, [0] * 5, (True, True, True, False, False), force_last=False)
+    assert [s.action for s in report.steps] == ["compute"] * 3 + ["reuse"] * 2
+    assert run([1] * 5, [0] * 5, (True, True, True, False, False))[1].steps[-1].reason == "last step"
+
+
+@pytest.mark.parametrize(("kind", "groups"), [("after", ((1, 2), (3,))), ("inside", ((1, 2, 3), (4,), (5, 6, 7)))])
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("probe", [True, False])
+def test_a_frozen_group_at_the_very_same_input_gives_the_computed_output(kind, groups, inplace, probe):
+    """Whatever the host injects meanwhile is undone, and a second reuse gives the same."""
+    case = toy_case(kind, inplace)
+    x, audio = case.tensors(1)
+    settings = {"merge": "freeze", "probe": probe or kind == "inside", "groups": groups}
+    outputs = []
+    with torch.no_grad(), running(case, schedule=(True, False, False, True), **settings) as session:
+        for _ in range(3):
+            with session.evaluation(1.0):
+                outputs.append(case.call(case.model, x, 1.0, audio).clone())
+        assert session.report.reused == 2
+    assert torch.allclose(outputs[1], outputs[0], atol=1e-5) and torch.equal(outputs[1], outputs[2])
+
+
+def test_a_failure_inside_a_frozen_group_computes_the_rest_rightly(monkeypatch):
+    monkeypatch.setattr(ResidualStore, "forecast", lambda *a: 1 / 0)
+    outputs, report = run([1, 3], [1, 10], (True, False), groups=((1, 2),), merge="freeze")
+    assert outputs == [29.0, 4 * (2 * 16 + 10) + 10] and any("ZeroDivision" in note for note in report.notes)
 
 
 def test_first_order_forecast_by_hand():
@@ -323,8 +392,8 @@ def test_fifty_runs_hold_the_same_bytes():
     for _ in range(50):
         with torch.no_grad(), running(case, target_speedup=2.0) as session:
             sample(case, session)
-        held.add((session.report.bytes_held, session._store.bytes))
-    assert held == {(session.report.bytes_held, 0)}
+        held.add((session.report.bytes_held, session.residuals.empty))
+    assert held == {(session.report.bytes_held, True)}
 
 
 def test_the_report_reads_well():

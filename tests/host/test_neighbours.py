@@ -150,13 +150,13 @@ def test_a_model_split_over_gpus_is_refused(stage):
 
 def test_room_for_the_residuals_is_asked_of_the_host(stage):
     core, host = stage.comfy.core, stage.comfy.host
-    run = host.HostRun(core.Config(cache_ratio=0.5), None, None, lambda text: None, "gpu")
+    run = host.CacheRun(None, None, lambda text: None, core.Config(cache_ratio=0.5), "gpu")
     shape, asked = [1, 16, 3, 4, 4], []
     run.prepare_sampling(lambda model, noise_shape: asked.append(noise_shape), stage.model, shape)
     need = stage.model.model.memory_required
     # K = 2 residuals x 2 anchors x 2 branches x 12 tokens x 48 channels x float32
     assert need(asked[0]) - need(shape) == pytest.approx(2 * 2 * 2 * 12 * 48 * 4, rel=1e-3)
-    host.HostRun(core.Config(), None, None, lambda text: None, "cpu").prepare_sampling(
+    host.CacheRun(None, None, lambda text: None, core.Config(), "cpu").prepare_sampling(
         lambda model, noise_shape: asked.append(noise_shape), stage.model, shape
     )
     assert asked[1] == shape

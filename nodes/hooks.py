@@ -1,0 +1,111 @@
+"""What runs inside ComfyUI's sampling: wrappers of its evaluations and forward passes, replacements of its blocks."""
+
+import torch
+
+from ..synccache_core import Adapter, Sampler, Session
+
+KEY = "synccache"
+
+
+class Active:
+    """One run in progress, an opaque object in transformer_options. call: the forward pass in progress."""
+
+    def __init__(self, session: Session, adapter: Adapter):
+        self.session = session
+        self.adapter = adapter
+        self.call = None
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def begin(self, latent: torch.Tensor, options: dict):
+        """Start the session's call for one forward pass of the host."""
+        replaced = options.get("patches_replace", {}).get("dit", {})
+        ours = all(
+            isinstance(hook := replaced.get(("double_block", i)), BlockHook) and hook.active is self
+            for i in range(self.session.layout.blocks)
+        )
+        branches = branch_keys(options)
+        even = latent.shape[0] % len(branches) == 0
+        if not ours:
+            self.session.note("another extension replaced blocks in some passes: those were computed as they are")
+        return self.session.call(branches, self.adapter.grid(latent), foreign=not (ours and even))
+
+
+def branch_keys(options: dict) -> list[tuple]:
+    """One key per chunk of the batch: the conditioning's uuid and the context window."""
+    window = options.get("context_window")
+    frames = tuple(window.index_list) if window is not None else None
+    chunks = options.get("uuids") or options.get("cond_or_uncond") or ["only"]
+    return [(chunk, frames) for chunk in chunks]
+
+
+def sampler_of(sampler) -> Sampler:
+    """The core's view of a ComfyUI SAMPLER: the name of its function, as in the list of samplers."""
+    function = getattr(sampler, "sampler_function", None)
+    name = getattr(function, "__name__", type(sampler).__name__)
+    options = getattr(sampler, "extra_options", None) or {}
+    return Sampler(name.removeprefix("sample_"), churn=options.get("s_churn", 0) > 0)
+
+
+class BlockHook:
+    """The replacement of one block; what another extension had put there runs in the block's place."""
+
+    def __init__(self, active: Active, index: int, previous):
+        self.active = active
+        self.index = index
+        self.previous = previous
+        # Whole-model compilation drops the guards on transformer_options: a traced hook would freeze one decision.
+        self._run = torch.compiler.disable(self._replace)
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __call__(self, args: dict, extra: dict) -> dict:
+        return self._run(args, extra)
+
+    def to(self, *_args):
+        """The host moves patches together with the model; what chains behind us may need it."""
+        if hasattr(self.previous, "to"):
+            self.previous = self.previous.to(*_args)
+        return self
+
+    def _replace(self, args: dict, extra: dict) -> dict:
+        call = self.active.call
+        if call is None:
+            return self._original(args, extra)
+        result = {}
+
+        def run(hidden):
+            result.update(self._original(args if hidden is args["img"] else {**args, "img": hidden}, extra))
+            return result["img"]
+
+        hidden = call.block(self.index, args["img"], run)
+        return {**result, "img": hidden}
+
+    def _original(self, args: dict, extra: dict) -> dict:
+        if self.previous is not None:
+            return self.previous(args, extra)
+        return extra["original_block"](args)
+
+
+def predict_noise(executor, x, timestep, model_options=None, *args, **kwargs):
+    """PREDICT_NOISE: one evaluation of the sampler, after guidance: denoised."""
+    active = (model_options or {}).get("transformer_options", {}).get(KEY)
+    if active is None:
+        return executor(x, timestep, model_options, *args, **kwargs)
+    sigma = timestep.flatten()[0].item()
+    return active.session.predict(sigma, lambda: executor(x, timestep, model_options, *args, **kwargs), x)
+
+
+def diffusion_model_call(executor, *args, **kwargs):
+    """DIFFUSION_MODEL: one forward pass; args[0] is the latent, transformer_options stand last or among the keywords."""
+    options = next((a for a in reversed(args) if isinstance(a, dict)), None) or kwargs.get("transformer_options", {})
+    active = options.get(KEY)
+    if active is None:
+        return executor(*args, **kwargs)
+    active.call = active.begin(args[0], options)
+    try:
+        return executor(*args, **kwargs)
+    finally:
+        active.call = None

@@ -1,0 +1,211 @@
+"""From a calibration run to a plan and a picture of it."""
+
+from itertools import product
+
+import comfy.model_management
+import comfy.utils
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+
+from ..synccache_core import BadConfig, __version__
+from ..synccache_core.choice import Choice, Planner
+from ..synccache_core.plan import LEVELS, Budget, Plan
+from ..synccache_core.policy import MAX_ORDER
+from ..synccache_core.recording import Recording
+from ..synccache_core.schedule import Objective, Variant, gap_costs
+from ..synccache_core.telemetry import readable
+from ..synccache_core.untrusted import check_choice, check_number, check_text, shown
+from .cache import GIB
+from .chart import Facts, Point, draw, percent
+from .host import AUTO
+from .plans import describe
+from .run import RunType
+from .text import NodeText
+
+ORDERS = (AUTO, *map(str, range(MAX_ORDER + 1)))
+CORRECTIONS = {AUTO: (False, True), "on": (True,), "off": (False,)}
+LEAST_SPEEDUP, MOST_SPEEDUP = 1.0, 8.0
+LEAST_RATIO, MOST_GB = 0.05, 1024.0
+
+
+class SyncCacheScheduleOptimizer(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncCacheScheduleOptimizer",
+            display_name="SyncCache Schedule Optimizer",
+            category="SyncCache",
+            description="Finds the steps to compute and the residuals to keep for the speed and memory you ask for, from "
+            "a calibration run, and draws what it will cost and give.",
+            search_aliases=["plan", "schedule", "calibrate", "pareto"],
+            inputs=[
+                RunType.Input("run", tooltip="From the SyncCache Calibrate node."),
+                io.Latent.Input("samples", tooltip="From the sampler; passed on unchanged, so that this runs after it."),
+                io.Float.Input(
+                    "target_speedup", default=3.0, min=LEAST_SPEEDUP, max=MOST_SPEEDUP, step=0.1,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="How much faster sampling shall be. The chart shows what more or less would cost.",
+                ),
+                io.Float.Input(
+                    "cache_ratio", default=1.0, min=LEAST_RATIO, max=1.0, step=0.05, display_mode=io.NumberDisplay.slider,
+                    tooltip="Share of the residuals that get memory of their own. No meaning where memory_gb is given, nor "
+                    "for plans at output level, which store no residuals.",
+                ),
+                io.Float.Input(
+                    "memory_gb", default=0.0, min=0.0, max=MOST_GB, step=0.1,
+                    tooltip="Most GiB that the cache may take. 0: by cache_ratio.",
+                ),
+                io.String.Input("name", default="my plan", tooltip="Title of the chart, kept in the plan as its note."),
+                *cls._advanced(),
+            ],
+            outputs=[
+                io.String.Output(display_name="plan_json", tooltip="For SyncCache, or for SyncCache Save Plan."),
+                io.Image.Output(display_name="chart"),
+                io.Latent.Output(display_name="samples"),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def _advanced(cls) -> list:
+        return [
+            io.Combo.Input(
+                "level", options=[AUTO, *LEVELS], default=AUTO, advanced=True,
+                tooltip="What a reused step forecasts. output: the model's result, the fastest. residual: the heavy blocks' "
+                "part, with the audio refreshed at every step. auto: whichever is predicted to lose less.",
+            ),
+            io.Combo.Input(
+                "forecast_order", options=list(ORDERS), default=AUTO, advanced=True,
+                tooltip="0 reuses the last value, 1 extends a line through the last two, 2 a parabola through three.",
+            ),
+            io.Combo.Input(
+                "correction", options=list(CORRECTIONS), default=AUTO, advanced=True,
+                tooltip="Whether a computed step corrects what the reused steps before it had forecast.",
+            ),
+            io.Float.Input(
+                "human_weight", default=0.75, min=0.0, max=1.0, step=0.05, advanced=True,
+                tooltip="Weight of the person against the whole picture, where the calibration had a human mask.",
+            ),
+        ]
+
+    @classmethod
+    def execute(
+        cls, run, samples, target_speedup, cache_ratio=1.0, memory_gb=0.0, name="my plan", level=AUTO, forecast_order=AUTO,
+        correction=AUTO, human_weight=0.75,
+    ) -> io.NodeOutput:
+        budget = wanted(target_speedup, cache_ratio, memory_gb)
+        check_text("name", name, 80)
+        check_number("human_weight", human_weight, 0.0, 1.0)
+        recording = run.recording()
+        variants = allowed(recording, level, forecast_order, correction)
+        planner = solved(recording, variants, human_weight)
+        choice = choose(planner, budget, memory_gb)
+        plan = planner.plan(choice, budget, __version__, "; ".join([name, *choice.notes]))
+        chart = as_image(draw(facts(planner, plan, choice, human_weight, name)))
+        text = "\n".join([*describe(plan), *(f"note: {note}" for note in choice.notes)])
+        NodeText(cls.hidden.unique_id)(text)
+        preview = {**ui.PreviewImage(chart).as_dict(), **ui.PreviewText(text).as_dict()}
+        return io.NodeOutput(plan.to_json(), chart, samples, ui=preview)
+
+
+def wanted(target_speedup: float, cache_ratio: float, memory_gb: float) -> Budget:
+    """Checked here too: links and the API go past the widgets' limits. Raises PlanError."""
+    check_number("target_speedup", target_speedup, LEAST_SPEEDUP, MOST_SPEEDUP)
+    check_number("cache_ratio", cache_ratio, LEAST_RATIO, 1.0)
+    check_number("memory_gb", memory_gb, 0.0, MOST_GB)
+    if memory_gb:
+        return Budget(speedup=target_speedup, bytes=int(memory_gb * GIB))
+    return Budget(speedup=target_speedup, cache_ratio=cache_ratio)
+
+
+def allowed(recording: Recording, level: str, forecast_order: str, correction: str) -> list[Variant]:
+    """Every way to reuse that the settings leave open. Raises PlanError, BadConfig."""
+    check_choice("level", level, (AUTO, *LEVELS))
+    check_choice("forecast_order", forecast_order, ORDERS)
+    check_choice("correction", correction, CORRECTIONS)
+    if level not in (AUTO, *recording.levels):
+        raise BadConfig(f"level {shown(level)} was not recorded, this calibration holds {', '.join(recording.levels)}")
+    levels = recording.levels if level == AUTO else (level,)
+    orders = range(MAX_ORDER + 1) if forecast_order == AUTO else (int(forecast_order),)
+    return [Variant(*v) for v in product(levels, orders, CORRECTIONS[correction])]
+
+
+def solved(recording: Recording, variants: list[Variant], human_weight: float) -> Planner:
+    """A planner that has solved the variants, a second or less each; can be interrupted between them."""
+    planner, bar, solutions = Planner(recording, human_weight=human_weight), comfy.utils.ProgressBar(len(variants)), []
+    for variant in variants:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        solutions.append(planner.solve(variant))
+        bar.update(1)
+    planner.solutions = solutions  # in place of all of them, which it would solve when asked
+    return planner
+
+
+def choose(planner: Planner, budget: Budget, memory_gb: float) -> Choice:
+    """Raises BadConfig, with the name of the node's input."""
+    try:
+        return planner.choose(budget)
+    except BadConfig as error:
+        raise BadConfig(f"memory_gb {memory_gb:g}: {error}") from None
+
+
+def facts(planner: Planner, plan: Plan, choice: Choice, human_weight: float, name: str) -> Facts:
+    """What the chart shows of a plan."""
+    recording, variant = planner.recording, choice.variant
+    most = recording.levels[-1]  # residuals, where they were recorded
+    everything = recording.bytes(most, recording.layout.storable(), variant.order, variant.correction, plan.probe)
+    room = plan.budget.bytes or everything
+    return Facts(
+        title=name,
+        headline=f"{choice.computed} of {plan.evaluations} steps computed,  {choice.speedup:.2g}x faster,  "
+        f"{percent(choice.error)} predicted error",
+        computed=plan.mask,
+        sigmas=plan.run.sigmas,
+        gaps=gap_errors(planner, choice, human_weight),
+        chosen=_point(choice),
+        front=tuple(map(_point, planner.pareto())),
+        target=plan.budget.speedup,
+        room=room,
+        used_label=f"{readable(choice.bytes)} used",
+        room_label=f"{'limit' if plan.budget.bytes else 'all residuals' if most == 'residual' else 'all'}: {readable(room)}",
+        details=details(planner, plan, choice, human_weight),
+    )
+
+
+def details(planner: Planner, plan: Plan, choice: Choice, human_weight: float) -> tuple[str, ...]:
+    """Short lines beside the curves."""
+    recording, runs = planner.recording, plan.provenance.recordings
+    human = f"human counts {human_weight:.0%}" if ("output", "human") in recording.grams else "no human mask"
+    kept = f"{len(choice.groups)} of {recording.layout.storable()} residuals, audio refreshed"
+    stale = f"Error: forecast {percent(choice.step_error)}, merged audio {percent(choice.staleness)}"
+    return (
+        f"Keeps {kept if plan.level == 'residual' else 'outputs of the model only'}",
+        f"Forecast by {('the last value', 'a line', 'a parabola')[plan.order]} (order {plan.order})",
+        f"Correction afterwards: {'on' if plan.correction else 'off'}",
+        *([stale] if choice.staleness else []),
+        f"Calibrated on {runs} run{'s' * (runs != 1)}, {human}",
+        f"{plan.adapter}, {plan.run.steps} steps, {plan.run.sampler}, cfg {plan.run.cfg:g}",
+    )
+
+
+def gap_errors(planner: Planner, choice: Choice, human_weight: float) -> tuple[float, ...]:
+    """Predicted error that each gap leaves; with the default objective their squares add up to step_error squared."""
+    recording, variant, how = planner.recording, choice.variant, Objective()
+    reused, output = (recording.trajectory(level, human_weight) for level in (variant.level, "output"))
+    gain, schedule, sizes = recording.gains.get(variant.level, 1.0), choice.schedule, []
+    for position, (j, k) in enumerate(zip(schedule, [*schedule[1:], recording.steps])):
+        older = ([0] * variant.order + list(schedule[:position]))[position:] if variant.order else [0]
+        cost = gap_costs(reused, output, variant, how, j)[(*older, k - j - 1)]
+        sizes.append(gain * float(cost) ** (1 / how.power))
+    return tuple(sizes)
+
+
+def as_image(picture) -> torch.Tensor:
+    """IMAGE [1, H, W, 3] in 0..1 of an RGB picture."""
+    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
+
+
+def _point(choice: Choice) -> Point:
+    return Point(choice.speedup, choice.error, choice.bytes)

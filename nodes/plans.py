@@ -1,0 +1,158 @@
+"""Plans as files: below ComfyUI's models folder, since a plan belongs to a model and extra_model_paths.yaml covers that."""
+
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..synccache_core.plan import MAX_BYTES, SUFFIX, Plan, load, names, save
+from ..synccache_core.telemetry import readable
+from ..synccache_core.untrusted import PlanError, read, shown
+
+FOLDER = "synccache_plans"
+NOTHING = "(no plan saved yet)"  # no name of a plan may hold brackets
+
+
+def register() -> None:
+    """Make models/synccache_plans known to ComfyUI, ahead of what extra_model_paths.yaml adds under the same name."""
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER), is_default=True)
+
+
+register()
+
+
+def folders() -> list[Path]:
+    """Where plans are looked for; the first is where they are saved."""
+    return [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
+
+
+def saved() -> dict[str, Path]:
+    """Name -> folder of every plan found; of equal names the one in the earlier folder."""
+    found = {name: folder for folder in reversed(folders()) for name in names(folder)}
+    return dict(sorted(found.items()))
+
+
+def describe(plan: Plan) -> list[str]:
+    """A plan for a person, a few lines."""
+    scores, kind = plan.measured or plan.predicted, "measured" if plan.measured else "predicted"
+    correction = "with" if plan.correction else "without"
+    kept = f", {len(plan.groups)} stored residuals" if plan.groups else ""
+    note = plan.provenance.note
+    return [
+        f"{len(plan.schedule)} of {plan.evaluations} steps computed",
+        f"{kind}: {scores.speedup:.2f}×, error {100 * scores.error:.2g} %, {readable(scores.bytes)}",
+        f"{plan.level} level, order {plan.order}, {correction} correction{kept}",
+        f"for {plan.adapter}, made {plan.provenance.created}" + (f": {note}" if note else ""),
+    ]
+
+
+def store(plan: Plan, folder: Path, name: str) -> tuple[Path, bool]:
+    """Save under the name, or name_2, name_3, ... where another plan has it: nothing that was saved is ever replaced.
+
+    The same plan again, whatever the day, is not stored twice. Returns the file and whether it is new. Raises PlanError.
+    """
+    # Names are compared as Windows and macOS compare them: there, saving "Talk" would replace "talk".
+    taken = {other.casefold(): other for other in names(folder)}
+    base = name[: -len(SUFFIX)] if name.endswith(SUFFIX) else name
+    wanted, number = base, 1
+    while (other := taken.get(wanted.casefold())) is not None:
+        if _same(plan, folder, other):
+            return folder / f"{other}{SUFFIX}", False
+        number += 1
+        wanted = f"{base}_{number}"
+    return save(plan, folder, wanted), True
+
+
+def _same(plan: Plan, folder: Path, name: str) -> bool:
+    """Whether a file holds this very plan, the day it was made aside."""
+    try:
+        other = load(folder, name)
+    except PlanError:
+        return False  # somebody's unreadable file is kept as well
+    return replace(other, provenance=replace(other.provenance, created=plan.provenance.created)) == plan
+
+
+class SyncCacheSavePlan(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncCacheSavePlan",
+            display_name="SyncCache Save Plan",
+            category="SyncCache",
+            description="Keeps a plan in ComfyUI's models/synccache_plans folder. A plan of the same name stays: the new "
+            "one gets a number.",
+            inputs=[
+                io.String.Input(
+                    "plan_json", multiline=True, placeholder="connect the Schedule Optimizer, or paste a plan",
+                    tooltip="From the SyncCache Schedule Optimizer, or the text of a plan that somebody shared.",
+                ),
+                io.String.Input(
+                    "name", default="my plan",
+                    tooltip="Name of the file: letters a-z, digits, spaces and . _ - only, at most 80 of them.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="plan_json", tooltip="The plan, checked; for SyncCache.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, plan_json, name) -> io.NodeOutput:
+        plan = Plan.from_json(plan_json)
+        path, new = store(plan, folders()[0], name)
+        done = "saved as" if new else "already saved as"
+        return io.NodeOutput(plan.to_json(), ui=ui.PreviewText(f"{done} {path.parent.name}/{path.name}"))
+
+
+class SyncCacheLoadPlan(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncCacheLoadPlan",
+            display_name="SyncCache Load Plan",
+            category="SyncCache",
+            description="A saved plan, for the plan_json of the SyncCache node.",
+            inputs=[
+                io.Combo.Input(
+                    "plan", options=list(saved()) or [NOTHING],
+                    tooltip="A file in models/synccache_plans, or in a folder of that name in extra_model_paths.yaml. "
+                    "Press R to look again.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="plan_json", tooltip="The plan, checked; for SyncCache.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, plan) -> bool | str:
+        """In place of ComfyUI's "value not in list". None: the name comes over a link and is not known yet."""
+        return True if plan is None or plan in saved() else missing(plan)
+
+    @classmethod
+    def fingerprint_inputs(cls, plan) -> str:
+        """By content, so that an edited file is read again and one that was only touched is not."""
+        found = saved()
+        wanted = list(found) if plan is None else [plan]
+        return " ".join(_checksum(found[name], name) for name in wanted if name in found)
+
+    @classmethod
+    def execute(cls, plan) -> io.NodeOutput:
+        folder = saved().get(plan)
+        if folder is None:
+            raise PlanError(missing(plan))
+        found = load(folder, plan)
+        return io.NodeOutput(found.to_json(), ui=ui.PreviewText("\n".join(describe(found))))
+
+
+def missing(name: str) -> str:
+    """What to say where a plan is not there."""
+    found = ", ".join(list(saved())[:20])
+    return f"the plan {shown(name)} is not in the folder {FOLDER}; " + (f"found: {found}" if found else "it holds none yet")
+
+
+def _checksum(folder: Path, name: str) -> str:
+    try:
+        return f"{name}:{zlib.crc32(read(folder / f'{name}{SUFFIX}', MAX_BYTES).encode()):08x}"
+    except PlanError as error:
+        return str(error)  # execute says it to the person

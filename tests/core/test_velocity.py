@@ -1,0 +1,266 @@
+"""Reuse of whole outputs and retro-correction: hand arithmetic, a simulated Euler run, every reason to compute after all."""
+
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+import torch
+
+from synccache_core import BadConfig, Config, Layout, Sampler, Session, StateError
+from synccache_core.cost import parameter_cost
+from synccache_core.testing import running, sample, toy_case
+from synccache_core.velocity import Velocities
+
+from .test_schedule import euler, random_path
+
+LAYOUT = Layout(4, (0, 1, 3))
+HAND = [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+def session(schedule, sigmas=HAND, sampler="euler", **settings):
+    config = Config(
+        schedule=schedule, force_last=False, **{"level": "output", "forecast_order": 0, "max_gain": 9.0, **settings}
+    )
+    return Session(config, LAYOUT, sigmas, lambda g, t: parameter_cost(LAYOUT, 9, 1, 1), sampler=Sampler(sampler))
+
+
+def loop(run, sigmas, velocity, x=0.0, as_denoised=False):
+    """x after every Euler step, and how often the velocity was asked for."""
+    positions, calls = [], []
+    x = torch.full((1, 3), float(x)) if isinstance(x, float) else x
+
+    def model(t):
+        calls.append(t)
+        v = velocity(x, t)
+        return x - sigmas[t] * v if as_denoised else v
+
+    for t, (here, there) in enumerate(pairwise(sigmas)):
+        out = run.predict(here, lambda t=t: model(t), x if as_denoised else None)
+        v = (x - out) / here if as_denoised else out
+        x = x + (there - here) * v
+        positions.append(x.clone())
+    return positions, calls
+
+
+def known(values):
+    return lambda x, t: torch.full((1, 3), float(values[t]))
+
+
+@pytest.mark.parametrize("as_denoised", [False, True])
+def test_correction_by_hand(as_denoised):
+    # y0 = 4 is used for step 1 as well; with y2 = 2 the line says 3 there, so step 2 is given 2 + (-.25 (3 - 4)) / -.25 = 1
+    run = session((True, False, True, False), correction=True)
+    positions, calls = loop(run, HAND, known([4, 99, 2, 99]), as_denoised=as_denoised)
+    assert [p[0, 0].item() for p in positions] == pytest.approx([-1.0, -2.0, -2.25, -2.75])
+    assert calls == [0, 2] and run.report.corrections == 1 and (run.report.computed, run.report.reused) == (2, 2)
+    assert run.report.summary().splitlines()[3] == "cache 24 bytes of whole outputs, order 0, 1 corrected"
+
+
+def test_without_correction_by_hand():
+    run = session((True, False, True, False))
+    positions, _ = loop(run, HAND, known([4, 99, 2, 99]))
+    assert [p[0, 0].item() for p in positions] == pytest.approx([-1.0, -2.0, -2.5, -3.0])
+    assert run.report.corrections == 0 and run.report.bytes_held == 12
+
+
+@pytest.mark.parametrize(("order", "correction"), list(product((0, 1, 2), (False, True))))
+def test_frozen_dynamics_end_where_the_planner_says(order, correction):
+    """Against the simulator that the planner is tested with, with true outputs that do not depend on x."""
+    sigmas, outputs = random_path(12, size=3, seed=order)
+    draw = np.random.default_rng(7)
+    for _ in range(8):
+        schedule = [0, *sorted(draw.choice(np.arange(1, 12), 5, replace=False).tolist())]
+        mask = tuple(t in schedule for t in range(12))
+        run = session(mask, sigmas.tolist(), forecast_order=order, correction=correction)
+        got, calls = loop(run, sigmas.tolist(), lambda x, t: torch.tensor(outputs[t], dtype=torch.float32)[None])
+        want, _ = euler(sigmas, lambda x, t: outputs[t], schedule, order, correction)
+        assert calls == schedule
+        assert np.abs(np.stack([g[0].numpy() for g in got]) - np.stack(want)).max() < 2e-5 * np.abs(want).max()
+
+
+def test_a_corrected_step_ends_where_interpolation_would_have():
+    """Outputs on a parabola in sigma, order 1: behind the third computed step no error is left, whatever was used."""
+    sigmas = np.linspace(1.0, 0.0, 9)
+    path = [3 - 2 * s + 5 * s * s for s in sigmas]
+    run = session((True, False, True, False, False, True, True, True), sigmas.tolist(), correction=True, forecast_order=1)
+    got, _ = loop(run, sigmas.tolist(), known(path))
+    true = np.cumsum(np.diff(sigmas) * path[:-1])
+    first_line = sum((sigmas[2] - sigmas[1]) * (v - path[1]) for v in [(path[0] + path[2]) / 2])
+    assert got[5][0, 0].item() - true[5] == pytest.approx(first_line, abs=1e-5)
+    assert abs(got[4][0, 0].item() - true[4] - first_line) > 0.01
+
+
+def test_correction_helps_residual_reuse_on_a_toy():
+    """Real dynamics, both levels: the final position is nearer to the uncached one."""
+    case = toy_case()
+    sigmas = [1 - i / 16 for i in range(17)]
+    x, audio = case.tensors(0)
+
+    def run(correction, level):
+        settings = {"schedule": (True, False, False, False) * 4, "level": level, "correction": correction}
+        case.sigmas = sigmas
+        with torch.no_grad(), running(case, force_last=False, **settings) as s:
+            now = x[:, :6]
+            for here, there in pairwise(sigmas):
+                def model(now=now, here=here):
+                    return 0.2 * case.call(case.model, torch.cat([now, x[:, 6:]], 1), here, audio)
+
+                now = now + (there - here) * s.predict(here, model)
+            assert s.report.corrections == (3 if correction else 0) and s.report.reused == 12
+            assert s.report.bytes_held == s.report.bytes_predicted
+        return now
+
+    case.sigmas = sigmas
+    with torch.no_grad():
+        true = x[:, :6]
+        for here, there in pairwise(sigmas):
+            true = true + (there - here) * 0.2 * case.call(case.model, torch.cat([true, x[:, 6:]], 1), here, audio)
+    for level in ("residual", "output"):
+        plain, corrected = ((run(c, level) - true).norm() for c in (False, True))
+        assert corrected < 0.5 * plain
+
+
+def test_bytes_are_those_of_the_anchors_and_the_sum():
+    for order, correction in product((0, 1, 2), (False, True)):
+        run = session((True, True, True, False), forecast_order=order, correction=correction)
+        loop(run, HAND, known([1, 2, 3, 4]))
+        assert run.report.bytes_held == run.report.bytes_predicted == 12 * (order + 1 + correction)
+        run.close()
+        assert run.outputs._path.bytes == 0
+
+
+def test_nothing_held_is_shared_with_the_host():
+    run, handed = session((True, False, False, False), correction=True), []
+    out = torch.ones(1, 3)
+    for sigma in HAND[:-1]:
+        handed.append(run.predict(sigma, lambda: out))
+        handed[-1].mul_(1e6)  # the host's own tensor, in place
+    assert handed[2].unique().tolist() == [1e6] and handed[3].unique().tolist() == [1e6]
+
+
+def test_a_forecast_that_is_not_finite_computes():
+    run = session((True, True, False, False, True), [1.0, 0.8, 0.6, 0.4, 0.2, 0.0], forecast_order=1)
+    _, calls = loop(run, run.clock.sigmas, known([3e38, -3e38, 5, 7, 5]))
+    assert calls == [0, 1, 2, 4] and run.report.steps[2].reason == "nonfinite forecast"
+    run = session((True, False, True, False))
+    _, calls = loop(run, HAND, known([float("nan"), 1, 2, 3]))
+    assert calls == [0, 1, 2] and run.report.steps[1].reason == "nonfinite forecast"
+
+
+def test_a_sigma_that_repeats_is_served_and_one_that_rises_is_not():
+    run = session((True, False, False, True, False))
+    sigmas, calls = [1.0, 1.0, 1.1, 0.5, 0.5], []
+    for sigma in sigmas:
+        run.predict(sigma, lambda sigma=sigma: calls.append(sigma) or torch.full((1,), sigma))
+    assert calls == [1.0, 1.1, 0.5] and run.report.steps[2].reason == "sigma rose"
+
+
+def test_a_shape_that_changes_is_computed():
+    run = session((True, False, False, False))
+    for sigma, batch in zip(HAND, (1, 2, 2, 2)):
+        x = torch.ones(batch, 3)
+        assert run.predict(sigma, lambda x=x: x * 0.5, x).shape == (batch, 3)
+    assert [s.reason for s in run.report.steps] == ["warm-up", "shape changed", "schedule", "schedule"]
+
+
+def test_samplers_that_renoise_have_denoised_forecast():
+    """Denoised 0.5 whatever x is: a velocity from before would carry the old x."""
+    run = session((True, False, True, True), sampler="lcm")
+    first = run.predict(1.0, lambda: torch.full((1, 3), 0.5), torch.ones(1, 3))
+    second = run.predict(0.75, lambda: None, torch.full((1, 3), -9.0))
+    assert first.unique().tolist() == second.unique().tolist() == [0.5]
+
+
+def test_what_a_sampler_cannot_have_is_said():
+    run = session((True, False, False, False), sampler="dpmpp_2m", correction=True)
+    loop(run, HAND, known([1, 2, 3, 4]))
+    assert run.report.reused == 3 and run.report.corrections == 0
+    assert "correction is off: it is exact for euler only, and this run uses dpmpp_2m" in run.report.notes
+    run = session((True, False, False, False), sampler="euler_cfg_pp")
+    _, calls = loop(run, HAND, known([1, 2, 3, 4]))
+    assert calls == [0, 1, 2, 3] and any("needs the model at every step" in note for note in run.report.notes)
+
+
+def test_a_gap_of_unknown_length_is_not_corrected():
+    path = Velocities(0, True, True)
+    one = torch.ones(2)
+    assert path.computed(1.0, -0.2, one.clone(), keep=True) is None
+    path.reused(0.8, None, one)
+    assert path.computed(0.6, -0.2, one * 3, keep=True) is None
+    path.reused(0.4, -0.2, one)
+    assert path.computed(0.2, -0.2, one * 5, keep=True).tolist() == [3.0, 3.0]  # the line says 4 at 0.4, 1 was used
+
+
+def test_a_byte_budget_below_the_outputs_computes_and_says_so():
+    run = session((True, False, False, False), memory_budget=11)
+    _, calls = loop(run, HAND, known([1, 2, 3, 4]))
+    assert calls == [0, 1, 2, 3] and any("11 bytes is too small for outputs" in note for note in run.report.notes)
+
+
+def test_exceptions_of_the_model_pass_and_our_own_do_not(monkeypatch):
+    class Boom(BaseException):
+        pass
+
+    def boom():
+        raise Boom
+
+    run = session((True, False, False, False))
+    with pytest.raises(Boom):
+        run.predict(1.0, boom)
+    monkeypatch.setattr(Velocities, "forecast", lambda *_: 1 / 0)
+    run = session((True, False, False, False))
+    _, calls = loop(run, HAND, known([1, 2, 3, 4]))
+    assert calls == [0, 1, 2, 3] and any("ZeroDivisionError" in note for note in run.report.notes)
+
+
+def test_output_reuse_needs_predict_and_a_schedule():
+    with pytest.raises(StateError, match="predict"), session((True,)).evaluation(1.0):
+        pass
+    with pytest.raises(BadConfig, match="level 'output'.*schedule None"):
+        Config(level="output")
+    with pytest.raises(BadConfig, match="probe False.*schedule None"):
+        Config(probe=False)
+
+
+def test_predict_is_evaluation_where_nothing_else_is_wanted():
+    case = toy_case()
+    x, audio = case.tensors(0)
+    with torch.no_grad(), running(case, target_speedup=2.0) as s:
+        first = sample(case, s)
+    with torch.no_grad(), running(case, target_speedup=2.0) as s:
+        second = [
+            s.predict(sigma, lambda sigma=sigma: case.call(case.model, x + sigma, sigma, audio))
+            for sigma in case.sigmas[:-1]
+        ]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_the_size_and_the_cost_are_known_at_output_level_too():
+    case = toy_case()
+    with torch.no_grad(), running(case, schedule=(True, False) * 6, level="output") as s:
+        x, audio = case.tensors(0)
+        for sigma in case.sigmas[:-1]:
+            s.predict(sigma, lambda sigma=sigma: case.call(case.model, x + sigma, sigma, audio))
+        report = s.report
+    assert (report.tokens, report.branches, report.groups) == (8, 1, 0)
+    assert report.computed == 7 and report.speedup_ideal == pytest.approx(12 / 7)  # the last step too, by default
+    assert report.bytes_held == 4 * 6 * 8
+
+
+@pytest.mark.parametrize(
+    ("name", "sigmas", "expected"),
+    [
+        ("euler", [1.0, 0.5, 0.0], [1.0, 0.5, 0.0]),
+        ("heun", [1.0, 0.5, 0.0], [1.0, 0.75, 0.5, 0.0]),
+        ("seeds_3", [0.9, 0.6, 0.3], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]),
+    ],
+)
+def test_evaluations_of_samplers(name, sigmas, expected):
+    assert Sampler(name).evaluated(sigmas) == pytest.approx(expected)
+
+
+def test_kinds_of_samplers():
+    assert Sampler("euler").euler and Sampler("ddim").euler and not Sampler("euler", churn=True).euler
+    assert not any(Sampler(name).euler for name in ("heun", "dpmpp_2m", "euler_ancestral", "unipc", "lcm"))
+    assert Sampler("lcm").renoises and not any(Sampler(name).renoises for name in ("euler", "euler_ancestral", "heun"))
+    assert Sampler("euler_cfg_pp").guidance_inside

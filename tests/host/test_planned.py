@@ -1,0 +1,282 @@
+"""Calibrate, plan, sample by the plan, in a real ComfyUI; output reuse and correction with samplers of all kinds."""
+
+import importlib
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from .test_semantics import close, run_sampler
+
+pytestmark = pytest.mark.host
+OUTPUT = {"level": "output", "schedule": (True, True, False, False) * 3, "force_last": False}
+
+
+@pytest.fixture(scope="module")
+def core(comfy):
+    """The core's modules as the host imported them."""
+    names = ("plan", "choice", "recording", "schedule", "untrusted")
+    return SimpleNamespace(**{name: importlib.import_module(f"{comfy.core.__name__}.{name}") for name in names})
+
+
+def calibrated(stage, steps=12, **inputs):
+    """(uncached latent, run) of a run of the Calibrate node; the latent is vanilla, bit for bit."""
+    conditioning = inputs.pop("conditioning", None)
+    plain = stage.sample(stage.model, conditioning, steps=steps)
+    model, run = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model, **inputs)
+    assert torch.equal(stage.sample(model, conditioning, steps=steps), plain)
+    return plain, run
+
+
+def plan_of(core, recording, computed, merge="refresh", probe=True, **variant):
+    """The best plan of a variant."""
+    planner = core.choice.Planner(recording, merge=merge, probe=probe)
+    wanted = core.schedule.Variant(**variant)
+    choice = planner._choice(planner.solve(wanted), computed, 3 if wanted.level == "residual" else 0)
+    return planner.plan(choice, core.plan.Budget(computed=computed), "0")
+
+
+def computed_steps(report):
+    return [step.index for step in report.steps if step.action == "compute"]
+
+
+def test_calibration_changes_nothing_and_measures(stage):
+    mask = torch.zeros(1, 32, 32)
+    mask[:, :16] = 1.0
+    _, run = calibrated(stage, human_mask=mask)
+    recording, report = run.recording(), run.reports[0]
+    assert report.calibration and report.computed == 12 and report.notes == [] and "calibration: 12 steps" in run.summary()
+    assert recording.adapter == "wan_s2v" and recording.run.sampler == "euler" and recording.run.cfg == 3.0
+    assert len(recording.run.sigmas) == 13 and recording.run.tokens == 3 * 4 and recording.run.shift > 0
+    assert set(recording.grams) == {(a, b) for a in ("output", "residual") for b in ("whole", "human")}
+    assert recording.residual_bytes == 2 * 12 * 48 * 4 and recording.output_bytes == 16 * 3 * 4 * 4 * 4
+    assert recording.audio.shape == (4, 4) and recording.audio.diagonal()[:3].min() > 0  # the last one nobody can see
+    assert 0.02 < recording.shares["residual"] < 0.9
+
+
+def test_calibration_of_separate_and_of_changing_guidance(stage, monkeypatch):
+    from comfy.model_patcher import ModelPatcher
+
+    _, batched = calibrated(stage)
+    for free in (lambda count: 0, lambda count: 0 if count % 3 else 1 << 40):
+        count = [0]
+
+        def memory(self, device, free=free, count=count):
+            count[0] += 1
+            return free(count[0])
+
+        monkeypatch.setattr(ModelPatcher, "get_free_memory", memory)
+        model, run = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model)
+        stage.sample(model)
+        for track, gram in batched.recording().grams.items():
+            assert run.recording().grams[track] == pytest.approx(gram, rel=1e-3, abs=1e-3 * gram.max())
+    monkeypatch.setattr(ModelPatcher, "get_free_memory", lambda self, device: 0)
+    calibrated(stage)
+
+
+def test_from_calibration_to_a_planned_run(stage, core):
+    """The whole way through the nodes: the steps, bytes and level of the plan, and a result near the uncached one."""
+    plain, run = calibrated(stage)
+    recording = run.recording()
+    for variant in (
+        {"level": "output", "order": 2, "correction": True}, {"level": "residual", "order": 1, "correction": True},
+        {"level": "residual", "order": 1, "merge": "freeze", "probe": False},
+    ):  # fmt: skip
+        plan = plan_of(core, recording, 6, **variant)
+        model, planned = stage.node(plan_json=plan.to_json())
+        out, report = stage.sample(model), planned.reports[0]
+        assert computed_steps(report) == list(plan.schedule) and report.level == plan.level
+        # predicted is the fullest: no gap may come while all anchors of order 2 are there
+        assert 0.7 * plan.predicted.bytes < report.bytes_held <= report.bytes_predicted == plan.predicted.bytes
+        assert (report.corrections > 0) == plan.correction and not report.remapped
+        assert report.plan.startswith("6 of 12 steps computed") and f"plan: {report.plan}" in planned.summary()
+        assert any(note.startswith("a plan decides: preset, target_speedup") for note in report.notes)
+        assert close(out, plain, 0.3) and not torch.equal(out, plain)
+
+
+def test_a_plan_for_forty_steps_on_thirty_and_fifty(stage, core):
+    _, run = calibrated(stage, steps=40)
+    plan = plan_of(core, run.recording(), 10, level="output", order=1)
+    for steps, kept in ((30, 8), (50, 13)):
+        model, planned = stage.node(plan_json=plan.to_json())
+        out, report = stage.sample(model, steps=steps), planned.reports[0]
+        assert report.computed == kept and report.remapped and len(report.steps) == steps
+        assert any(f"{kept} of {steps} are computed, at the nearest sigmas" in note for note in report.notes)
+        assert close(out, stage.sample(stage.model, steps=steps), 0.5)
+
+
+def test_several_calibrations_of_a_prompt_are_merged(stage, core):
+    model, run = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model)
+    for seed in (1, 2):
+        stage.sample(model, seed=seed)
+    assert run.recording().count == 2
+    stage.sample(model, steps=8)
+    with pytest.raises(core.untrusted.PlanError, match="do not merge: 12 and 8"):
+        run.recording()
+
+
+def test_an_interrupted_calibration_records_nothing(stage):
+    from comfy.model_management import InterruptProcessingException
+
+    model, run = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model)
+    with pytest.raises(stage.comfy.core.StateError, match="there is no calibration: connect the run"):
+        run.recording()
+    count = [0]
+
+    def cancel(executor, *args, **kwargs):
+        count[0] += 1
+        if count[0] == 12:
+            raise InterruptProcessingException()
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key("diffusion_model", "cancel", cancel)
+    with pytest.raises(InterruptProcessingException):
+        stage.sample(model)
+    with pytest.raises(stage.comfy.core.StateError, match="not interrupted"):
+        run.recording()
+    model.remove_wrappers_with_key("diffusion_model", "cancel")
+    stage.sample(model)
+    assert run.recording().count == 1
+
+
+def test_a_sampler_of_two_evaluations_is_no_calibration_and_says_so(stage):
+    model, run = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model)
+    assert torch.equal(stage.sample(model, sampler="heun"), stage.sample(stage.model, sampler="heun"))
+    with pytest.raises(stage.comfy.core.StateError, match="heun takes several evaluations per step: calibrate with euler"):
+        run.recording()
+
+
+def test_one_of_our_nodes_per_model_line(stage):
+    model, _ = stage.node()
+    calibrating, _ = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model)
+    for first, second in ((model, "SyncCacheCalibrate"), (calibrating, "SyncCacheCalibrate"), (calibrating, "SyncCache")):
+        name = "SyncCache" if first is model else "SyncCache Calibrate"
+        with pytest.raises(stage.comfy.core.StateError, match=f"^{name} is already applied"):
+            if second == "SyncCache":
+                stage.node(model=first)
+            else:
+                stage.execute(stage.comfy.ids[second], model=first)
+
+
+def test_a_plan_of_another_model_or_no_plan_at_all_is_refused(stage, core):
+    _, run = calibrated(stage)
+    plan = plan_of(core, run.recording(), 6, level="output", order=0)
+    for bad, match in (
+        (replace(plan, adapter="humo"), "'humo', this model is 'wan_s2v'"),
+        (replace(plan, layout="after-40x12-1c291ca3"), "after-40x12-1c291ca3.*after-7x4"),
+    ):
+        with pytest.raises(core.untrusted.PlanError, match=match):
+            stage.node(plan_json=bad.to_json())
+    with pytest.raises(core.untrusted.PlanError, match="not JSON"):
+        stage.node(plan_json="{")
+    assert stage.sample(stage.node(plan_json=" ")[0]) is not None  # an empty text is no plan
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_output_reuse_does_not_call_the_model_and_holds_one_latent_per_anchor(stage, order):
+    calls = [0]
+
+    def count(executor, *args, **kwargs):
+        calls[0] += 1
+        return executor(*args, **kwargs)
+
+    model, run, _ = stage.attach(**{**OUTPUT, "forecast_order": order, "correction": True})
+    model.add_wrapper_with_key("diffusion_model", "count", count)
+    out, report = stage.sample(model), run.reports[0]
+    assert calls[0] == report.computed == 6 and report.corrections == 2
+    # 16 x 3 x 4 x 4 float32 an anchor, and as much for the sum of what a gap used
+    assert report.bytes_held == report.bytes_predicted == 16 * 3 * 4 * 4 * 4 * (order + 2)
+    assert close(out, stage.sample(stage.model), 0.3)
+
+
+@pytest.mark.parametrize("settings", [OUTPUT, {**OUTPUT, "level": "residual"}])
+def test_guidance_batched_apart_or_changing(stage, monkeypatch, settings):
+    from comfy.model_patcher import ModelPatcher
+
+    settings = {**settings, "correction": True, "forecast_order": 1}
+    batched = stage.sample(stage.attach(**settings)[0])
+    count = [0]
+
+    def sometimes(self, device):
+        count[0] += 1
+        return 0 if count[0] % 3 else 1 << 40
+
+    for memory in (lambda self, device: 0, sometimes):
+        monkeypatch.setattr(ModelPatcher, "get_free_memory", memory)
+        model, run, _ = stage.attach(**settings)
+        assert close(stage.sample(model), batched, 1e-4)
+        assert run.reports[0].corrections == 2 and run.reports[0].notes == []
+
+
+@pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m", "dpm_2", "uni_pc", "euler_ancestral", "dpmpp_2m_sde", "lcm"])
+@pytest.mark.parametrize("level", ["output", "residual"])
+def test_plans_on_samplers_of_all_kinds(stage, core, sampler, level):
+    """Made with euler. What adds noise is left out of the comparison: the uncached run has other noise in its details."""
+    _, run = calibrated(stage)
+    plan = plan_of(core, run.recording(), 8, level=level, order=1, correction=True)
+    model, planned = stage.node(plan_json=plan.to_json())
+    out, report = stage.sample(model, sampler=sampler), planned.reports[0]
+    evaluations = 23 if sampler in ("heun", "dpm_2") else 12
+    assert len(report.steps) == evaluations and report.reused >= 3 and report.corrections == 0
+    assert report.computed <= 8 * evaluations / 12 + 3
+    assert any("correction is off" in note for note in report.notes) and torch.isfinite(out).all()
+    assert any(f"this run uses {sampler.replace('uni_pc', 'unipc')}" in note for note in report.notes)
+    assert close(out, stage.sample(stage.model, sampler=sampler), 0.5)
+
+
+def test_cfg_pp_needs_the_model(stage):
+    model, run, _ = stage.attach(**OUTPUT)
+    assert torch.equal(stage.sample(model, sampler="euler_cfg_pp"), stage.sample(stage.model, sampler="euler_cfg_pp"))
+    assert any("needs the model" in note for note in run.reports[0].notes)
+
+
+@pytest.mark.parametrize("settings", [{}, {"probe": False}, {"merge": "freeze"}, {"merge": "freeze", "probe": False}])
+def test_every_variant_at_the_very_same_input(stage, settings):
+    """Computed, then reused from what was stored there: whatever the host injected into a frozen group is undone."""
+    outs, blocks = [], [0]
+
+    def twice(model, x, sigmas, extra_args=None, callback=None, disable=None, **_):
+        for _ in range(2):
+            outs.append(model(x, sigmas[0] * x.new_ones([x.shape[0]]), **extra_args))
+        return outs[-1]
+
+    groups = ((1, 2), (3,)) if "merge" in settings else None
+    model, run, _ = stage.attach(schedule=(True, False, True), groups=groups, **settings)
+    dit = stage.model.get_model_object("diffusion_model")
+    handle = dit.blocks[0].register_forward_hook(lambda *_: blocks.__setitem__(0, blocks[0] + 1))
+    run_sampler(stage, model, twice)
+    handle.remove()
+    assert [s.action for s in run.reports[0].steps] == ["compute", "reuse"] and run.reports[0].notes[1:] == []
+    assert blocks[0] == (2 if settings.get("probe", True) else 1)
+    assert close(outs[1], outs[0], 1e-5)
+
+
+def test_output_runs_in_a_row_are_fresh_and_leave_no_tensor(stage):
+    import gc
+
+    model, _, _ = stage.attach(**OUTPUT, correction=True)
+    conditioning = stage.conditioning()
+
+    def tensors():
+        gc.collect()
+        return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
+
+    first = stage.sample(model, conditioning)
+    before = tensors()
+    for _ in range(3):
+        assert torch.equal(stage.sample(model, conditioning), first)
+    assert tensors() <= before + 2
+
+
+def test_room_for_a_plan_is_asked_of_the_host(stage):
+    core, host, asked, shape = stage.comfy.core, stage.comfy.host, [], [1, 16, 3, 4, 4]
+    need = stage.model.model.memory_required
+    for settings, wanted in (
+        ({"level": "output", "correction": True}, 3 * 4 * 16 * 3 * 4 * 4),
+        ({"groups": ((1, 2), (3,)), "probe": False}, 3 * 2 * 2 * 12 * 48 * 4),
+    ):
+        config = core.Config(schedule=(True,), **settings)
+        run = host.CacheRun(None, None, lambda text: None, config, "gpu")
+        run.prepare_sampling(lambda model, noise_shape: asked.append(noise_shape), stage.model, shape)
+        assert need(asked[-1]) - need(shape) == pytest.approx(wanted, rel=1e-3)

@@ -1,0 +1,308 @@
+"""Calibration -> plan -> file -> plan, with the nodes as the host calls them; hostile plans, names and values."""
+
+import asyncio
+import importlib
+import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+pytestmark = pytest.mark.host
+OPTIMISE = {"target_speedup": 2.5, "cache_ratio": 0.5, "memory_gb": 0.0, "name": "studio"}
+
+
+@pytest.fixture(scope="module")
+def pack(comfy):
+    """The pack's modules as the host imported them: errors and plans are classes of those."""
+    root = comfy.core.__name__.rpartition(".")[0]
+    ours = [f"nodes.{name}" for name in ("optimizer", "plans", "chart")]
+    ours += [f"synccache_core.{name}" for name in ("recording", "plan", "errors", "layout", "cost")]
+    return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(f"{root}.{name}") for name in ours})
+
+
+@pytest.fixture
+def folder(comfy, pack, tmp_path, monkeypatch):
+    """An empty plan folder in place of models/synccache_plans, and a temp folder for previews."""
+    import folder_paths
+
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, pack.plans.FOLDER, ([str(tmp_path / "plans")], set()))
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
+    return tmp_path / "plans"
+
+
+@pytest.fixture
+def recording(pack):
+    """Ten steps of a smooth path with both levels, a human region and four refreshes."""
+    draw, sigmas = np.random.default_rng(0), np.linspace(1.0, 0.0, 11)
+    steady = np.stack([np.ones(10), sigmas[:-1], np.sin(4 * sigmas[:-1])], 1) @ draw.normal(size=(3, 30))
+    grams = {}
+    for track in [(level, region) for level in ("output", "residual") for region in ("whole", "human")]:
+        values = steady + 0.05 * draw.normal(size=steady.shape).cumsum(0)
+        grams[track] = values @ values.T
+    drift = 0.1 * draw.normal(size=(4, 3))
+    run = pack.plan.RunFacts(10, tuple(sigmas.tolist()), "euler", 4.5)
+    cost = pack.cost.CostModel(10.0, 1.0, 2.0, pack.layout.Layout(9, (0, 2, 5, 8)))
+    return pack.recording.Recording("toy", run, cost, grams, drift @ drift.T, 1 << 20, 1 << 10)
+
+
+def call(node, **inputs):
+    class WithId(node):
+        hidden = SimpleNamespace(unique_id="7")
+
+    return WithId.execute(**inputs)
+
+
+def optimise(pack, recording, **changes):
+    samples = changes.pop("samples", {"samples": torch.zeros(1)})
+    run = SimpleNamespace(recording=lambda: recording)
+    return call(pack.optimizer.SyncCacheScheduleOptimizer, run=run, samples=samples, **{**OPTIMISE, **changes})
+
+
+def nodes_of(pack):
+    return pack.optimizer.SyncCacheScheduleOptimizer, pack.plans.SyncCacheSavePlan, pack.plans.SyncCacheLoadPlan
+
+
+def test_the_schemas_load_and_explain_themselves(pack, folder):
+    for node in nodes_of(pack):
+        declared = node.INPUT_TYPES()
+        inputs = {**declared["required"], **declared.get("optional", {})}
+        assert [name for name, spec in inputs.items() if not spec[1].get("tooltip")] == []
+        assert node.define_schema().node_id == node.__name__ and node.define_schema().description
+    assert list(pack.optimizer.SyncCacheScheduleOptimizer.INPUT_TYPES()["required"]) == [
+        "run", "samples", "target_speedup", "cache_ratio", "memory_gb", "name", "level", "forecast_order", "correction",
+        "human_weight",
+    ]  # fmt: skip
+    schema = pack.optimizer.SyncCacheScheduleOptimizer.define_schema()
+    assert [(o.io_type, o.display_name) for o in schema.outputs] == [
+        ("STRING", "plan_json"), ("IMAGE", "chart"), ("LATENT", "samples"),
+    ]  # fmt: skip
+
+
+def test_the_optimizer_gives_a_plan_a_chart_and_the_samples(pack, recording, folder, tmp_path):
+    samples = {"samples": torch.arange(4.0)}
+    result = optimise(pack, recording, samples=samples)
+    text, chart, passed = result.args
+    plan = pack.plan.Plan.from_json(text)
+    assert passed is samples and plan.predicted.speedup == pytest.approx(2.5, rel=0.15)
+    assert plan.run == recording.run and plan.budget == pack.plan.Budget(speedup=2.5, cache_ratio=0.5)
+    assert plan.provenance.note == "studio"
+    assert chart.shape == (1, pack.chart.HEIGHT, pack.chart.WIDTH, 3) and chart.dtype == torch.float32
+    assert chart.min() >= 0 and chart.max() <= 1 and chart.std() > 0.05
+    preview = result.ui["images"][0]
+    assert preview["type"] == "temp" and (tmp_path / "temp" / preview["filename"]).is_file()
+    assert f"{len(plan.schedule)} of 10 steps computed" in result.ui["text"][0]
+
+
+def test_the_chart_shows_errors_that_add_up(pack, recording):
+    for level, correction in (("output", "on"), ("residual", "off")):
+        variants = pack.optimizer.allowed(replace(recording, gains={level: 3.0}), level, "2", correction)
+        planner = pack.optimizer.solved(replace(recording, gains={level: 3.0}), variants, 0.6)
+        choice = planner.choose(pack.plan.Budget(computed=4))
+        gaps = pack.optimizer.gap_errors(planner, choice, 0.6)
+        assert len(gaps) == choice.computed and math.hypot(*gaps) == pytest.approx(choice.step_error, rel=1e-6)
+
+
+def test_settings_narrow_the_choice(pack, recording, folder):
+    def plan(**changes):
+        return pack.plan.Plan.from_json(optimise(pack, recording, **changes).args[0])
+
+    for level in ("output", "residual"):
+        for order in ("0", "1", "2"):
+            got = plan(level=level, forecast_order=order, correction="on" if order == "1" else "off")
+            assert (got.level, got.order, got.correction) == (level, int(order), order == "1")
+    best = plan(cache_ratio=1.0)
+    assert best.predicted.error <= plan(level="output", cache_ratio=1.0).predicted.error + 1e-12
+    tight = plan(memory_gb=3 / 1024, level="residual", forecast_order="0", correction="off")
+    assert tight.predicted.bytes <= 3 << 20 and tight.budget.bytes == 3 << 20 and tight.budget.cache_ratio is None
+    assert plan(cache_ratio=0.25, level="residual").groups == ((1, 2, 3),)
+    assert plan(target_speedup=1.0).schedule == tuple(range(10))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"target_speedup": 0.5}, r"target_speedup must be a number in 1.0..8.0, got 0.5"),
+        ({"target_speedup": math.nan}, "target_speedup must be .* got nan"),
+        ({"cache_ratio": 0.0}, "cache_ratio must be a number in 0.05..1.0, got 0.0"),
+        ({"memory_gb": -1.0}, "memory_gb must be .*0.0..1024.0, got -1.0"),
+        ({"memory_gb": math.inf}, "memory_gb must be .* got inf"),
+        ({"memory_gb": 1e-7}, "memory_gb 1e-07: .*107 bytes.*smallest plan takes 1024 bytes"),
+        ({"human_weight": 1.5}, "human_weight must be a number in 0.0..1.0, got 1.5"),
+        ({"level": "both"}, "level must be one of auto, output, residual, got 'both'"),
+        ({"forecast_order": "3"}, "forecast_order must be one of auto, 0, 1, 2, got '3'"),
+        ({"forecast_order": 1}, "forecast_order must be one of auto, 0, 1, 2, got 1"),
+        ({"correction": "maybe"}, "correction must be one of auto, on, off, got 'maybe'"),
+        ({"name": ""}, "name must be text of 1 to 80"),
+        ({"name": "a\nb"}, r"name must be text .* got 'a\\nb'"),
+        ({"name": "x" * 81}, "name must be text of 1 to 80"),
+    ],
+)
+def test_bad_values_are_refused_by_name(pack, recording, folder, changes, message):
+    with pytest.raises(pack.errors.SyncCacheError, match=message):
+        optimise(pack, recording, **changes)
+    assert not folder.exists()
+
+
+def test_a_level_that_was_not_recorded_is_refused(pack, recording, folder):
+    outputs = {track: gram for track, gram in recording.grams.items() if track[0] == "output"}
+    with pytest.raises(pack.errors.BadConfig, match="'residual' was not recorded, this calibration holds output"):
+        optimise(pack, replace(recording, grams=outputs), level="residual")
+    assert pack.plan.Plan.from_json(optimise(pack, replace(recording, grams=outputs)).args[0]).level == "output"
+
+
+def test_a_run_without_a_calibration_says_so(pack, folder):
+    def nothing():
+        raise pack.errors.StateError("no calibration yet")
+
+    with pytest.raises(pack.errors.StateError, match="no calibration yet"):
+        call(pack.optimizer.SyncCacheScheduleOptimizer, run=SimpleNamespace(recording=nothing), samples={}, **OPTIMISE)
+
+
+@pytest.fixture
+def plan_json(pack, recording, folder):
+    return optimise(pack, recording).args[0]
+
+
+def save(pack, plan_json, name="studio"):
+    return call(pack.plans.SyncCacheSavePlan, plan_json=plan_json, name=name)
+
+
+def load(pack, name="studio"):
+    return call(pack.plans.SyncCacheLoadPlan, plan=name).args[0]
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_round_trip(pack, folder, plan_json):
+    result = save(pack, plan_json)
+    assert result.args == (plan_json,) and "saved as plans/studio.json" in result.ui.as_dict()["text"][0]
+    assert load(pack) == plan_json == (folder / "studio.json").read_text(encoding="utf-8")
+    shown = call(pack.plans.SyncCacheLoadPlan, plan="studio").ui.as_dict()["text"][0]
+    assert "of 10 steps computed" in shown and "for toy" in shown and "studio" in shown
+
+
+def test_nothing_that_was_saved_is_replaced(pack, folder, recording, plan_json):
+    other = optimise(pack, recording, target_speedup=4.0).args[0]
+    later = json.loads(plan_json)
+    later["provenance"]["created"] = "2030-01-01"
+    save(pack, plan_json)
+    assert "already saved as plans/studio.json" in save(pack, plan_json).ui.as_dict()["text"][0]
+    assert "already" in save(pack, json.dumps(later)).ui.as_dict()["text"][0]
+    assert files(folder) == ["studio.json"]
+    assert "saved as plans/studio_2.json" in save(pack, other, "studio.json").ui.as_dict()["text"][0]
+    assert "already saved as plans/studio_2.json" in save(pack, other).ui.as_dict()["text"][0]
+    (folder / "studio_3.json").write_text("somebody's notes")
+    (folder / "Upper.json").write_text(plan_json)
+    third = optimise(pack, recording, target_speedup=1.5).args[0]
+    save(pack, third)
+    save(pack, third, "upper")  # on Windows and macOS upper.json would be Upper.json
+    assert files(folder) == sorted(f"{n}.json" for n in ("studio", "studio_2", "studio_3", "studio_4", "Upper", "upper_2"))
+    assert load(pack) == plan_json and (folder / "studio_3.json").read_text() == "somebody's notes"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "not JSON", "[" * 1000, "{}", '{"format": "other"}', "NaN", "x" * (1 << 21), "[]", '{"format": "synccache-plan"}'],
+    ids=range(9),
+)
+def test_a_hostile_plan_is_not_saved(pack, folder, text):
+    with pytest.raises(pack.plan.PlanError):
+        save(pack, text)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["", "../out", "/etc/x", "C:\\x", "a/b", "a\0b", "con", "x" * 81, "\uff0e\uff0e", ".x"])
+def test_a_hostile_name_leaves_no_file(pack, folder, plan_json, tmp_path, name):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(pack.plan.PlanError, match="the plan name"):
+        save(pack, plan_json, name)
+    left = [path for path in tmp_path.rglob("*") if path not in before]
+    assert left in ([], [folder])
+    with pytest.raises(pack.plan.PlanError, match="is not in the folder"):
+        load(pack, name)
+
+
+def test_missing_and_bad_files_are_named(pack, folder, plan_json):
+    with pytest.raises(pack.plan.PlanError, match="'gone' is not in the folder synccache_plans; it holds none yet"):
+        load(pack, "gone")
+    save(pack, plan_json)
+    with pytest.raises(pack.plan.PlanError, match="'gone' is not .* found: studio"):
+        load(pack, "gone")
+    for content, message in ((plan_json[:-20], "studio.json: not JSON"), (plan_json.replace("2", "9", 1), "studio.json: ")):
+        (folder / "studio.json").write_text(content)
+        with pytest.raises(pack.plan.PlanError, match=message):
+            load(pack)
+    (folder / "studio.json").write_bytes(b"\xff" * 10)
+    with pytest.raises(pack.plan.PlanError, match="studio.json: not UTF-8"):
+        load(pack)
+    assert "not UTF-8" in pack.plans.SyncCacheLoadPlan.fingerprint_inputs(plan="studio")
+
+
+def test_an_edited_file_is_read_again(pack, folder, plan_json):
+    save(pack, plan_json)
+    node = pack.plans.SyncCacheLoadPlan
+    first, linked = node.fingerprint_inputs(plan="studio"), node.fingerprint_inputs(plan=None)
+    (folder / "studio.json").touch()
+    assert node.fingerprint_inputs(plan="studio") == first
+    (folder / "studio.json").write_text(plan_json.replace('"note": "studio"', '"note": "edited"'))
+    assert node.fingerprint_inputs(plan="studio") != first and node.fingerprint_inputs(plan=None) != linked
+    assert node.fingerprint_inputs(plan="gone") == ""
+
+
+def test_the_list_is_fresh_and_the_host_shows_our_sentence(comfy, pack, folder, plan_json, monkeypatch):
+    """Through the host's own validation of a prompt, as POST /prompt runs it."""
+    import execution
+
+    node = pack.plans.SyncCacheLoadPlan
+    monkeypatch.setitem(comfy.nodes.NODE_CLASS_MAPPINGS, "SyncCacheLoadPlan", node)
+
+    def verdict(name):
+        prompt = {"1": {"class_type": "SyncCacheLoadPlan", "inputs": {"plan": name}}}
+        ok, errors, _ = asyncio.run(execution.validate_inputs("id", prompt, "1", {}))
+        return ok, json.dumps(errors)
+
+    def options():
+        return node.INPUT_TYPES()["required"]["plan"][1]["options"]
+
+    assert options() == [pack.plans.NOTHING]
+    assert not verdict(pack.plans.NOTHING)[0]
+    save(pack, plan_json)
+    assert options() == ["studio"] and verdict("studio")[0]
+    ok, errors = verdict("theirs")
+    assert not ok and "'theirs' is not in the folder synccache_plans; found: studio" in errors
+
+
+def test_extra_folders_are_read_and_never_written(pack, folder, plan_json, recording, tmp_path):
+    import folder_paths
+
+    extra = tmp_path / "shared"
+    folder_paths.add_model_folder_path(pack.plans.FOLDER, str(extra))
+    other = optimise(pack, recording, target_speedup=4.0).args[0]
+    pack.plan.save(pack.plan.Plan.from_json(other), extra, "studio")
+    pack.plan.save(pack.plan.Plan.from_json(other), extra, "theirs")
+    save(pack, plan_json)
+    assert list(pack.plans.saved()) == ["studio", "theirs"] and load(pack) == plan_json and load(pack, "theirs") == other
+    assert files(extra) == ["studio.json", "theirs.json"] and files(folder) == ["studio.json"]
+
+
+def test_plans_lie_below_the_models_folder(pack):
+    import folder_paths
+
+    pack.plans.register()
+    assert folder_paths.get_folder_paths(pack.plans.FOLDER)[0] == f"{folder_paths.models_dir}/synccache_plans"
+
+
+@pytest.mark.parametrize("node", ["SyncCacheScheduleOptimizer", "SyncCacheLoadPlan", "SyncCacheSavePlan"])
+def test_the_help_page_names_every_input_and_output(pack, folder, node):
+    from tests.conftest import ROOT
+
+    page = (ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8")
+    schema = next(n for n in nodes_of(pack) if n.__name__ == node).define_schema()
+    assert [i.id for i in schema.inputs if f"| {i.id} |" not in page] == []
+    assert [o.display_name for o in schema.outputs if f"**{o.display_name}**" not in page] == []
