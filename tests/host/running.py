@@ -1,0 +1,85 @@
+"""A ComfyUI server with this pack as its only custom node, in a folder with a space."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+from demo.find_host import find_host
+from tests.conftest import ROOT
+
+PATIENCE_S = 300
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def launched(base):
+    """get(path), post(path, data), base of a ComfyUI whose own folders lie in `base`; started again, it finds them."""
+    nodes = base / "custom_nodes" / "ComfyUI SyncCache"
+    if not nodes.exists():
+        nodes.parent.mkdir()
+        nodes.symlink_to(ROOT)
+    port = free_port()
+    command = [
+        sys.executable, str(find_host() / "main.py"), "--cpu", "--base-directory", str(base), "--disable-api-nodes",
+        "--database-url", "sqlite:///:memory:", "--port", str(port), "--listen", "127.0.0.1",
+    ]  # fmt: skip
+    log = (base / "server.log").open("w")
+    environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE")
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+    def get(path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+            return json.load(answer)
+
+    def post(path, data):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}{path}", json.dumps(data).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def alive():
+        assert process.poll() is None, (base / "server.log").read_text()[-3000:]
+        return get("/system_stats")
+
+    try:
+        wait_for(alive)
+        yield SimpleNamespace(get=get, post=post, base=base)
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+def wait_for(question):
+    """The first answer that is not None; a server that is not up yet refuses the connection."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        try:
+            answer = question()
+            if answer is not None:
+                return answer
+        except (urllib.error.URLError, ConnectionError):
+            pass
+        time.sleep(0.3)
+    raise TimeoutError(f"no answer within {PATIENCE_S} s")
+
+
+def run(server, prompt) -> dict:
+    """The history entry of a prompt that ended well."""
+    prompt_id = server.post("/prompt", {"prompt": prompt})["prompt_id"]
+    entry = wait_for(lambda: server.get(f"/history/{prompt_id}").get(prompt_id))
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"][-1]
+    return entry

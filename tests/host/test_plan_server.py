@@ -1,0 +1,69 @@
+"""Acceptance of plans in a running ComfyUI: calibrate, plan, save; restart; load, sample."""
+
+import json
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.host.running import launched, run
+from tests.host.workflow import to_api
+
+pytestmark = [pytest.mark.host, pytest.mark.slow]
+STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tmp_path_factory.mktemp("comfy plans")
+
+
+def stem(server) -> dict:
+    """Tiny Talker, conditioning (nodes 1 and 2) and a sampler (4) of the shipped workflow, 20 steps."""
+    whole = to_api(json.loads((ROOT / "workflows" / "tiny_talker.json").read_text()), server.get("/object_info"))
+    kept = {key: whole[key] for key in ("1", "2", "4")}
+    kept["4"]["inputs"]["steps"] = STEPS
+    return kept
+
+
+def calibration(server, seed: int) -> dict:
+    prompt = stem(server)
+    prompt["50"] = {"class_type": "SyncCacheCalibrate", "inputs": {"model": ["1", 0]}}
+    prompt["4"]["inputs"] |= {"model": ["50", 0], "seed": seed}
+    prompt["51"] = {"class_type": "SyncCacheScheduleOptimizer", "inputs": {
+        "run": ["50", 1], "samples": ["4", 0], "target_speedup": 3.0, "cache_ratio": 1.0, "memory_gb": 0.0, "name": "round"}}
+    prompt["52"] = {"class_type": "SyncCacheSavePlan", "inputs": {"plan_json": ["51", 0], "name": "round trip"}}
+    return prompt
+
+
+def planned(server, name: str) -> dict:
+    prompt = stem(server)
+    prompt["60"] = {"class_type": "SyncCacheLoadPlan", "inputs": {"plan": name}}
+    prompt["61"] = {"class_type": "SyncCache", "inputs": {
+        "model": ["1", 0], "preset": "Balanced", "target_speedup": 3.0, "cache_ratio": 1.0, "plan_json": ["60", 0]}}
+    prompt["4"]["inputs"] |= {"model": ["61", 0]}
+    prompt["62"] = {"class_type": "SyncCacheReport", "inputs": {"run": ["61", 1], "samples": ["4", 0]}}
+    return prompt
+
+
+def executed(entry: dict) -> set[str]:
+    cached = next(m[1]["nodes"] for m in entry["status"]["messages"] if m[0] == "execution_cached")
+    return {"4", "50", "51", "52"} - set(cached)
+
+
+def test_calibrate_optimise_save_restart_load_sample(base):
+    with launched(base) as server:
+        first = run(server, calibration(server, 7))
+        assert "computed" in first["outputs"]["51"]["text"][0]
+        assert executed(run(server, calibration(server, 7))) <= {"52"}  # nothing changed: nothing is sampled again
+        assert "51" in executed(run(server, calibration(server, 8)))  # a new calibration is planned anew
+    saved = sorted(path.name for path in (base / "models" / "synccache_plans").glob("*.json"))
+    assert saved and saved[0] == "round trip.json"
+    plan = json.loads((base / "models" / "synccache_plans" / saved[0]).read_text())
+    assert plan["schedule"][0] == 0 and len(plan["schedule"]) < STEPS / 2
+    with launched(base) as server:
+        choices = server.get("/object_info/SyncCacheLoadPlan")["SyncCacheLoadPlan"]["input"]["required"]["plan"]
+        listed = choices[1].get("options") or choices[0]
+        name = next(entry for entry in listed if entry.startswith("round trip"))
+        for _ in range(2):
+            text = run(server, planned(server, name))["outputs"]["62"]["text"][0]
+            assert f"{len(plan['schedule'])} computed" in text
