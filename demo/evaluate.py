@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import operator
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from .performance import Sampling, Studio
 from .talker import FPS, LATENT_FRAMES
 
 CLIPS, CHAINS = 24, 6
+SIGNS = {">=": operator.ge, "<=": operator.le, "<": operator.lt}
 CHAIN_SEED = HELD_OUT_SEED + 500
 SHEET_CLIPS = 8
 CAVEAT = "Evidence about the mechanism of a tiny model, never about a real model's quality."
@@ -82,8 +83,7 @@ def seconds_for_one_clip(sampling: Sampling) -> float:
 
 def required(figure: str, value: float, sign: str, bound: float) -> Row:
     """A row with a demand on it; what cannot be measured does not meet it."""
-    holds: Callable[[float], bool] = {">=": bound.__le__, "<=": bound.__ge__, "<": bound.__gt__}[sign]
-    return Row(figure, float(value), f"{sign} {bound:g}", bool(holds(float(value))))
+    return Row(figure, float(value), f"{sign} {bound:g}", SIGNS[sign](float(value), bound))
 
 
 def column(found: list[dict], name: str) -> numpy.ndarray:
