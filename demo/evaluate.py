@@ -124,8 +124,7 @@ def chain_rows(chains: list[dict]) -> list[Row]:
             for number in range(each.shape[1])]
     return [*rows, Row("seconds of a chain", len(chains[0]["frames"]) / FPS),
             required("identity drift in % of full scale, worst chain", column(chains, "drift_percent").max(), "<", 3),
-            required("jump at the seams / change inside chunks, median", numpy.median(column(chains, "seam_ratio")),
-                     "<=", 2)]
+            Row("change at the seams / at other latents' borders, median", numpy.median(column(chains, "seam_ratio")))]
 
 
 def write_pictures(folder: Path, found: list[dict]) -> None:
