@@ -25,23 +25,28 @@ def stem(server) -> dict:
     return kept
 
 
+def node(server, kind: str, **inputs) -> dict:
+    """A node as the editor queues it: widgets that were not touched have their defaults."""
+    declared = server.get(f"/object_info/{kind}")[kind]["input"]["required"]
+    defaults = {name: spec[1]["default"] for name, spec in declared.items() if len(spec) > 1 and "default" in spec[1]}
+    return {"class_type": kind, "inputs": defaults | inputs}
+
+
 def calibration(server, seed: int) -> dict:
     prompt = stem(server)
-    prompt["50"] = {"class_type": "SyncCacheCalibrate", "inputs": {"model": ["1", 0]}}
+    prompt["50"] = node(server, "SyncCacheCalibrate", model=["1", 0])
     prompt["4"]["inputs"] |= {"model": ["50", 0], "seed": seed}
-    prompt["51"] = {"class_type": "SyncCacheScheduleOptimizer", "inputs": {
-        "run": ["50", 1], "samples": ["4", 0], "target_speedup": 3.0, "cache_ratio": 1.0, "memory_gb": 0.0, "name": "round"}}
-    prompt["52"] = {"class_type": "SyncCacheSavePlan", "inputs": {"plan_json": ["51", 0], "name": "round trip"}}
+    prompt["51"] = node(server, "SyncCacheScheduleOptimizer", run=["50", 1], samples=["4", 0], target_speedup=3.0)
+    prompt["52"] = node(server, "SyncCacheSavePlan", plan_json=["51", 0], name="round trip")
     return prompt
 
 
 def planned(server, name: str) -> dict:
     prompt = stem(server)
-    prompt["60"] = {"class_type": "SyncCacheLoadPlan", "inputs": {"plan": name}}
-    prompt["61"] = {"class_type": "SyncCache", "inputs": {
-        "model": ["1", 0], "preset": "Balanced", "target_speedup": 3.0, "cache_ratio": 1.0, "plan_json": ["60", 0]}}
+    prompt["60"] = node(server, "SyncCacheLoadPlan", plan=name)
+    prompt["61"] = node(server, "SyncCache", model=["1", 0], plan_json=["60", 0])
     prompt["4"]["inputs"] |= {"model": ["61", 0]}
-    prompt["62"] = {"class_type": "SyncCacheReport", "inputs": {"run": ["61", 1], "samples": ["4", 0]}}
+    prompt["62"] = node(server, "SyncCacheReport", run=["61", 1], samples=["4", 0])
     return prompt
 
 
