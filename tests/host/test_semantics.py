@@ -257,12 +257,12 @@ def talker(comfy, tiny_checkpoint):
     stage = Stage(comfy, tiny_checkpoint)
     stage.model, vae, positive, negative, audio, image, _ = stage.execute(comfy.ids["SyncCacheTinyTalker"])
     node = comfy.wan.WanSoundImageToVideo
-    inputs = {"width": 64, "height": 64, "length": 33, "batch_size": 1, "ref_image": image}
+    inputs = {"width": 96, "height": 96, "length": 33, "batch_size": 1, "ref_image": image}
     return stage, node.execute(positive, negative, vae, audio_encoder_output=audio, **inputs).args
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [1.5, 2.0, 3.0, 4.0])
+@pytest.mark.parametrize("target", [1.5, 2.0, 3.0, 3.5])
 def test_the_requested_speedup_is_what_the_run_delivers(talker, target):
     """40 Euler steps of the Tiny Talker: the computed ones meet the budget, and by operation count so does the speed."""
     stage, conditioning = talker
