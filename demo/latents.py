@@ -10,7 +10,7 @@ import torch
 
 from .dataset import CHUNK, save_whole
 from .flat import flatten_time
-from .modelling import build_vae, load_weights, open_host
+from .modelling import build_vae, load_weights, open_host, trained
 from .progress import device
 from .talker import VAE_FILE
 from .train_vae import channels_last, encode_all
@@ -19,19 +19,19 @@ ENCODED_AT_ONCE = 2
 
 
 @lru_cache(maxsize=1)
-def encoder() -> torch.nn.Module:
+def encoder(weights: Path) -> torch.nn.Module:
     """The VAE of one worker process."""
     torch.set_num_threads(1)
     open_host()
-    return flatten_time(load_weights(channels_last(build_vae()), VAE_FILE)).requires_grad_(False).to(device())
+    return flatten_time(load_weights(channels_last(build_vae()), weights)).requires_grad_(False).to(device())
 
 
-def encode_chunk(job: tuple[Path, Path]) -> None:
+def encode_chunk(job: tuple[Path, Path, Path]) -> None:
     """Write the latents of a chunk's single speakers and of their references, in the units the DiT sees."""
-    clips, path = job
+    clips, path, weights = job
     if path.exists():
         return
-    model, data = encoder(), torch.load(clips, mmap=True)
+    model, data = encoder(weights), torch.load(clips, mmap=True)
     from comfy.latent_formats import Wan21
 
     scale, single = Wan21().process_in, ~data["pair"]
@@ -43,7 +43,8 @@ def encode_chunk(job: tuple[Path, Path]) -> None:
 def prepare_latents(clips: Path, folder: Path, workers: int) -> None:
     """Encode what is not encoded yet into one file per chunk of clips."""
     folder.mkdir(exist_ok=True)
-    jobs = [(path, folder / path.name) for path in sorted(clips.glob("*.pt"))]
+    weights = trained(folder.parent, VAE_FILE)
+    jobs = [(path, folder / path.name, weights) for path in sorted(clips.glob("*.pt"))]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         pool.map(encode_chunk, jobs, chunksize=1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -100,3 +101,19 @@ def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
     """Fill a model from a safetensors file, in the model's own precision."""
     model.load_state_dict({name: value.float() for name, value in load_file(str(path)).items()})
     return model.train(False)
+
+
+def trained(folder: Path, asset: Path) -> Path:
+    """The newest weights: what training left in its work folder, else what is shipped."""
+    own = folder / asset.name
+    return own if own.exists() else asset
+
+
+def ship(folder: Path, assets: tuple[Path, ...]) -> list[Path]:
+    """Replace the shipped weights by those that training left in its work folder; what there was to replace."""
+    found = [asset for asset in assets if (folder / asset.name).exists()]
+    for asset in found:
+        partial = asset.with_suffix(".partial")
+        shutil.copyfile(folder / asset.name, partial)
+        os.replace(partial, asset)
+    return found

@@ -1,4 +1,7 @@
-"""Train the Tiny Talker: `python -m demo.train {data,vae,decoder,latents,dit,export}`; every part resumes."""
+"""Train the Tiny Talker: `python -m demo.train {data,vae,decoder,latents,dit,export}`; every part resumes.
+
+Weights stay in the work folder until `export` replaces the shipped ones by them.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ import torch
 from .console import say
 from .dataset import make_dataset
 from .latents import prepare_latents
-from .modelling import open_host
+from .modelling import open_host, ship
 from .progress import join_workers
+from .talker import DIT_FILE, VAE_FILE
 
 WORK = Path(os.environ.get("TINY_TALKER_WORK", Path.home() / ".cache" / "tiny_talker"))
 
@@ -25,7 +29,7 @@ ROWS = 10
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("data", "vae", "decoder", "latents", "dit", "export"))
     parser.add_argument("--clips", type=int, default=1200, help="size of the training set")
     parser.add_argument("--minutes", type=float, default=25, help="time budget of this part, what is spent included")
@@ -92,10 +96,8 @@ def main() -> int:
     os.environ.update({"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8000000000", "OMP_WAIT_POLICY": "PASSIVE"})
     options.work.mkdir(parents=True, exist_ok=True)
     if options.part == "export":
-        open_host()
-        from .train_dit import export_dit
-
-        export_dit(options.work)
+        for asset in ship(options.work, (VAE_FILE, DIT_FILE)):
+            say(f"replaced {asset.name}")
     if options.part == "data":
         make_dataset(options.work / "clips", options.clips, options.processes)
     if options.part == "latents":

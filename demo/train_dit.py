@@ -115,12 +115,12 @@ def flow_loss(model: torch.nn.Module, data: dict[str, torch.Tensor], weight: tor
     return ((velocity - (noise - clean).to(place)).square() * weight).mean()
 
 
-def export_dit(folder: Path, path: Path = DIT_FILE) -> torch.nn.Module:
-    """Save the averaged weights of the latest checkpoint as the asset."""
+def export_dit(folder: Path) -> torch.nn.Module:
+    """Save the averaged weights of the latest checkpoint in the work folder."""
     state = torch.load(folder / "dit.pt", weights_only=True, map_location="cpu")
     model = build_dit()
     model.load_state_dict(state["ema"])
-    save_model(model, path, CONFIG)
+    save_model(model, folder / DIT_FILE.name, CONFIG)
     write_curve(state["rows"], folder / "dit_curve")
     return model
 
@@ -138,7 +138,7 @@ def compiled(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def train_dit(folder: Path, seconds: float, report: object) -> None:
-    """Train on the latents in a folder for a time budget; a checkpoint every two minutes, the asset at the end."""
+    """Train on the latents in a folder for a time budget; a checkpoint every two minutes, the average at the end."""
     model = initialise_dit(build_dit()).to(device())
     run = Run(model, folder / "dit.pt", optimisers_for(model, hidden, MUON_RATE, RATE), seconds)
     compiled(run.model)

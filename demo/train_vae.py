@@ -9,7 +9,7 @@ import torch
 from . import whole_clip
 from .dataset import as_video, load_clips
 from .flat import flatten_time, fuse_norms
-from .modelling import build_vae, initialise_vae, load_weights, save_model
+from .modelling import build_vae, initialise_vae, load_weights, save_model, trained
 from .portraits import mouth_box_of
 from .progress import Run, device, optimisers_for, psnr, worker, write_curve
 from .talker import SIZE, VAE_FILE
@@ -114,7 +114,7 @@ def fold_normalisation(model: torch.nn.Module, latents: torch.Tensor) -> None:
     model.conv2.weight /= gain.view(1, -1, 1, 1, 1)
 
 
-def export_vae(run: Run, chunks: list[dict], path: Path = VAE_FILE) -> torch.nn.Module:
+def export_vae(run: Run, chunks: list[dict], path: Path) -> torch.nn.Module:
     """Average, normalise and save the VAE; returns it."""
     model = channels_last(run.averaged(build_vae()))
     some = torch.cat([chunk["frames"][::7, :33] for chunk in chunks[:: max(1, len(chunks) // 24)]])
@@ -138,18 +138,18 @@ def train_vae(folder: Path, seconds: float, report: object) -> None:
     run = start(model, folder / "vae.pt", seconds)
     train(run, folder, STAGES, report)
     if not worker():
-        export_vae(run, load_clips(folder / "clips"))
+        export_vae(run, load_clips(folder / "clips"), folder / VAE_FILE.name)
 
 
 def train_decoder(folder: Path, seconds: float, report: object) -> None:
-    """Sharpen the decoder of the exported VAE; its latents, and what a DiT learned about them, stay the same."""
-    model = fuse_norms(flatten_time(load_weights(channels_last(build_vae()), VAE_FILE)).to(device()))
+    """Sharpen the decoder of the newest VAE; its latents, and what a DiT learned about them, stay the same."""
+    model = fuse_norms(flatten_time(load_weights(channels_last(build_vae()), trained(folder, VAE_FILE))).to(device()))
     model.encoder.requires_grad_(False)
     model.conv1.requires_grad_(False)
     run = start(model, folder / "decoder.pt", seconds)
     train(run, folder, DECODER_STAGES, report)
     if not worker():
-        save_model(run.averaged(build_vae()), VAE_FILE)
+        save_model(run.averaged(build_vae()), folder / VAE_FILE.name)
 
 
 def train(run: Run, folder: Path, stages: tuple[tuple[float, int, int, int], ...], report: object) -> None:

@@ -72,3 +72,15 @@ def test_later_chunks_get_the_latents_before_them_and_the_sound_that_the_host_wo
         past = given["reference_motion"]
         assert past.shape[2] <= 19
         assert abs(past[:, :, -1].mean() - (start - 1)) < 0.1  # the newest comes last; noise is small
+
+
+def test_training_leaves_the_shipped_weights_alone_until_export(tmp_path):
+    from demo.modelling import ship, trained
+    asset, other = tmp_path / "shipped.bin", tmp_path / "other.bin"
+    asset.write_bytes(b"old")
+    work = tmp_path / "work"
+    work.mkdir()
+    assert trained(work, asset) == asset
+    (work / "shipped.bin").write_bytes(b"new")
+    assert trained(work, asset) == work / "shipped.bin" and asset.read_bytes() == b"old"
+    assert ship(work, (asset, other)) == [asset] and asset.read_bytes() == b"new" and not other.exists()
