@@ -16,7 +16,6 @@ from .speech import speech
 from .talker import SIZE
 
 LATENTS = 18  # two chunks of nine: the second learns to continue the first
-FRAMES = 4 * (LATENTS - 1) + 1
 CHUNK = 20
 CLIPS_PER_SPEECH = 4
 SILENT_SHARE = 0.12

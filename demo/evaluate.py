@@ -150,7 +150,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--shift", type=float, default=8.0)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
-    parser.add_argument("--output", type=Path, default=Path("output/evaluate"), help="folder of the pictures")
+    parser.add_argument("--output", type=Path, default=Path("out/evaluate"), help="folder of the pictures")
     parser.add_argument("--check", action="store_true", help="exit with 1, and say why, where a figure is missed")
     return parser.parse_args(argv)
 

@@ -29,7 +29,7 @@ def encoder(weights: Path) -> torch.nn.Module:
 def encode_chunk(job: tuple[Path, Path, Path]) -> None:
     """Write the latents of a chunk's single speakers and of their references, in the units the DiT sees."""
     clips, path, weights = job
-    if path.exists():
+    if path.exists() and path.stat().st_mtime > weights.stat().st_mtime:
         return
     model, data = encoder(weights), torch.load(clips, mmap=True)
     from comfy.latent_formats import Wan21
@@ -41,7 +41,7 @@ def encode_chunk(job: tuple[Path, Path, Path]) -> None:
 
 
 def prepare_latents(clips: Path, folder: Path, workers: int) -> None:
-    """Encode what is not encoded yet into one file per chunk of clips."""
+    """Encode what these weights of the VAE have not encoded yet, into one file per chunk of clips."""
     folder.mkdir(exist_ok=True)
     weights = trained(folder.parent, VAE_FILE)
     jobs = [(path, folder / path.name, weights) for path in sorted(clips.glob("*.pt"))]
