@@ -2,9 +2,17 @@
 
 from comfy_api.latest import io
 
-from .host import calibrate
+from ..synccache_core import Recording
+from ..synccache_core.files import path_of
+from ..synccache_core.plan import Budget
+from ..synccache_core.untrusted import check_number
+from .calibration import calibrate
+from .optimizer import LEAST_RATIO, LEAST_SPEEDUP, MOST_SPEEDUP
+from .plans import CALIBRATIONS, folders, store
 from .run import RunHandle, RunType
 from .text import NodeText
+
+MOST_REPLAYS = 12
 
 
 class SyncCacheCalibrate(io.ComfyNode):
@@ -14,8 +22,9 @@ class SyncCacheCalibrate(io.ComfyNode):
             node_id="SyncCacheCalibrate",
             display_name="SyncCache Calibrate",
             category="SyncCache",
-            description="Samples as without it, bit for bit, and measures what the Schedule Optimizer plans from. Needs a "
-            "sampler of one evaluation per step, such as euler.",
+            description="Samples as without it, bit for bit, and measures what the Schedule Optimizer plans from; then "
+            "tries a few plans, so that the best is chosen for what it did. Needs a sampler with one evaluation per step, "
+            "such as euler.",
             search_aliases=["plan", "schedule", "record", "measure", "optimize"],
             inputs=[
                 io.Model.Input("model", tooltip="A Wan2.2-S2V model, after LoRA and model sampling."),
@@ -23,6 +32,7 @@ class SyncCacheCalibrate(io.ComfyNode):
                     "human_mask", optional=True,
                     tooltip="Where the person is; a plan can then weigh the person's error. One mask, or one per frame.",
                 ),
+                *cls._advanced(),
             ],
             outputs=[
                 io.Model.Output(display_name="model"),
@@ -32,6 +42,51 @@ class SyncCacheCalibrate(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, human_mask=None) -> io.NodeOutput:
+    def _advanced(cls) -> list:
+        return [
+            io.Int.Input(
+                "replays", default=4, min=0, max=MOST_REPLAYS, advanced=True,
+                tooltip="How many plans are sampled right after the calibration, to choose by what they do: 4 is one of "
+                "each kind. Each takes as long as its plan. 0: none, plans rest on predictions alone.",
+            ),
+            io.Float.Input(
+                "target_speedup", default=3.0, min=LEAST_SPEEDUP, max=MOST_SPEEDUP, step=0.1,
+                display_mode=io.NumberDisplay.slider, advanced=True,
+                tooltip="The speed at which plans are tried. The optimizer can still plan for any other.",
+            ),
+            io.Float.Input(
+                "cache_ratio", default=1.0, min=LEAST_RATIO, max=1.0, step=0.05, display_mode=io.NumberDisplay.slider,
+                advanced=True,
+                tooltip="Share of the residuals that get memory of their own while plans are tried.",
+            ),
+            io.String.Input(
+                "save_as", default="", advanced=True,
+                tooltip="Also keep the calibration under this name in models/synccache_calibrations, for the command line. "
+                "Empty: do not.",
+            ),
+        ]
+
+    @classmethod
+    def execute(
+        cls, model, human_mask=None, replays=4, target_speedup=3.0, cache_ratio=1.0, save_as=""
+    ) -> io.NodeOutput:
+        check_number("replays", replays, 0, MOST_REPLAYS, whole=True)
+        check_number("target_speedup", target_speedup, LEAST_SPEEDUP, MOST_SPEEDUP)
+        check_number("cache_ratio", cache_ratio, LEAST_RATIO, 1.0)
+        budget = Budget(speedup=target_speedup, cache_ratio=cache_ratio)
         handle = RunHandle("calibration: connect the sampler's latent to the Schedule Optimizer's samples")
-        return io.NodeOutput(calibrate(model, human_mask, handle, NodeText(cls.hidden.unique_id)), handle)
+        say, keep = NodeText(cls.hidden.unique_id), keeper(save_as)
+        return io.NodeOutput(calibrate(model, human_mask, handle, say, budget, replays, keep), handle)
+
+
+def keeper(name: str):
+    """Saves a recording under a name, which is checked now; None for an empty name. Raises PlanError."""
+    if not name.strip():
+        return None
+    folder = folders(CALIBRATIONS)[0]
+    path_of(folder, name)
+
+    def keep(recording: Recording) -> None:
+        store(recording, folder, name)
+
+    return keep

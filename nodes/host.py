@@ -6,6 +6,7 @@ the host: ComfyUI 0.20 to 0.33, comfy/patcher_extension.py (wrappers) and comfy/
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -16,7 +17,6 @@ from comfy.patcher_extension import WrappersMP
 
 from ..synccache_core import (
     Adapter,
-    CalibrationSession,
     Config,
     Plan,
     Sampler,
@@ -60,12 +60,6 @@ def attach(
         say(handle.remark)
         return model.clone()
     return patched
-
-
-def calibrate(model, mask, handle: RunHandle, say: Say):
-    """A clone of the ModelPatcher whose sampling runs are vanilla, bit for bit, and recorded. Raises as `attach` does."""
-    find(diffusion_model(model))
-    return install(model, CalibrationRun(mask, handle, say))
 
 
 def install(model, run: "HostRun"):
@@ -125,20 +119,20 @@ class HostRun:
         """Room that the run will take beside the model."""
         return 0
 
-    def finish(self, session: Session) -> None:
-        """The sampler is through, and nothing failed."""
-
     def outer_sample(self, executor, *args, **kwargs):
         """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider."""
-        guider, sigmas = executor.class_obj, args[3].tolist()
+        with self.running(executor.class_obj, args):
+            return executor(*args, **kwargs)
+
+    @contextmanager
+    def running(self, guider, args: Sequence):
+        """One sampling run of a guider, its session installed and freed. args: those of `outer_sample`."""
         before = guider.model_options
         guider.model_options = comfy.model_patcher.create_model_options_clone(before)
         active = None
         try:
-            active = self._start(guider, args[0].shape, sigmas, sampler_of(args[2]))
-            result = executor(*args, **kwargs)
-            self.finish(active.session)
-            return result
+            active = self._start(guider, args[0].shape, args[3].tolist(), sampler_of(args[2]))
+            yield active.session
         finally:
             guider.model_options = before
             if active is not None:
@@ -192,6 +186,7 @@ class CacheRun(HostRun):
     plan: Plan | None = None
 
     title = "SyncCache"
+    made = Session
 
     def session(self, guider, adapter: Adapter, noise_shape, sigmas: list[float], sampler: Sampler) -> Session:
         config, moved, notes = self.config, False, []
@@ -200,7 +195,7 @@ class CacheRun(HostRun):
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
             notes = ["a plan decides: preset, target_speedup, cache_ratio, forecast_order and warmup have no say", *notes]
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
-        session = Session(
+        session = self.made(
             config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
         )
         session.report.plan, session.report.remapped = describe(self.plan) if self.plan else "", moved
@@ -221,23 +216,6 @@ class CacheRun(HostRun):
             return "same"
         total = comfy.model_management.get_total_memory(model.load_device)
         return "cpu" if residual_bytes(model, noise_shape, self.config) > total / 4 else "same"
-
-
-@dataclass
-class CalibrationRun(HostRun):
-    title = "SyncCache Calibrate"
-
-    def session(self, guider, adapter: Adapter, noise_shape, sigmas: list[float], sampler: Sampler) -> Session:
-        shift = getattr(guider.model_patcher.get_model_object("model_sampling"), "shift", None)
-        return CalibrationSession(
-            *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
-            adapter=adapter.name, cfg=getattr(guider, "cfg", 1.0), shift=shift,
-        )
-
-    def finish(self, session: CalibrationSession) -> None:
-        recording = session.recording()
-        if recording is not None:
-            self.handle.keep(recording)
 
 
 def seen_by(guider, adapter: Adapter, sigmas: Sequence[float]) -> tuple:

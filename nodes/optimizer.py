@@ -9,11 +9,11 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..synccache_core import BadConfig, __version__
-from ..synccache_core.choice import Choice, Planner
+from ..synccache_core.choice import FREEZE, Choice, Planner
 from ..synccache_core.plan import LEVELS, Budget, Plan
 from ..synccache_core.policy import MAX_ORDER
 from ..synccache_core.recording import Recording
-from ..synccache_core.schedule import Objective, Variant, gap_costs
+from ..synccache_core.schedule import Variant
 from ..synccache_core.telemetry import readable
 from ..synccache_core.untrusted import check_choice, check_number, check_text, shown
 from .cache import GIB
@@ -134,12 +134,15 @@ def allowed(recording: Recording, level: str, forecast_order: str, correction: s
 
 def solved(recording: Recording, variants: list[Variant], human_weight: float) -> Planner:
     """A planner that has solved the variants, a second or less each; can be interrupted between them."""
-    planner, bar, solutions = Planner(recording, human_weight=human_weight), comfy.utils.ProgressBar(len(variants)), []
-    for variant in variants:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        solutions.append(planner.solve(variant))
-        bar.update(1)
-    planner.solutions = solutions  # in place of all of them, which it would solve when asked
+    def watched():
+        for done, variant in enumerate(variants):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            bar.update_absolute(done)
+            yield variant
+
+    bar = comfy.utils.ProgressBar(len(variants))
+    planner = Planner(recording, human_weight=human_weight, variants=watched())
+    bar.update_absolute(len(planner.solutions))
     return planner
 
 
@@ -163,7 +166,7 @@ def facts(planner: Planner, plan: Plan, choice: Choice, human_weight: float, nam
         f"{percent(choice.error)} predicted error",
         computed=plan.mask,
         sigmas=plan.run.sigmas,
-        gaps=gap_errors(planner, choice, human_weight),
+        gaps=tuple(planner.gaps(choice)),
         chosen=_point(choice),
         front=tuple(map(_point, planner.pareto())),
         target=plan.budget.speedup,
@@ -178,7 +181,8 @@ def details(planner: Planner, plan: Plan, choice: Choice, human_weight: float) -
     """Short lines beside the curves."""
     recording, runs = planner.recording, plan.provenance.recordings
     human = f"human counts {human_weight:.0%}" if ("output", "human") in recording.grams else "no human mask"
-    kept = f"{len(choice.groups)} of {recording.layout.storable()} residuals, audio refreshed"
+    audio = "audio inside merged segments frozen" if plan.merge == FREEZE else "audio refreshed"
+    kept = f"{len(choice.groups)} of {recording.layout.storable()} residuals, {audio}{', no probe' * (not plan.probe)}"
     stale = f"Error: forecast {percent(choice.step_error)}, merged audio {percent(choice.staleness)}"
     return (
         f"Keeps {kept if plan.level == 'residual' else 'outputs of the model only'}",
@@ -186,20 +190,18 @@ def details(planner: Planner, plan: Plan, choice: Choice, human_weight: float) -
         f"Correction afterwards: {'on' if plan.correction else 'off'}",
         *([stale] if choice.staleness else []),
         f"Calibrated on {runs} run{'s' * (runs != 1)}, {human}",
+        _tried(plan, len(recording.replays)),
         f"{plan.adapter}, {plan.run.steps} steps, {plan.run.sampler}, cfg {plan.run.cfg:g}",
     )
 
 
-def gap_errors(planner: Planner, choice: Choice, human_weight: float) -> tuple[float, ...]:
-    """Predicted error that each gap leaves; with the default objective their squares add up to step_error squared."""
-    recording, variant, how = planner.recording, choice.variant, Objective()
-    reused, output = (recording.trajectory(level, human_weight) for level in (variant.level, "output"))
-    gain, schedule, sizes = recording.gains.get(variant.level, 1.0), choice.schedule, []
-    for position, (j, k) in enumerate(zip(schedule, [*schedule[1:], recording.steps])):
-        older = ([0] * variant.order + list(schedule[:position]))[position:] if variant.order else [0]
-        cost = gap_costs(reused, output, variant, how, j)[(*older, k - j - 1)]
-        sizes.append(gain * float(cost) ** (1 / how.power))
-    return tuple(sizes)
+def _tried(plan: Plan, replays: int) -> str:
+    """How far the prediction was put to the test."""
+    if plan.measured:
+        return f"This plan was tried: error {percent(plan.measured.error)}, {plan.measured.speedup:.2g}x faster"
+    if replays:
+        return f"Predictions weighed by {replays} plan{'s' * (replays != 1)} that {'was' if replays == 1 else 'were'} tried"
+    return "Predicted only, no plan was tried"
 
 
 def as_image(picture) -> torch.Tensor:

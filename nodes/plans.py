@@ -1,4 +1,6 @@
-"""Plans as files: below ComfyUI's models folder, since a plan belongs to a model and extra_model_paths.yaml covers that."""
+"""Plans and calibrations as files: below ComfyUI's models folder, since they belong to a model, and extra_model_paths.yaml
+covers that.
+"""
 
 import zlib
 from dataclasses import replace
@@ -7,25 +9,29 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..synccache_core.plan import MAX_BYTES, SUFFIX, Plan, load, names, save
+from ..synccache_core.files import SUFFIX, load, names, save
+from ..synccache_core.plan import Plan
+from ..synccache_core.recording import Recording
 from ..synccache_core.telemetry import readable
 from ..synccache_core.untrusted import PlanError, read, shown
 
 FOLDER = "synccache_plans"
+CALIBRATIONS = "synccache_calibrations"
 NOTHING = "(no plan saved yet)"  # no name of a plan may hold brackets
 
 
 def register() -> None:
-    """Make models/synccache_plans known to ComfyUI, ahead of what extra_model_paths.yaml adds under the same name."""
-    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER), is_default=True)
+    """Make our folders below models known to ComfyUI, ahead of what extra_model_paths.yaml adds under the same names."""
+    for folder in (FOLDER, CALIBRATIONS):
+        folder_paths.add_model_folder_path(folder, str(Path(folder_paths.models_dir) / folder), is_default=True)
 
 
 register()
 
 
-def folders() -> list[Path]:
-    """Where plans are looked for; the first is where they are saved."""
-    return [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
+def folders(kind: str = FOLDER) -> list[Path]:
+    """Where files of a kind are looked for; the first is where they are saved."""
+    return [Path(folder) for folder in folder_paths.get_folder_paths(kind)]
 
 
 def saved() -> dict[str, Path]:
@@ -48,8 +54,8 @@ def describe(plan: Plan) -> list[str]:
     ]
 
 
-def store(plan: Plan, folder: Path, name: str) -> tuple[Path, bool]:
-    """Save under the name, or name_2, name_3, ... where another plan has it: nothing that was saved is ever replaced.
+def store(document: Plan | Recording, folder: Path, name: str) -> tuple[Path, bool]:
+    """Save under the name, or name_2, name_3, ... where another file has it: nothing that was saved is ever replaced.
 
     The same plan again, whatever the day, is not stored twice. Returns the file and whether it is new. Raises PlanError.
     """
@@ -58,20 +64,22 @@ def store(plan: Plan, folder: Path, name: str) -> tuple[Path, bool]:
     base = name[: -len(SUFFIX)] if name.endswith(SUFFIX) else name
     wanted, number = base, 1
     while (other := taken.get(wanted.casefold())) is not None:
-        if _same(plan, folder, other):
+        if _same(document, folder, other):
             return folder / f"{other}{SUFFIX}", False
         number += 1
         wanted = f"{base}_{number}"
-    return save(plan, folder, wanted), True
+    return save(document, folder, wanted), True
 
 
-def _same(plan: Plan, folder: Path, name: str) -> bool:
-    """Whether a file holds this very plan, the day it was made aside."""
+def _same(document: Plan | Recording, folder: Path, name: str) -> bool:
+    """Whether a file holds this very document, the day a plan was made aside."""
     try:
-        other = load(folder, name)
+        other = load(type(document), folder, name)
     except PlanError:
         return False  # somebody's unreadable file is kept as well
-    return replace(other, provenance=replace(other.provenance, created=plan.provenance.created)) == plan
+    if isinstance(document, Recording):
+        return other.to_json() == document.to_json()
+    return replace(other, provenance=replace(other.provenance, created=document.provenance.created)) == document
 
 
 class SyncCacheSavePlan(io.ComfyNode):
@@ -141,7 +149,7 @@ class SyncCacheLoadPlan(io.ComfyNode):
         folder = saved().get(plan)
         if folder is None:
             raise PlanError(missing(plan))
-        found = load(folder, plan)
+        found = load(Plan, folder, plan)
         return io.NodeOutput(found.to_json(), ui=ui.PreviewText("\n".join(describe(found))))
 
 
@@ -153,6 +161,6 @@ def missing(name: str) -> str:
 
 def _checksum(folder: Path, name: str) -> str:
     try:
-        return f"{name}:{zlib.crc32(read(folder / f'{name}{SUFFIX}', MAX_BYTES).encode()):08x}"
+        return f"{name}:{zlib.crc32(read(folder / f'{name}{SUFFIX}', Plan.MAX_BYTES).encode()):08x}"
     except PlanError as error:
         return str(error)  # execute says it to the person

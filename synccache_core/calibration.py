@@ -21,7 +21,8 @@ from .gram import displacement
 from .grid import Grid
 from .plan import RunFacts
 from .policy import Config
-from .recording import Recording
+from .recording import REGIONS, Recording
+from .replay import HUMAN_WEIGHT, Yardstick, landing
 from .session import Session
 from .subset import Subset, Track
 
@@ -51,6 +52,7 @@ class CalibrationSession(Session):
         self._audio = AudioDrift(self.clock.sigmas, len(self.layout.refresh))
         self._sizes = {"output": 0}
         self._seconds: list[tuple[float, float]] = []
+        self._end: torch.Tensor | None = None
         self.skippable = self._own = 0.0
 
     def predict(self, sigma: float, run, x: torch.Tensor | None = None) -> torch.Tensor:
@@ -65,8 +67,13 @@ class CalibrationSession(Session):
         """What was measured, once the sampler is through; None, and a note that says why, where a run is no calibration."""
         return self.guard(self._make)
 
+    def yardstick(self, recording: Recording) -> Yardstick | None:
+        """To measure other results of this run by; None where the sampler's x was never given."""
+        return None if self._end is None else self.guard(self._measure, recording)
+
     def close(self) -> None:
         super().close()
+        self._end = None
         self._outputs = self._tokens = None
         self._tracks.clear()
         self._audio.clear()
@@ -123,6 +130,8 @@ class CalibrationSession(Session):
             most = LIMIT * rows.shape[1] // (self._sizes["output"] * self.clock.steps)
             self._outputs = Track(self.clock.steps, Subset.draw(rows.shape[1], max(1, most), weights))
         self._outputs.put(current.tick.index, self._outputs.subset.rows(rows))
+        if x is not None and current.tick.last:
+            self._end = landing(x, out, *self.clock.sigmas[-2:])
 
     def _make(self) -> Recording:
         if not self.report.finished or self._outputs is None or not self._outputs.complete or self.cost is None:
@@ -139,6 +148,16 @@ class CalibrationSession(Session):
         return Recording(
             self._adapter, run, self.cost, grams, self._audio.gram(moved), sum(self._sizes.values()), output, self._shares()
         )
+
+    def _measure(self, recording: Recording) -> Yardstick:
+        grid, weights = self._grid, self._history.weights(self._grid)
+        human = positions(self._end, grid, weights)[1]
+        moved = {region: recording.displacement(region) for region in REGIONS if ("output", region) in recording.grams}
+        share = HUMAN_WEIGHT if human is not None and moved.get("human") else 0.0
+        regions = {"whole": (1 - share, None, moved["whole"])}
+        if share:
+            regions["human"] = (share, human.double(), moved["human"])
+        return Yardstick(self._end, lambda values: positions(values, grid, None)[0], regions)
 
     def _shares(self) -> dict[str, float]:
         """Measured cost of a reused evaluation, segments not run, over a computed one; the first one is warming up."""

@@ -1,23 +1,36 @@
 """The joint choice: level, order, correction, computed steps and stored residuals for a wanted speed and memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from itertools import product
 from math import hypot
+from typing import NamedTuple
 
 import numpy as np
 
 from .errors import BadConfig
+from .gram import Trajectory
 from .layout import groups_for_ratio
 from .plan import Budget, Plan, Provenance, Scores, fingerprint
 from .policy import MAX_ORDER
 from .recording import Recording, resample
-from .schedule import Objective, Segmentation, Solution, Variant, solve_segments, solve_steps
+from .schedule import Objective, Segmentation, Solution, Variant, gap_sizes, solve_segments, solve_steps
 from .telemetry import readable
 
+FREEZE = "freeze"
 SLOWER = 0.1  # how much slower than the fastest a variant may be, of the wanted speed, to be preferred for its error
+
+
+class Style(NamedTuple):
+    """What a residual plan leaves out on reused steps, see `plan.Plan`: nothing in the first place."""
+
+    merge: str = "refresh"
+    probe: bool = True
+
+
+PLAIN = Style()
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,7 @@ class Choice:
 
     error: relative L2 of the final latent, the root of step_error^2 + staleness^2. step_error: of the forecasts. staleness:
     of audio inside merged segments; with merge "refresh" an upper proxy, for there it only moves what the refresh reads.
+    Both are multiplied by what replays measured over what was predicted for them.
     """
 
     variant: Variant
@@ -35,6 +49,7 @@ class Choice:
     staleness: float
     speedup: float
     bytes: int
+    style: Style = PLAIN
     notes: tuple[str, ...] = ()
 
     @property
@@ -49,26 +64,36 @@ class Choice:
 class Planner:
     """Solves a recording once for every variant and number of computed steps, then answers for any budget.
 
-    human_weight: lambda, where a human region was recorded. merge, probe: as in `plan.Plan`; like level, order and
-    correction they are to be confirmed by replaying the best few.
+    human_weight: lambda, where a human region was recorded. style: what residual plans leave out; None = nothing, and what
+    was replayed besides, for what it measured. variants: those to solve, None = all that the recording allows.
     """
 
     def __init__(
-        self, recording: Recording, how: Objective | None = None, human_weight: float = 0.75, merge: str = "refresh",
-        probe: bool = True,
+        self, recording: Recording, how: Objective | None = None, human_weight: float = 0.75, style: Style | None = None,
+        variants: Iterable[Variant] | None = None,
     ):
-        self.recording, self.merge, self.probe = recording, merge, probe
+        self.recording = recording
         self._how, self._human_weight = how or Objective(), human_weight
+        replayed = dict.fromkeys(Style(p.merge, p.probe) for p in recording.replays)
+        self._styles = (style,) if style else tuple(dict.fromkeys((PLAIN, *replayed)))
+        every = (Variant(*v) for v in product(recording.levels, range(MAX_ORDER + 1), (False, True)))
+        self._variants = every if variants is None else variants
 
     @cached_property
     def solutions(self) -> list[Solution]:
-        """One per level, order and correction."""
-        return [self.solve(Variant(*v)) for v in product(self.recording.levels, range(MAX_ORDER + 1), (False, True))]
+        """One per variant."""
+        return [self.solve(variant) for variant in self._variants]
 
     def solve(self, variant: Variant) -> Solution:
         """Its best schedules, for every number of computed steps."""
-        reused, output = (self.recording.trajectory(level, self._human_weight) for level in (variant.level, "output"))
+        reused, output = self._paths(variant)
         return solve_steps(reused, variant, self._how, output)
+
+    def gaps(self, choice: Choice) -> np.ndarray:
+        """What each gap adds to step_error, [n]; with the default objective their squares add up to its square."""
+        reused, output = self._paths(choice.variant)
+        sizes = gap_sizes(reused, choice.schedule, choice.variant, self._how, output)
+        return self._gain(choice.variant, choice.style) * sizes
 
     @cached_property
     def segmentation(self) -> Segmentation:
@@ -83,7 +108,7 @@ class Planner:
         """Every variant with `computed` steps and all residuals, least predicted error first. Raises BadConfig."""
         if not 1 <= computed <= self.recording.steps:
             raise BadConfig(f"computed must be in 1..{self.recording.steps}, got {computed}")
-        found = [self._choice(s, computed, self._all_groups(s)) for s in self.solutions if s.schedules[computed]]
+        found = [self.choice(s, computed, self._all_groups(s)) for s in self.solutions if s.schedules[computed]]
         return sorted(found, key=_order)
 
     def choose(self, budget: Budget) -> Choice:
@@ -91,14 +116,33 @@ class Planner:
 
         Raises BadConfig where not even the smallest variant fits the memory.
         """
-        fitting = [(s, groups) for s in self.solutions if (groups := self._groups(s, budget)) is not None]
-        if not fitting:
-            least = min(self._bytes(s.variant, 1 if self._all_groups(s) else 0) for s in self.solutions)
-            raise BadConfig(f"bytes {readable(budget.bytes)} are too few: the smallest plan takes {readable(least)}")
-        found = [self._choice(s, self._computed(s, groups, budget), groups) for s, groups in fitting]
-        nearest = min(_miss(c, budget) for c in found)
-        best = min((c for c in found if _miss(c, budget) <= nearest + SLOWER), key=_order)
+        best = min(self._near(budget), key=_order)
         return replace(best, notes=self._notes(best, budget))
+
+    def fitting(self, budget: Budget) -> list[Choice]:
+        """Every variant and style that fits the memory, each as near to the wanted speed as it comes; raises BadConfig."""
+        found = []
+        for solution, style in product(self.solutions, self._styles):
+            groups = self._groups(solution, budget, style)
+            if groups is not None and self._differs(solution.variant, groups, style):
+                found.append(self.choice(solution, self._computed(solution, groups, budget, style), groups, style))
+        if not found:
+            ways = product(self.solutions, self._styles)
+            least = min(self._bytes(s.variant, min(1, self._all_groups(s)), style) for s, style in ways)
+            raise BadConfig(f"bytes {readable(budget.bytes)} are too few: the smallest plan takes {readable(least)}")
+        return found
+
+    def trials(self, budget: Budget, count: int) -> list[Choice]:
+        """What to replay: of every level, with and without correction, the most promising; then its other styles, then
+        what else is promising. Those alone can tell which predictions to trust.
+        """
+        ranked, first = sorted(self._near(budget), key=_order), {}
+        for choice in ranked:
+            first.setdefault((choice.variant.level, choice.variant.correction), choice)
+        kinds = sorted(first.values(), key=_order)
+        styled = [self._restyled(choice, budget) for choice in kinds if choice.variant.level == "residual"]
+        wanted = [*kinds, *(other for others in styled[:1] for other in others), *ranked]
+        return list(dict.fromkeys(wanted))[:count]
 
     def pareto(self) -> list[Choice]:
         """What no other choice beats in speed, predicted error and bytes at once; fastest first."""
@@ -112,66 +156,97 @@ class Planner:
         return front
 
     def plan(self, choice: Choice, budget: Budget, version: str, note: str = "", created: str | None = None) -> Plan:
-        """version: of the pack. created: ISO date, None = today."""
+        """version: of the pack. created: ISO date, None = today. What a replay of the very plan measured goes with it."""
         recording, variant = self.recording, choice.variant
         origin = Provenance(version, created or date.today().isoformat(), recording.count, note or " ".join(choice.notes))
-        return Plan(
+        plan = Plan(
             adapter=recording.adapter, layout=fingerprint(recording.layout), run=recording.run, budget=budget,
             schedule=choice.schedule, level=variant.level, order=variant.order, correction=variant.correction,
-            groups=choice.groups, merge=self.merge, probe=self.probe,
+            groups=choice.groups, merge=choice.style.merge, probe=choice.style.probe,
             predicted=Scores(choice.error, choice.speedup, choice.bytes), provenance=origin,
         )
+        return replace(plan, measured=next((p.measured for p in recording.replays if _same_way(p, plan)), None))
+
+    def _near(self, budget: Budget) -> list[Choice]:
+        """Of all that fits the memory, what comes nearest to the wanted speed."""
+        found = self.fitting(budget)
+        nearest = min(_miss(c, budget) for c in found)
+        return [c for c in found if _miss(c, budget) <= nearest + SLOWER]
+
+    def _paths(self, variant: Variant) -> tuple[Trajectory, Trajectory]:
+        """Of what is forecast, and of the output."""
+        return tuple(self.recording.trajectory(level, self._human_weight) for level in (variant.level, "output"))
+
+    def _gain(self, variant: Variant, style: Style) -> float:
+        return self.recording.gain(variant.level, variant.order, variant.correction, *style)
+
+    def _differs(self, variant: Variant, groups: int, style: Style) -> bool:
+        """Whether a style is another one than the first for this many residuals, and possible."""
+        if style == self._styles[0]:
+            return True
+        whole, inside = groups == self.recording.layout.storable(), self.recording.layout.audio == "inside"
+        return variant.level == "residual" and not (style.merge == FREEZE and whole) and not (inside and not style.probe)
+
+    def _restyled(self, choice: Choice, budget: Budget) -> list[Choice]:
+        solution = next(s for s in self.solutions if s.variant == choice.variant)
+        made = []
+        for style in (Style(probe=False), Style(merge=FREEZE)):
+            groups = self._groups(solution, budget, style)
+            if groups is not None and self._differs(choice.variant, groups, style):
+                made.append(self.choice(solution, self._computed(solution, groups, budget, style), groups, style))
+        return made
 
     def _all(self) -> Iterator[Choice]:
-        for solution in self.solutions:
+        for solution, style in product(self.solutions, self._styles):
             most = self._all_groups(solution)
             for groups in range(1, most + 1) if most else (0,):
-                for computed in range(1, self.recording.steps + 1):
+                for computed in range(1, self.recording.steps + 1) if self._differs(solution.variant, groups, style) else ():
                     if solution.schedules[computed]:
-                        yield self._choice(solution, computed, groups)
+                        yield self.choice(solution, computed, groups, style)
 
     def _all_groups(self, solution: Solution) -> int:
         return self.recording.layout.storable() if solution.variant.level == "residual" else 0
 
-    def _bytes(self, variant: Variant, groups: int) -> int:
-        return self.recording.bytes(variant.level, groups, variant.order, variant.correction, self.probe)
+    def _bytes(self, variant: Variant, groups: int, style: Style) -> int:
+        return self.recording.bytes(variant.level, groups, variant.order, variant.correction, style.probe)
 
-    def _groups(self, solution: Solution, budget: Budget) -> int | None:
+    def _groups(self, solution: Solution, budget: Budget, style: Style) -> int | None:
         """Residuals to store, 0 at output level; None where the variant does not fit the budget."""
         variant, most = solution.variant, self._all_groups(solution)
         if budget.cache_ratio is not None and most:
             most = groups_for_ratio(self.recording.layout, budget.cache_ratio) if budget.cache_ratio > 0 else 0
         if budget.bytes is not None:
-            while most and self._bytes(variant, most) > budget.bytes:
+            while most and self._bytes(variant, most, style) > budget.bytes:
                 most -= 1
-            if self._bytes(variant, most) > budget.bytes:
+            if self._bytes(variant, most, style) > budget.bytes:
                 return None
         if variant.level == "residual":
             return self.segmentation.best(most) if most else None
         return 0
 
-    def _speedups(self, variant: Variant, groups: int) -> np.ndarray:
+    def _speedups(self, variant: Variant, groups: int, style: Style) -> np.ndarray:
         """S = T / (n + (T - n) r) for n = 0..T."""
         steps = self.recording.steps
-        share = self.recording.reuse_share(variant.level, groups, self.merge, self.probe)
+        share = self.recording.reuse_share(variant.level, groups, *style)
         computed = np.arange(steps + 1)
         return steps / np.maximum(computed + (steps - computed) * share, 1e-9)
 
-    def _computed(self, solution: Solution, groups: int, budget: Budget) -> int:
+    def _computed(self, solution: Solution, groups: int, budget: Budget, style: Style) -> int:
         """The feasible number of computed steps nearest to the budget, as speed-up or as count."""
         if budget.computed is not None:
             return nearest_count(solution, budget.computed)
-        return nearest_count(solution, budget.speedup, self._speedups(solution.variant, groups))
+        return nearest_count(solution, budget.speedup, self._speedups(solution.variant, groups, style))
 
-    def _choice(self, solution: Solution, computed: int, groups: int) -> Choice:
-        variant, schedule = solution.variant, solution.schedules[computed]
+    def choice(self, solution: Solution, computed: int, groups: int, style: Style | None = None) -> Choice:
+        """`computed` steps of a solution with `groups` stored residuals; style: None = the first there is."""
+        variant, schedule, style = solution.variant, solution.schedules[computed], style or self._styles[0]
         path = np.abs(np.diff(self.recording.run.sigmas))
         skipped = 1.0 - path[list(schedule)].sum() / path.sum()
-        gain = self.recording.gains.get(variant.level, 1.0)
-        stale = float(skipped * self.segmentation.costs[groups]) if groups else 0.0
+        gain = self._gain(variant, style)
+        stale = gain * float(skipped * self.segmentation.costs[groups]) if groups else 0.0
         return Choice(
             variant, schedule, self.segmentation.groups[groups] if groups else (), gain * float(solution.errors[computed]),
-            stale, float(self._speedups(variant, groups)[computed]), self._bytes(variant, groups),
+            stale, float(self._speedups(variant, groups, style)[computed]), self._bytes(variant, groups, style), style,
         )
 
     def _notes(self, choice: Choice, budget: Budget) -> tuple[str, ...]:
@@ -199,6 +274,12 @@ def nearest_count(solution: Solution, wanted: float, values: np.ndarray | None =
     """The feasible n whose value (n itself, or values[n]) is nearest to the wanted one."""
     values = np.arange(len(solution.errors)) if values is None else values
     return int(np.where(np.isinf(solution.errors), np.inf, np.abs(values - wanted)).argmin())
+
+
+def _same_way(one: Plan, other: Plan) -> bool:
+    """Whether two plans sample alike."""
+    fields = ("run", "schedule", "level", "order", "correction", "groups", "merge", "probe")
+    return all(getattr(one, name) == getattr(other, name) for name in fields)
 
 
 def _order(choice: Choice) -> tuple[float, int, int]:

@@ -1,13 +1,11 @@
 """A plan: when to compute, what to reuse and how, as versioned JSON that anybody may have written."""
 
 import json
-import os
-import tempfile
 import zlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import pairwise
-from pathlib import Path
+from typing import ClassVar
 
 from .layout import Layout
 from .policy import MAX_ORDER
@@ -20,19 +18,13 @@ from .untrusted import (
     check_numbers,
     check_text,
     parse,
-    read,
     shown,
 )
 
 FORMAT, VERSION = "synccache-plan", 2
-MAX_BYTES = 1 << 20
 MAX_EVALUATIONS = 10_000
 LEVELS = ("output", "residual")
 MERGES = ("refresh", "freeze")
-SUFFIX = ".json"
-MAX_NAME = 80
-NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ._-")
-DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 
 
 @dataclass(frozen=True)
@@ -143,6 +135,8 @@ class Plan:
     provenance: Provenance
     measured: Scores | None = None
 
+    MAX_BYTES: ClassVar[int] = 1 << 20
+
     def __post_init__(self):
         check_text("adapter", self.adapter, 80)
         check_text("layout", self.layout, 80)
@@ -177,7 +171,12 @@ class Plan:
     @classmethod
     def from_json(cls, text: str) -> "Plan":
         """Raises PlanError for anything that is not a sound plan of this version or an older one."""
-        data = _current(parse(text, MAX_BYTES))
+        return cls.from_dict(parse(text, cls.MAX_BYTES))
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "Plan":
+        """From its JSON object, which is used up. Raises PlanError."""
+        data = _current(data)
         parts = {"run": RunFacts, "budget": Budget, "predicted": Scores, "measured": Scores, "provenance": Provenance}
         for name, kind in parts.items():
             if data.get(name) is not None:
@@ -239,59 +238,3 @@ def check(plan: Plan, adapter: str, layout: Layout) -> None:
     stored = sum(map(len, plan.groups))
     if plan.groups and stored != layout.storable():
         raise PlanError(f"groups hold {stored} segments, this model has {layout.storable()}")
-
-
-def save(plan: Plan, folder: Path, name: str) -> Path:
-    """Write folder/name.json whole or not at all. Raises PlanError for a bad name or where the folder cannot be written."""
-    path, waiting = _path(folder, name), None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", encoding="utf-8", delete=False) as file:
-            waiting = file.name
-            file.write(plan.to_json())
-        os.replace(waiting, path)
-    except OSError as error:
-        if waiting:
-            Path(waiting).unlink(missing_ok=True)
-        raise PlanError(f"{path.name}: cannot be written: {error.strerror}") from None
-    return path
-
-
-def load(folder: Path, name: str) -> Plan:
-    """Read folder/name.json. Raises PlanError, which names the file."""
-    path = _path(folder, name)
-    text = read(path, MAX_BYTES)
-    try:
-        return Plan.from_json(text)
-    except PlanError as error:
-        raise PlanError(f"{path.name}: {error}") from None
-
-
-def names(folder: Path) -> list[str]:
-    """Names of the plans in a folder, without the suffix; files whose name `save` would refuse are left out."""
-    found = (path.name[: -len(SUFFIX)] for path in Path(folder).glob(f"*{SUFFIX}") if path.is_file())
-    return sorted(name for name in found if _fault(name) is None)
-
-
-def _fault(name: object) -> str | None:
-    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
-        return f"must have 1 to {MAX_NAME} characters"
-    if not set(name) <= NAME_CHARACTERS:
-        return "may hold letters a-z, digits, spaces and . _ - only"
-    if name[0] in ". " or name[-1] in ". ":
-        return "must not begin or end with a dot or a space"
-    if name.split(".")[0].rstrip().upper() in DEVICES:
-        return "is reserved by Windows"
-    return None
-
-
-def _path(folder: Path, name: str) -> Path:
-    """folder/name.json, below folder also after links. Raises PlanError."""
-    name = name[: -len(SUFFIX)] if isinstance(name, str) and name.endswith(SUFFIX) else name
-    if fault := _fault(name):
-        raise PlanError(f"the plan name {shown(name)} {fault}")
-    root = Path(folder).resolve()
-    path = root / f"{name}{SUFFIX}"
-    if path.resolve().parent != root:
-        raise PlanError(f"the plan name {shown(name)} leads out of its folder")
-    return path

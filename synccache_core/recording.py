@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,12 +16,11 @@ from .cost import CostModel, cache_bytes
 from .errors import BadConfig
 from .gram import Trajectory, displacement, interpolation, square_root, trajectory
 from .layout import Layout
-from .plan import LEVELS, RunFacts, fingerprint
-from .untrusted import PlanError, build, check_choice, check_number, check_numbers, check_text, parse, read, shown
+from .plan import LEVELS, Plan, RunFacts, check, fingerprint
+from .untrusted import PlanError, build, check_choice, check_number, check_numbers, check_text, parse, shown
 
 FORMAT, VERSION = "synccache-calibration", 1
-MAX_BYTES = 1 << 25
-MAX_STEPS, MAX_BLOCKS = 200, 1000
+MAX_STEPS, MAX_BLOCKS, MAX_REPLAYS = 200, 1000, 64
 REGIONS = ("whole", "human")
 
 
@@ -32,7 +31,8 @@ class Recording:
     grams: (level, region) -> [T, T], <y_s, y_t> over the region's tokens. audio: Gram [M, M] of the drift dA_l of the audio
     deltas over the gaps of a typical plan, over the mask, in units of the summed residuals; None = not recorded.
     residual_bytes: one stored residual, all branches. output_bytes: one stored output. shares: measured cost of a reused
-    step over a computed one, by level, with probe and every refresh. gains: measured over predicted error, by level.
+    step over a computed one, by level, with probe and every refresh. replays: plans that were sampled right afterwards, with
+    what they were predicted to give and what they gave, see replay.py.
     """
 
     adapter: str
@@ -43,8 +43,10 @@ class Recording:
     residual_bytes: int
     output_bytes: int
     shares: dict[str, float] = field(default_factory=dict)
-    gains: dict[str, float] = field(default_factory=dict)
+    replays: tuple[Plan, ...] = ()
     count: int = 1
+
+    MAX_BYTES: ClassVar[int] = 1 << 25
 
     def __post_init__(self):
         check_text("adapter", self.adapter, 80)
@@ -70,8 +72,8 @@ class Recording:
             check_number(f"cost.{name}", getattr(self.cost, name), 0.0, 1e30)
         if not self.cost.full > 0:
             raise PlanError("cost must not be 0 altogether")
-        _check_levels("shares", self.shares, 0.0, 1.0)
-        _check_levels("gains", self.gains, 1e-6, 1e6)
+        _check_shares(self.shares)
+        _check_replays(self)
         check_number("count", self.count, 1, 1_000_000, whole=True)
 
     @property
@@ -94,12 +96,46 @@ class Recording:
             return trajectory(whole, sigmas)
         return trajectory(human_weight * _unit(human, sigmas) + (1 - human_weight) * _unit(whole, sigmas), sigmas)
 
+    def displacement(self, region: str) -> float:
+        """How far the region's output went from noise to the result, in units of the sampler's x."""
+        return displacement(self.grams["output", region], np.array(self.run.sigmas))
+
+    def gain(self, level: str, order: int, correction: bool, merge: str, probe: bool) -> float:
+        """What replays of the same kind measured over what was predicted, their geometric mean; 1 without any.
+
+        Of the same level, correction, merge and probe, those of the same order where there are some. A kind that was not
+        tried has the worst ratio of those that were: nothing is preferred for being unknown.
+        """
+        ratios = [
+            ((p.level, p.correction, p.merge, p.probe), p.order, p.measured.error / p.predicted.error)
+            for p in self.replays if p.predicted.error > 0 < p.measured.error
+        ]
+        alike = [(tried, ratio) for kind, tried, ratio in ratios if kind == (level, correction, merge, probe)]
+        if not alike:
+            return max((ratio for *_, ratio in ratios), default=1.0)
+        nearest = [ratio for tried, ratio in alike if tried == order] or [ratio for _, ratio in alike]
+        return float(np.exp(np.log(nearest).mean()))
+
     def reuse_share(self, level: str, groups: int, merge: str, probe: bool) -> float:
         """Cost of a reused step over a computed one; what was measured is scaled by what was left out since."""
         modelled, known = self.cost.share(level, groups, merge, probe), self.shares.get(level)
+        seen = [share for p in self.replays if p.level == level and (share := self._replayed_share(p)) is not None]
+        if seen:
+            known = sum(seen) / len(seen)
         if level == "output" or known is None:
             return known or modelled
         return known * modelled / self.cost.reuse_share
+
+    def _replayed_share(self, plan: Plan) -> float | None:
+        """r by S = T / (n + (T - n) r) of a replay's measured speed, scaled to that with probe and every refresh."""
+        steps, computed = plan.evaluations, len(plan.schedule)
+        if computed == steps:
+            return None
+        share = min(1.0, max(0.0, (steps / plan.measured.speedup - computed) / (steps - computed)))
+        if plan.level == "output":
+            return share
+        modelled = self.cost.share(plan.level, len(plan.groups), plan.merge, plan.probe)
+        return share * self.cost.reuse_share / modelled if modelled else None
 
     def bytes(self, level: str, groups: int, order: int, correction: bool, probe: bool = True) -> int:
         """Held by the cache, see `cost.cache_bytes`; without a probe segment 0 has a residual as well."""
@@ -112,14 +148,14 @@ class Recording:
             "layout": asdict(self.layout), "audio": None if self.audio is None else self.audio.tolist(),
             "grams": {"/".join(track): gram.tolist() for track, gram in self.grams.items()},
             "residual_bytes": self.residual_bytes, "output_bytes": self.output_bytes,
-            "shares": self.shares, "gains": self.gains, "count": self.count,
+            "shares": self.shares, "count": self.count, "replays": [json.loads(plan.to_json()) for plan in self.replays],
         }
         return json.dumps(data, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Recording":
         """Raises PlanError for anything that is not a sound calibration of this version."""
-        data = parse(text, MAX_BYTES)
+        data = parse(text, cls.MAX_BYTES)
         if data.pop("format", None) != FORMAT or data.pop("version", None) != VERSION:
             raise PlanError(f"not a SyncCache calibration of version {VERSION}")
         data["run"] = build(RunFacts, data.get("run"), "run")
@@ -132,16 +168,11 @@ class Recording:
             for track, rows in grams.items()
         }
         data["audio"] = None if data.get("audio") is None else _matrix("audio", data["audio"])
+        replays = data.get("replays", [])
+        if not isinstance(replays, list) or not all(isinstance(plan, dict) for plan in replays):
+            raise PlanError(f"replays must be a list of plans, got {shown(replays)}")
+        data["replays"] = [Plan.from_dict(plan) for plan in replays]
         return build(cls, data, "the calibration")
-
-
-def load_recording(path: Path) -> Recording:
-    """Raises PlanError, which names the file."""
-    text = read(path, MAX_BYTES)
-    try:
-        return Recording.from_json(text)
-    except PlanError as error:
-        raise PlanError(f"{path.name}: {error}") from None
 
 
 def merge(recordings: Sequence[Recording]) -> Recording:
@@ -152,6 +183,8 @@ def merge(recordings: Sequence[Recording]) -> Recording:
     """
     if not recordings:
         raise PlanError("there is no calibration to merge")
+    if len(recordings) == 1:
+        return recordings[0]
     first, weights = recordings[0], np.array([r.count for r in recordings], dtype=np.float64)
     for other in recordings[1:]:
         _check_alike(first, other)
@@ -167,8 +200,8 @@ def merge(recordings: Sequence[Recording]) -> Recording:
     grams = {track: mean([_unit(r.grams[track], sigmas) for r in recordings]) for track in first.grams}
     audio = None if any(r.audio is None for r in recordings) else mean([r.audio for r in recordings])
     return replace(
-        first, grams=grams, audio=audio, shares=common("shares"), gains=common("gains"),
-        count=sum(r.count for r in recordings),
+        first, grams=grams, audio=audio, shares=common("shares"), count=sum(r.count for r in recordings),
+        replays=tuple(plan for r in recordings for plan in r.replays)[-MAX_REPLAYS:],
     )
 
 
@@ -215,12 +248,21 @@ def _check_gram(where: str, gram: np.ndarray, size: int) -> None:
         raise PlanError(f"{where}: {error}") from None
 
 
-def _check_levels(where: str, table: dict[str, float], low: float, high: float) -> None:
-    if not isinstance(table, dict):
-        raise PlanError(f"{where} must be an object, got {shown(table)}")
-    for level, value in table.items():
-        check_choice(f"{where}: level", level, LEVELS)
-        check_number(f"{where}.{level}", value, low, high)
+def _check_shares(shares: dict[str, float]) -> None:
+    if not isinstance(shares, dict):
+        raise PlanError(f"shares must be an object, got {shown(shares)}")
+    for level, value in shares.items():
+        check_choice("shares: level", level, LEVELS)
+        check_number(f"shares.{level}", value, 0.0, 1.0)
+
+
+def _check_replays(recording: Recording) -> None:
+    if len(recording.replays) > MAX_REPLAYS:
+        raise PlanError(f"{len(recording.replays)} replays are too many, at most {MAX_REPLAYS} are read")
+    for plan in recording.replays:
+        check(plan, recording.adapter, recording.layout)
+        if plan.measured is None or not plan.measured.speedup > 0:
+            raise PlanError("a replay must hold what was measured")
 
 
 def _cost(layout: object, cost: object) -> CostModel:

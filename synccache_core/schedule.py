@@ -200,16 +200,25 @@ def gap_errors(
     return np.array(left), np.array(corrected)
 
 
+def gap_sizes(
+    reused: Trajectory, schedule: Sequence[int], variant: Variant, how: Objective | None = None,
+    output: Trajectory | None = None,
+) -> np.ndarray:
+    """What each gap of a schedule adds to the predicted error, [n]; with the default objective their squares add up."""
+    how, output, sizes = how or Objective(), output or reused, []
+    for position, (j, k) in enumerate(zip(schedule, [*schedule[1:], reused.steps])):
+        older = tuple(([0] * variant.order + list(schedule[:position]))[position:]) if variant.order else (0,)
+        sizes.append(gap_costs(reused, output, variant, how, j)[(*older, k - j - 1)])
+    return np.array(sizes) ** (1 / how.power)
+
+
 def predicted_error(
     reused: Trajectory, schedule: Sequence[int], variant: Variant, how: Objective | None = None,
     output: Trajectory | None = None,
 ) -> float:
     """What `solve_steps` would predict for a schedule that somebody else made: relative L2 of the final latent."""
-    how, output, total = how or Objective(), output or reused, 0.0
-    for position, (j, k) in enumerate(zip(schedule, [*schedule[1:], reused.steps])):
-        older = tuple(([0] * variant.order + list(schedule[:position]))[position:]) if variant.order else (0,)
-        total += gap_costs(reused, output, variant, how, j)[(*older, k - j - 1)]
-    return float(total ** (1 / how.power))
+    how = how or Objective()
+    return float((gap_sizes(reused, schedule, variant, how, output) ** how.power).sum() ** (1 / how.power))
 
 
 @dataclass(frozen=True)

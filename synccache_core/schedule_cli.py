@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
-from .choice import Choice, Planner
+from .choice import Choice, Planner, Style
 from .errors import SyncCacheError
+from .files import load_file
 from .gram import trajectory
 from .layout import Layout
 from .plan import MERGES, Budget, Plan
-from .recording import load_recording
+from .recording import Recording
 from .schedule import Variant, solve_segments, solve_steps
 
 MIB, GIB = 2**20, 2**30
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     memory = None if options.gib is None else round(options.gib * GIB)
     budget = Budget(None if options.computed else options.speedup, options.computed, options.cache_ratio, memory)
-    planner = Planner(load_recording(options.calibration), merge=options.merge)
+    style = Style(options.merge) if options.merge else None
+    planner = Planner(load_file(Recording, options.calibration), style=style)
     rows = [row(choice) for choice in planner.pareto()]
     choice = planner.choose(budget)
     plan = planner.plan(choice, budget, __version__)
@@ -109,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--computed", type=int, help="number of computed steps, instead of --speedup")
     parser.add_argument("--cache-ratio", type=float, help="share of the residuals that get memory of their own, 0..1")
     parser.add_argument("--gib", type=float, help="memory for the cache, instead of --cache-ratio")
-    parser.add_argument("--merge", choices=MERGES, default=MERGES[0], help="audio refreshes inside merged segments")
+    parser.add_argument("--merge", choices=MERGES, help="audio refreshes inside merged segments (default: as replays say)")
     parser.add_argument("--json", type=Path, help="write the table and the plan to this file")
     parser.add_argument("--bench", action="store_true", help="print how long solving takes")
     return parser

@@ -10,7 +10,7 @@ import torch
 from synccache_core import Config, Grid, Sampler, StateError, attach, calibrate
 from synccache_core import calibration as calibrating
 from synccache_core.calibration import positions
-from synccache_core.choice import Planner
+from synccache_core.choice import Planner, Style
 from synccache_core.gram import trajectory
 from synccache_core.plan import Budget, PlanError
 from synccache_core.planned import describe, fitted_config, planned_config
@@ -155,11 +155,12 @@ def calibrated(request):
 def test_every_plan_runs_as_planned(calibrated, merge, groups):
     """All variants: the planned steps, the predicted bytes, an error that is in reach of the predicted one."""
     case, plain, recording = calibrated
-    planner, ratios = Planner(recording, merge=merge, probe=recording.layout.audio == "inside"), []
+    style = Style(merge, recording.layout.audio == "inside")
+    planner, ratios = Planner(recording, style=style), []
     moved = (plain - case.tensors(0)[0][:, :6]).norm()
     for solution in planner.solutions:
         level = solution.variant.level
-        choice = planner._choice(solution, 6, groups if level == "residual" else 0)
+        choice = planner.choice(solution, 6, groups if level == "residual" else 0)
         plan = planner.plan(choice, Budget(computed=6), "0")
         with torch.no_grad(), attach(case.model, Config(), SIGMAS, case.grid, adapter=case.adapter, plan=plan) as session:
             got, computed = toy_run(case, session)

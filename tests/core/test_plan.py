@@ -3,13 +3,15 @@
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from synccache_core.files import load, names, save
 from synccache_core.layout import Layout
-from synccache_core.plan import MAX_BYTES, VERSION, Plan, PlanError, RunFacts, check, fingerprint, load, names, save
+from synccache_core.plan import VERSION, Plan, PlanError, RunFacts, check, fingerprint
 from synccache_core.policy import Config
 
 FIXTURES = Path(__file__).parent / "plans"
@@ -66,7 +68,7 @@ NOT_PLANS = {
     "byte order mark": ("\ufeff" + CURRENT, "not JSON"),
     "list": ("[]", "must be a JSON object, got list"),
     "number": ("3", "must be a JSON object"),
-    "large": (" " * (MAX_BYTES + 1), "too many"),
+    "large": (" " * (Plan.MAX_BYTES + 1), "too many"),
     "deep": ("[" * 10_000 + "]" * 10_000, "nested 10000 deep"),
     "deep object": ('{"a":' * 5000 + "1" + "}" * 5000, "nested 5000 deep"),
     "unclosed": ("[" * 100_000, "nested 100000 deep"),
@@ -174,11 +176,12 @@ def test_save_load_names(tmp_path, plan):
     assert names(folder) == []
     assert save(plan, folder, "My plan-2_b.v1") == folder / "My plan-2_b.v1.json"
     save(plan, folder, "other.json")
-    assert names(folder) == ["My plan-2_b.v1", "other"] and load(folder, "other") == plan == load(folder, "other.json")
+    assert names(folder) == ["My plan-2_b.v1", "other"]
+    assert load(Plan, folder, "other") == plan == load(Plan, folder, "other.json")
     (folder / "naïve.json").write_text("{}")
     assert names(folder) == ["My plan-2_b.v1", "other"]
     with pytest.raises(PlanError, match="missing.json: cannot be read"):
-        load(folder, "missing")
+        load(Plan, folder, "missing")
 
 
 BAD_NAMES = [
@@ -192,8 +195,8 @@ BAD_NAMES = [
 def test_bad_names_are_refused_and_nothing_is_written(tmp_path, plan, name):
     folder = tmp_path / "inside"
     folder.mkdir()
-    for action in (lambda: save(plan, folder, name), lambda: load(folder, name)):
-        with pytest.raises(PlanError, match="the plan name") as caught:
+    for action in (lambda: save(plan, folder, name), lambda: load(Plan, folder, name)):
+        with pytest.raises(PlanError, match="the name") as caught:
             action()
         assert "\n" not in str(caught.value)
     assert [*folder.iterdir()] == [] and [*tmp_path.iterdir()] == [folder]
@@ -205,7 +208,7 @@ def test_links_out_of_the_folder_are_refused(tmp_path, plan):
     folder.mkdir()
     secret.write_text(plan.to_json())
     (folder / "link.json").symlink_to(secret)
-    for action in (lambda: load(folder, "link"), lambda: save(plan, folder, "link")):
+    for action in (lambda: load(Plan, folder, "link"), lambda: save(plan, folder, "link")):
         with pytest.raises(PlanError, match="out of its folder"):
             action()
     assert secret.read_text() == plan.to_json()
@@ -220,13 +223,26 @@ def test_a_failed_write_leaves_the_old_plan(tmp_path, plan, monkeypatch):
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(PlanError, match="plan.json: cannot be written: No space left"):
         save(replace(plan, order=2), tmp_path, "plan")
-    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"] and load(tmp_path, "plan") == plan
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"] and load(Plan, tmp_path, "plan") == plan
+
+
+def test_writers_of_one_name_leave_one_whole_plan(tmp_path, plan):
+    plans = [replace(plan, order=order) for order in (0, 1, 2)] * 20
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda one: save(one, tmp_path, "plan"), plans)) == {tmp_path / "plan.json"}
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"] and load(Plan, tmp_path, "plan") in plans
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, plan):
+    (tmp_path / "plans").write_text("a file where the folder should be")
+    with pytest.raises(PlanError, match="plan.json: cannot be written: "):
+        save(plan, tmp_path / "plans", "plan")
 
 
 def test_bad_files_are_refused_with_their_name(tmp_path):
-    (tmp_path / "large.json").write_bytes(b" " * (MAX_BYTES + 1))
+    (tmp_path / "large.json").write_bytes(b" " * (Plan.MAX_BYTES + 1))
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "text.json").write_text("hello")
     for name, message in (("large", "larger than"), ("binary", "not UTF-8"), ("text", "not JSON")):
         with pytest.raises(PlanError, match=f"{name}.json: {message}"):
-            load(tmp_path, name)
+            load(Plan, tmp_path, name)

@@ -9,11 +9,12 @@ import pytest
 from synccache_core.choice import Planner, resolve
 from synccache_core.cost import CostModel
 from synccache_core.errors import BadConfig
+from synccache_core.files import load_file
 from synccache_core.forecast import bounded_weights
 from synccache_core.gram import displacement, forecast_weights, interpolation, trajectory
 from synccache_core.layout import Layout, even_groups
 from synccache_core.plan import Budget, PlanError, RunFacts
-from synccache_core.recording import Recording, load_recording, merge, resample
+from synccache_core.recording import Recording, merge, resample
 from synccache_core.schedule import (
     Objective,
     Variant,
@@ -156,6 +157,14 @@ def test_equal_outputs_cost_nothing_anywhere():
         assert got.errors[1:] == pytest.approx(0.0, abs=1e-9) and all(got.schedules[1:])
 
 
+def test_a_single_step_and_a_single_segment():
+    one = path_of(np.array([1.0, 0.0]), np.ones((1, 1)))
+    for order in (0, 1, 2):
+        assert solve_steps(one, Variant("output", order, True)).schedules[1] == (0,)
+    alone = solve_segments(np.ones((2, 2)), Layout(2, (0, 1)))
+    assert alone.groups[1] == ((1,),) and alone.best(1) == 1
+
+
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_polynomial_trajectory_is_free(order):
     sigmas, _ = random_path(12)
@@ -293,7 +302,7 @@ def test_a_recording_survives_json(tmp_path):
     given = recording(shares={"residual": 0.2})
     path = tmp_path / "calibration.json"
     path.write_text(given.to_json())
-    got = load_recording(path)
+    got = load_file(Recording, path)
     assert got.to_json() == given.to_json() and got.layout == LAYOUT
     for (track, gram), other in zip(given.grams.items(), got.grams):
         assert track == other and np.array_equal(gram, got.grams[other])
@@ -322,7 +331,7 @@ def test_a_bad_recording_is_refused(tmp_path, old, new, message):
     path = tmp_path / "bad.json"
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(PlanError, match=message) as caught:
-        load_recording(path)
+        load_file(Recording, path)
     assert "bad.json" in str(caught.value)
 
 

@@ -20,20 +20,31 @@ def core(comfy):
     return SimpleNamespace(**{name: importlib.import_module(f"{comfy.core.__name__}.{name}") for name in names})
 
 
+def calibrate(stage, **inputs):
+    """(MODEL, run) of the Calibrate node."""
+    return stage.execute(stage.comfy.ids["SyncCacheCalibrate"], **{"model": stage.model, **inputs})
+
+
 def calibrated(stage, steps=12, **inputs):
     """(uncached latent, run) of a run of the Calibrate node; the latent is vanilla, bit for bit."""
     conditioning = inputs.pop("conditioning", None)
     plain = stage.sample(stage.model, conditioning, steps=steps)
-    model, run = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model, **inputs)
+    model, run = calibrate(stage, **{"replays": 0, **inputs})
     assert torch.equal(stage.sample(model, conditioning, steps=steps), plain)
     return plain, run
 
 
+def halved():
+    mask = torch.zeros(1, 32, 32)
+    mask[:, :16] = 1.0
+    return mask
+
+
 def plan_of(core, recording, computed, merge="refresh", probe=True, **variant):
     """The best plan of a variant."""
-    planner = core.choice.Planner(recording, merge=merge, probe=probe)
+    planner = core.choice.Planner(recording, style=core.choice.Style(merge, probe))
     wanted = core.schedule.Variant(**variant)
-    choice = planner._choice(planner.solve(wanted), computed, 3 if wanted.level == "residual" else 0)
+    choice = planner.choice(planner.solve(wanted), computed, 3 if wanted.level == "residual" else 0)
     return planner.plan(choice, core.plan.Budget(computed=computed), "0")
 
 
@@ -42,9 +53,7 @@ def computed_steps(report):
 
 
 def test_calibration_changes_nothing_and_measures(stage):
-    mask = torch.zeros(1, 32, 32)
-    mask[:, :16] = 1.0
-    _, run = calibrated(stage, human_mask=mask)
+    _, run = calibrated(stage, human_mask=halved())
     recording, report = run.recording(), run.reports[0]
     assert report.calibration and report.computed == 12 and report.notes == [] and "calibration: 12 steps" in run.summary()
     assert recording.adapter == "wan_s2v" and recording.run.sampler == "euler" and recording.run.cfg == 3.0
@@ -67,7 +76,7 @@ def test_calibration_of_separate_and_of_changing_guidance(stage, monkeypatch):
             return free(count[0])
 
         monkeypatch.setattr(ModelPatcher, "get_free_memory", memory)
-        model, run = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model)
+        model, run = calibrate(stage, replays=0)
         stage.sample(model)
         for track, gram in batched.recording().grams.items():
             assert run.recording().grams[track] == pytest.approx(gram, rel=1e-3, abs=1e-3 * gram.max())
@@ -107,7 +116,7 @@ def test_a_plan_for_forty_steps_on_thirty_and_fifty(stage, core):
 
 
 def test_several_calibrations_of_a_prompt_are_merged(stage, core):
-    model, run = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model)
+    model, run = calibrate(stage, replays=0)
     for seed in (1, 2):
         stage.sample(model, seed=seed)
     assert run.recording().count == 2
@@ -119,7 +128,7 @@ def test_several_calibrations_of_a_prompt_are_merged(stage, core):
 def test_an_interrupted_calibration_records_nothing(stage):
     from comfy.model_management import InterruptProcessingException
 
-    model, run = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model)
+    model, run = calibrate(stage, replays=0)
     with pytest.raises(stage.comfy.core.StateError, match="there is no calibration: connect the run"):
         run.recording()
     count = [0]
@@ -140,8 +149,75 @@ def test_an_interrupted_calibration_records_nothing(stage):
     assert run.recording().count == 1
 
 
+def test_replays_measure_what_plans_really_give(stage, core):
+    """Four kinds, and what they leave out, against the latent that the sampler gives by the same plan."""
+    plain, run = calibrated(stage, replays=8, target_speedup=1.5, cache_ratio=0.5, human_mask=halved())
+    recording, report = run.recording(), run.reports[0]
+    plans, kinds = recording.replays, [(p.level, p.correction, p.merge, p.probe) for p in recording.replays]
+    assert len(plans) == 8 and len(set(kinds[:4])) == 4 and len(run.reports) == 1
+    assert {(p.merge, p.probe) for p in plans} == {("refresh", True), ("freeze", True), ("refresh", False)}
+    assert [note[:9] for note in report.notes] == ["replayed "] * 8
+    moved = recording.displacement("whole")
+    for plan in plans:
+        model, planned = stage.node(plan_json=plan.to_json(), human_mask=halved())
+        got = stage.sample(model)
+        assert planned.reports[0].computed == len(plan.schedule) and plan.measured.bytes == planned.reports[0].bytes_held
+        scale = stage.model.model.latent_format.latents_std.view(1, 16, 1, 1, 1)
+        apart, height = ((got - plain) / scale).double(), got.shape[3] // 2
+        parts = (apart.norm().item() / moved, apart[..., :height, :].norm().item() / recording.displacement("human"))
+        assert plan.measured.error == pytest.approx((0.25 * parts[0] ** 2 + 0.75 * parts[1] ** 2) ** 0.5, rel=2e-2)
+    chosen = core.choice.Planner(recording).choose(core.plan.Budget(speedup=1.5, cache_ratio=0.5))
+    again = core.choice.Planner(recording).plan(chosen, plans[0].budget, "0")
+    assert again.measured in [plan.measured for plan in plans]
+    assert again.predicted.error == pytest.approx(again.measured.error)
+
+
+def test_an_interrupted_replay_keeps_nothing(stage, tmp_path, monkeypatch):
+    import folder_paths
+    from comfy.model_management import InterruptProcessingException
+
+    kept = tmp_path / "kept"
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "synccache_calibrations", ([str(kept)], set()))
+    model, run = calibrate(stage, replays=2, save_as="studio")
+    count = [0]
+
+    def cancel(executor, *args, **kwargs):
+        count[0] += 1
+        if count[0] == 14:
+            raise InterruptProcessingException()
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key("diffusion_model", "cancel", cancel)
+    options = model.model_options
+    with pytest.raises(InterruptProcessingException):
+        stage.sample(model)
+    with pytest.raises(stage.comfy.core.StateError, match="no calibration"):
+        run.recording()
+    assert not kept.exists() and model.model_options is options
+    model.remove_wrappers_with_key("diffusion_model", "cancel")
+    stage.sample(model)
+    text = (kept / "studio.json").read_text()
+    assert stage.comfy.core.Recording.from_json(text).to_json() == run.recording().to_json() == text
+    with pytest.raises(ValueError, match="the name 'a/b' may hold"):
+        calibrate(stage, save_as="a/b")
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        ({"replays": -1}, "replays must be a whole number in 0..12, got -1"),
+        ({"replays": True}, "replays must be a whole number"),
+        ({"target_speedup": 0.5}, "target_speedup must be a number in 1.0..8.0, got 0.5"),
+        ({"cache_ratio": float("nan")}, "cache_ratio must be a number in 0.05..1.0, got nan"),
+    ],
+)
+def test_bad_values_are_refused_by_name(stage, core, inputs, message):
+    with pytest.raises(core.untrusted.PlanError, match=message):
+        calibrate(stage, **inputs)
+
+
 def test_a_sampler_of_two_evaluations_is_no_calibration_and_says_so(stage):
-    model, run = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model)
+    model, run = calibrate(stage, replays=0)
     assert torch.equal(stage.sample(model, sampler="heun"), stage.sample(stage.model, sampler="heun"))
     with pytest.raises(stage.comfy.core.StateError, match="heun takes several evaluations per step: calibrate with euler"):
         run.recording()
@@ -149,7 +225,7 @@ def test_a_sampler_of_two_evaluations_is_no_calibration_and_says_so(stage):
 
 def test_one_of_our_nodes_per_model_line(stage):
     model, _ = stage.node()
-    calibrating, _ = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model)
+    calibrating, _ = calibrate(stage, replays=0)
     for first, second in ((model, "SyncCacheCalibrate"), (calibrating, "SyncCacheCalibrate"), (calibrating, "SyncCache")):
         name = "SyncCache" if first is model else "SyncCache Calibrate"
         with pytest.raises(stage.comfy.core.StateError, match=f"^{name} is already applied"):

@@ -20,7 +20,7 @@ def pack(comfy):
     """The pack's modules as the host imported them: errors and plans are classes of those."""
     root = comfy.core.__name__.rpartition(".")[0]
     ours = [f"nodes.{name}" for name in ("optimizer", "plans", "chart")]
-    ours += [f"synccache_core.{name}" for name in ("recording", "plan", "errors", "layout", "cost")]
+    ours += [f"synccache_core.{name}" for name in ("recording", "plan", "files", "errors", "layout", "cost")]
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(f"{root}.{name}") for name in ours})
 
 
@@ -99,11 +99,11 @@ def test_the_optimizer_gives_a_plan_a_chart_and_the_samples(pack, recording, fol
 
 def test_the_chart_shows_errors_that_add_up(pack, recording):
     for level, correction in (("output", "on"), ("residual", "off")):
-        variants = pack.optimizer.allowed(replace(recording, gains={level: 3.0}), level, "2", correction)
-        planner = pack.optimizer.solved(replace(recording, gains={level: 3.0}), variants, 0.6)
+        variants = pack.optimizer.allowed(recording, level, "2", correction)
+        planner = pack.optimizer.solved(recording, variants, 0.6)
         choice = planner.choose(pack.plan.Budget(computed=4))
-        gaps = pack.optimizer.gap_errors(planner, choice, 0.6)
-        assert len(gaps) == choice.computed and math.hypot(*gaps) == pytest.approx(choice.step_error, rel=1e-6)
+        shown = pack.optimizer.facts(planner, planner.plan(choice, pack.plan.Budget(computed=4), "0"), choice, 0.6, "x")
+        assert len(shown.gaps) == choice.computed and math.hypot(*shown.gaps) == pytest.approx(choice.step_error, rel=1e-6)
 
 
 def test_settings_narrow_the_choice(pack, recording, folder):
@@ -220,7 +220,7 @@ def test_a_hostile_plan_is_not_saved(pack, folder, text):
 @pytest.mark.parametrize("name", ["", "../out", "/etc/x", "C:\\x", "a/b", "a\0b", "con", "x" * 81, "\uff0e\uff0e", ".x"])
 def test_a_hostile_name_leaves_no_file(pack, folder, plan_json, tmp_path, name):
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(pack.plan.PlanError, match="the plan name"):
+    with pytest.raises(pack.plan.PlanError, match="the name"):
         save(pack, plan_json, name)
     left = [path for path in tmp_path.rglob("*") if path not in before]
     assert left in ([], [folder])
@@ -284,8 +284,8 @@ def test_extra_folders_are_read_and_never_written(pack, folder, plan_json, recor
     extra = tmp_path / "shared"
     folder_paths.add_model_folder_path(pack.plans.FOLDER, str(extra))
     other = optimise(pack, recording, target_speedup=4.0).args[0]
-    pack.plan.save(pack.plan.Plan.from_json(other), extra, "studio")
-    pack.plan.save(pack.plan.Plan.from_json(other), extra, "theirs")
+    pack.files.save(pack.plan.Plan.from_json(other), extra, "studio")
+    pack.files.save(pack.plan.Plan.from_json(other), extra, "theirs")
     save(pack, plan_json)
     assert list(pack.plans.saved()) == ["studio", "theirs"] and load(pack) == plan_json and load(pack, "theirs") == other
     assert files(extra) == ["studio.json", "theirs.json"] and files(folder) == ["studio.json"]

@@ -1,0 +1,123 @@
+"""Calibration in the host: a vanilla run that is recorded, then a few plans sampled and measured against it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ..synccache_core import Adapter, CalibrationSession, Config, Plan, Recording, Sampler, __version__, describe, find
+from ..synccache_core.choice import Planner
+from ..synccache_core.plan import Budget
+from ..synccache_core.planned import planned_config
+from ..synccache_core.replay import ReplaySession, Yardstick, replayed
+from .host import CacheRun, HostRun, Say, diffusion_model, install, seen_by
+from .run import RunHandle
+
+
+def calibrate(
+    model, mask, handle: RunHandle, say: Say, budget: Budget, replays: int = 0,
+    keep: Callable[[Recording], None] | None = None,
+):
+    """A clone of the ModelPatcher whose sampling runs are vanilla, bit for bit, and recorded.
+
+    replays: how many plans for the budget are sampled afterwards, to choose by what they do. keep: called with the finished
+    recording. Raises as `host.attach` does.
+    """
+    find(diffusion_model(model))
+    return install(model, CalibrationRun(mask, handle, say, budget, replays, keep))
+
+
+@dataclass
+class ReplayRun(CacheRun):
+    """One plan, sampled to be measured. place: "2 of 4"."""
+
+    place: str = ""
+
+    title = "SyncCache Calibrate"
+    made = ReplaySession
+
+    def progress(self, report, expected: int) -> None:
+        self.say(f"replay {self.place} · {report.progress(expected)}\n{report.plan}")
+
+
+@dataclass
+class CalibrationRun(HostRun):
+    """See `calibrate`."""
+
+    budget: Budget
+    replays: int = 0
+    keep: Callable[[Recording], None] | None = None
+    replaying: ReplayRun | None = None
+
+    title = "SyncCache Calibrate"
+
+    def session(self, guider, adapter: Adapter, noise_shape, sigmas: list[float], sampler: Sampler) -> CalibrationSession:
+        shift = getattr(guider.model_patcher.get_model_object("model_sampling"), "shift", None)
+        return CalibrationSession(
+            *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
+            adapter=adapter.name, cfg=getattr(guider, "cfg", 1.0), shift=shift,
+        )
+
+    def gpu_bytes(self, model, noise_shape) -> int:
+        return self.replaying.gpu_bytes(model, noise_shape) if self.replaying else 0
+
+    def outer_sample(self, executor, *args, **kwargs):
+        guider = executor.class_obj
+        before = _conditions(guider)
+        with self.running(guider, args) as session:
+            result = executor(*args, **kwargs)
+            recording = session.recording()
+            yardstick = session.yardstick(recording) if recording is not None else None
+        if recording is not None:
+            if self.replays and yardstick is not None:
+                recording = self._replay(recording, yardstick, session.report.notes, before, executor, args, kwargs)
+            self.handle.keep(recording)
+            if self.keep:
+                self.keep(recording)
+            self.say("\n".join(["calibrated", *(f"note: {note}" for note in session.report.notes)]))
+        return result
+
+    def _replay(
+        self, recording: Recording, yardstick: Yardstick, notes: list[str], conditions: dict, executor, args, kwargs
+    ) -> Recording:
+        """The recording with what plans for the budget gave. Interrupts and the model's errors end the run."""
+        guider, planner, done = executor.class_obj, Planner(recording), []
+        trials = planner.trials(self.budget, self.replays)
+        for number, choice in enumerate(trials, 1):
+            plan = planner.plan(choice, self.budget, __version__, "replay")
+            run = self.replaying = self._run(guider, plan, f"{number} of {len(trials)}")
+            try:
+                guider.conds = _copied(conditions)
+                with run.running(guider, args) as session:
+                    executor(*args, **kwargs)
+            finally:
+                self.replaying = None
+            if session.end is None or session.report.computed != len(plan.schedule):
+                notes.append(f"the replay of {describe(plan)} went otherwise and does not count")
+                continue
+            done.append(replayed(plan, session.report, yardstick.error(session.end)))
+            notes.append(outcome(done[-1]))
+        return replace(recording, replays=tuple(done))
+
+    def _run(self, guider, plan: Plan, place: str) -> ReplayRun:
+        dit = diffusion_model(guider.model_patcher)
+        adapter = find(dit)
+        config = planned_config(plan, Config(), adapter.name, adapter.layout(dit))
+        return ReplayRun(self.mask, RunHandle(), self.say, config, plan=plan, place=place)
+
+
+def outcome(plan: Plan) -> str:
+    """What a replay gave, for a person."""
+    left_out = [", audio frozen in merged segments" * (plan.merge == "freeze"), ", without probe" * (not plan.probe)]
+    was, got = plan.predicted, plan.measured
+    return (
+        f"replayed {describe(plan)}{''.join(left_out) if plan.groups else ''}: error {100 * got.error:.2g} % "
+        f"(predicted {100 * was.error:.2g} %), {got.speedup:.2f}× (predicted {was.speedup:.2f}×)"
+    )
+
+
+def _conditions(guider) -> dict:
+    """The guider's conditions before a run: the host adds to them what the model makes of them."""
+    return _copied(getattr(guider, "conds", {}))
+
+
+def _copied(conditions: dict) -> dict:
+    return {name: [entry.copy() for entry in entries] for name, entries in conditions.items()}
