@@ -1,5 +1,7 @@
 """The two dynamic programmes against hand arithmetic, brute force and a simulated sampler."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import combinations, product
 
@@ -24,7 +26,8 @@ from synccache_core.schedule import (
     solve_segments,
     solve_steps,
 )
-from synccache_core.schedule_cli import main
+from synccache_core.schedule.__main__ import main
+from tests.conftest import ROOT
 
 EXACT = Objective(power=1.0, transient=0.0)
 VARIANTS = [Variant("output", *v) for v in product((0, 1, 2), (False, True))]
@@ -458,3 +461,9 @@ def test_the_command_prints_the_table_and_writes_the_plan(tmp_path, capsys):
     assert '"speedup_x"' in out.read_text() and '"synccache-plan"' in out.read_text()
     assert main([str(tmp_path / "missing.json")]) == 1
     assert "missing.json" in capsys.readouterr().err
+
+
+def test_the_command_runs_without_a_warning():
+    command = [sys.executable, "-W", "error", "-m", "synccache_core.schedule", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "--speedup" in done.stdout and done.stderr == ""

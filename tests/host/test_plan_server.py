@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from synccache_core.recording import Recording
+from synccache_core.schedule.__main__ import main
 from tests.conftest import ROOT
 from tests.host.running import launched, run
 from tests.host.workflow import to_api
@@ -34,7 +36,7 @@ def node(server, kind: str, **inputs) -> dict:
 
 def calibration(server, seed: int) -> dict:
     prompt = stem(server)
-    prompt["50"] = node(server, "SyncCacheCalibrate", model=["1", 0])
+    prompt["50"] = node(server, "SyncCacheCalibrate", model=["1", 0], save_as="round trip")
     prompt["4"]["inputs"] |= {"model": ["50", 0], "seed": seed}
     prompt["51"] = node(server, "SyncCacheScheduleOptimizer", run=["50", 1], samples=["4", 0], target_speedup=3.0)
     prompt["52"] = node(server, "SyncCacheSavePlan", plan_json=["51", 0], name="round trip")
@@ -55,7 +57,7 @@ def executed(entry: dict) -> set[str]:
     return {"4", "50", "51", "52"} - set(cached)
 
 
-def test_calibrate_optimise_save_restart_load_sample(base):
+def test_calibrate_optimise_save_restart_load_sample(base, capsys):
     with launched(base) as server:
         first = run(server, calibration(server, 7))
         assert "computed" in first["outputs"]["51"]["text"][0]
@@ -65,6 +67,11 @@ def test_calibrate_optimise_save_restart_load_sample(base):
     assert saved and saved[0] == "round trip.json"
     plan = json.loads((base / "models" / "synccache_plans" / saved[0]).read_text())
     assert plan["schedule"][0] == 0 and len(plan["schedule"]) < STEPS / 2
+    assert plan["measured"] is None or plan["measured"]["error"] < 0.1
+    calibrations = base / "models" / "synccache_calibrations"
+    assert len(Recording.from_json((calibrations / "round trip.json").read_text()).replays) == 4
+    assert main([str(calibrations / "round trip.json"), "--speedup", "3"]) == 0
+    assert f"plan: {len(plan['schedule'])} of {STEPS} steps computed" in capsys.readouterr().out
     with launched(base) as server:
         choices = server.get("/object_info/SyncCacheLoadPlan")["SyncCacheLoadPlan"]["input"]["required"]["plan"]
         listed = choices[1].get("options") or choices[0]

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__
-from .choice import Choice, Planner, Style
-from .errors import SyncCacheError
-from .files import load_file
-from .gram import trajectory
-from .layout import Layout
-from .plan import MERGES, Budget, Plan
-from .recording import Recording
-from .schedule import Variant, solve_segments, solve_steps
+from .. import __version__
+from ..choice import Choice, Planner, Style
+from ..errors import SyncCacheError
+from ..files import load_file
+from ..gram import trajectory
+from ..layout import Layout
+from ..plan import MERGES, Budget, Plan
+from ..recording import Recording
+from . import Variant, solve_segments, solve_steps
 
 MIB, GIB = 2**20, 2**30
 BENCH_STEPS, BENCH_REFRESHES = 50, 40
@@ -115,3 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write the table and the plan to this file")
     parser.add_argument("--bench", action="store_true", help="print how long solving takes")
     return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

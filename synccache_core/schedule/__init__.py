@@ -17,11 +17,11 @@ from typing import Literal
 
 import numpy as np
 
-from .errors import BadConfig
-from .forecast import MAX_GAIN
-from .gram import Trajectory, forecast_weights, square_root
-from .layout import Layout
-from .policy import MAX_ORDER
+from ..errors import BadConfig
+from ..forecast import MAX_GAIN
+from ..gram import Trajectory, forecast_weights, square_root
+from ..layout import Layout
+from ..policy import MAX_ORDER
 
 CORRECTOR_ANCHORS = 3  # i, j and k: on a mixture of Gaussians, a line loses up to 12 dB to the parabola, a cubic up to 7
 
@@ -285,9 +285,3 @@ def remap(schedule: Sequence[int], sigmas: Sequence[float], wanted: Sequence[flo
         picked.append(int(free[np.abs(new[free] - target).argmin()]))
     note = f"plan made for {steps} evaluations at other sigmas: {count} of {len(new)} are computed, at the nearest sigmas"
     return tuple(picked), note
-
-
-if __name__ == "__main__":
-    from .schedule_cli import main
-
-    raise SystemExit(main())
