@@ -181,8 +181,8 @@ def details(planner: Planner, plan: Plan, choice: Choice, human_weight: float) -
     """Short lines beside the curves."""
     recording, runs = planner.recording, plan.provenance.recordings
     human = f"human counts {human_weight:.0%}" if ("output", "human") in recording.grams else "no human mask"
-    audio = "audio inside merged segments frozen" if plan.merge == FREEZE else "audio refreshed"
-    kept = f"{len(choice.groups)} of {recording.layout.storable()} residuals, {audio}{', no probe' * (not plan.probe)}"
+    left_out = ", merged audio frozen" * (plan.merge == FREEZE) + ", no probe" * (not plan.probe)
+    kept = f"{len(choice.groups)} of {recording.layout.storable()} residuals{left_out}"
     stale = f"Error: forecast {percent(choice.step_error)}, merged audio {percent(choice.staleness)}"
     return (
         f"Keeps {kept if plan.level == 'residual' else 'outputs of the model only'}",
@@ -198,10 +198,8 @@ def details(planner: Planner, plan: Plan, choice: Choice, human_weight: float) -
 def _tried(plan: Plan, replays: int) -> str:
     """How far the prediction was put to the test."""
     if plan.measured:
-        return f"This plan was tried: error {percent(plan.measured.error)}, {plan.measured.speedup:.2g}x faster"
-    if replays:
-        return f"Predictions weighed by {replays} plan{'s' * (replays != 1)} that {'was' if replays == 1 else 'were'} tried"
-    return "Predicted only, no plan was tried"
+        return f"Tried: error {percent(plan.measured.error)}, {plan.measured.speedup:.3g}x faster"
+    return f"Predicted; weighed by {replays} trials" if replays else "Predicted; no plan was tried"
 
 
 def as_image(picture) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from math import hypot
 from typing import NamedTuple
@@ -78,6 +78,8 @@ class Planner:
         self._styles = (style,) if style else tuple(dict.fromkeys((PLAIN, *replayed)))
         every = (Variant(*v) for v in product(recording.levels, range(MAX_ORDER + 1), (False, True)))
         self._variants = every if variants is None else variants
+        self._path = np.abs(np.diff(recording.run.sigmas))
+        self._gain, self._speedups = cache(self._gain), cache(self._speedups)  # the front asks for the same ones often
 
     @cached_property
     def solutions(self) -> list[Solution]:
@@ -240,8 +242,7 @@ class Planner:
     def choice(self, solution: Solution, computed: int, groups: int, style: Style | None = None) -> Choice:
         """`computed` steps of a solution with `groups` stored residuals; style: None = the first there is."""
         variant, schedule, style = solution.variant, solution.schedules[computed], style or self._styles[0]
-        path = np.abs(np.diff(self.recording.run.sigmas))
-        skipped = 1.0 - path[list(schedule)].sum() / path.sum()
+        skipped = 1.0 - self._path[list(schedule)].sum() / self._path.sum()
         gain = self._gain(variant, style)
         stale = gain * float(skipped * self.segmentation.costs[groups]) if groups else 0.0
         return Choice(

@@ -137,9 +137,8 @@ def gap_costs(reused: Trajectory, output: Trajectory, variant: Variant, how: Obj
     """
     steps, older = reused.steps, _older(j, variant.order)
     anchors = np.concatenate([older, np.full((*older.shape[:-1], 1), j)], -1)
-    errors = _forecast_errors(reused, anchors, np.arange(j + 1, steps), how)
     cost = np.zeros((*older.shape[:-1], steps - j))
-    cost[..., 1:] = _sizes_so_far(errors, how)
+    cost[..., 1:] = _sizes_so_far(reused, anchors, np.arange(j + 1, steps), how)
     if variant.correction:
         cost[..., :-1] = how.transient * cost[..., :-1] + _corrected(output, older, how, j)
     cost[..., how.max_run + 1 :] = np.inf
@@ -159,11 +158,13 @@ def _forecast_errors(path: Trajectory, anchors: np.ndarray, at: np.ndarray, how:
     return path.moves[at, None] * (weights @ path.y[anchors] - path.y[at])
 
 
-def _sizes_so_far(errors: np.ndarray, how: Objective) -> np.ndarray:
-    """Size of a gap after each of its steps: errors [..., t, r] -> [..., t]."""
+def _sizes_so_far(path: Trajectory, anchors: np.ndarray, at: np.ndarray, how: Objective) -> np.ndarray:
+    """Size of a gap after each of its steps `at`: anchors [..., m] -> [..., t]."""
     if how.kind == "bound":
-        return np.linalg.norm(errors, axis=-1).cumsum(-1)
-    return np.linalg.norm(errors.cumsum(-2), axis=-1)
+        return np.linalg.norm(_forecast_errors(path, anchors, at, how), axis=-1).cumsum(-1)
+    moves = path.moves[at, None]
+    weights = (moves * forecast_weights(path.sigmas[anchors], path.sigmas[at], how.max_gain)).cumsum(-2)
+    return np.linalg.norm(weights @ path.y[anchors] - (moves * path.y[at]).cumsum(0), axis=-1)
 
 
 def _corrected(output: Trajectory, older: np.ndarray, how: Objective, j: int) -> np.ndarray:
