@@ -106,7 +106,7 @@ class CalibrationRun(HostRun):
 
 def outcome(plan: Plan) -> str:
     """What a replay gave, for a person."""
-    left_out = [", audio frozen in merged segments" * (plan.merge == "freeze"), ", without probe" * (not plan.probe)]
+    left_out = [", audio refreshed in merged segments" * (plan.merge == "refresh"), ", without probe" * (not plan.probe)]
     was, got = plan.predicted, plan.measured
     return (
         f"replayed {describe(plan)}{''.join(left_out) if plan.groups else ''}: error {100 * got.error:.2g} % "

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..synccache_core import BadConfig, __version__
-from ..synccache_core.choice import FREEZE, Choice, Planner
+from ..synccache_core.choice import Choice, Planner
 from ..synccache_core.plan import LEVELS, Budget, Plan
 from ..synccache_core.policy import MAX_ORDER
 from ..synccache_core.recording import Recording
@@ -181,8 +181,7 @@ def details(planner: Planner, plan: Plan, choice: Choice, human_weight: float) -
     """Short lines beside the curves."""
     recording, runs = planner.recording, plan.provenance.recordings
     human = f"human counts {human_weight:.0%}" if ("output", "human") in recording.grams else "no human mask"
-    left_out = ", merged audio frozen" * (plan.merge == FREEZE) + ", no probe" * (not plan.probe)
-    kept = f"{len(choice.groups)} of {recording.layout.storable()} residuals{left_out}"
+    kept = f"{len(choice.groups)} of {recording.layout.storable()} residuals{', no probe' * (not plan.probe)}"
     stale = f"Error: forecast {percent(choice.step_error)}, merged audio {percent(choice.staleness)}"
     return (
         f"Keeps {kept if plan.level == 'residual' else 'outputs of the model only'}",

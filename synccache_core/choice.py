@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .errors import BadConfig
-from .gram import Trajectory
+from .gram import Trajectory, sketch
 from .layout import groups_for_ratio
 from .plan import Budget, Plan, Provenance, Scores, fingerprint
 from .policy import MAX_ORDER
@@ -19,14 +19,16 @@ from .recording import Recording, resample
 from .schedule import Objective, Segmentation, Solution, Variant, gap_sizes, solve_segments, solve_steps
 from .telemetry import readable
 
-FREEZE = "freeze"
+REFRESH = "refresh"
 SLOWER = 0.1  # how much slower than the fastest a variant may be, of the wanted speed, to be preferred for its error
 
 
 class Style(NamedTuple):
-    """What a residual plan leaves out on reused steps, see `plan.Plan`: nothing in the first place."""
+    """How a residual plan reuses, see `plan.Plan`. Audio inside merged segments is frozen in the first place: refreshed
+    there, it reads a state that its own segment has not reached, which cost up to 10 dB in bench.schedules.
+    """
 
-    merge: str = "refresh"
+    merge: str = "freeze"
     probe: bool = True
 
 
@@ -38,7 +40,7 @@ class Choice:
     """One way to run, with what it is predicted to cost and give.
 
     error: relative L2 of the final latent, the root of step_error^2 + staleness^2. step_error: of the forecasts. staleness:
-    of audio inside merged segments; with merge "refresh" an upper proxy, for there it only moves what the refresh reads.
+    of audio inside merged segments; with merge "refresh" a proxy, for there it moves what the refresh reads.
     Both are multiplied by what replays measured over what was predicted for them.
     """
 
@@ -166,6 +168,7 @@ class Planner:
             schedule=choice.schedule, level=variant.level, order=variant.order, correction=variant.correction,
             groups=choice.groups, merge=choice.style.merge, probe=choice.style.probe,
             predicted=Scores(choice.error, choice.speedup, choice.bytes), provenance=origin,
+            sketch=sketch(self._paths(variant)[0]),
         )
         return replace(plan, measured=next((p.measured for p in recording.replays if _same_way(p, plan)), None))
 
@@ -187,12 +190,13 @@ class Planner:
         if style == self._styles[0]:
             return True
         whole, inside = groups == self.recording.layout.storable(), self.recording.layout.audio == "inside"
-        return variant.level == "residual" and not (style.merge == FREEZE and whole) and not (inside and not style.probe)
+        merged_alike = whole and style.merge != self._styles[0].merge
+        return variant.level == "residual" and not merged_alike and not (inside and not style.probe)
 
     def _restyled(self, choice: Choice, budget: Budget) -> list[Choice]:
         solution = next(s for s in self.solutions if s.variant == choice.variant)
         made = []
-        for style in (Style(probe=False), Style(merge=FREEZE)):
+        for style in (Style(probe=False), Style(merge=REFRESH)):
             groups = self._groups(solution, budget, style)
             if groups is not None and self._differs(choice.variant, groups, style):
                 made.append(self.choice(solution, self._computed(solution, groups, budget, style), groups, style))

@@ -12,6 +12,7 @@ import numpy as np
 from .errors import BadConfig
 
 NEGATIVE = 1e-6  # a Gram summed in float32 has eigenvalues this far below zero, relative to its largest
+SKETCH = 12  # axes of a sketch; the rest of a recorded path is below what forecasts leave
 NOISE = 1e-13  # eigenvalues that planning can do without, relative to the largest: errors below 3e-7
 
 
@@ -33,6 +34,13 @@ class Trajectory:
     def moves(self) -> np.ndarray:
         """sigma_{t+1} - sigma_t, [T], all negative."""
         return np.diff(self.sigmas)
+
+
+def sketch(path: Trajectory) -> tuple[tuple[float, ...], ...]:
+    """The trajectory's rows on its main axes, [T, r <= SKETCH], six digits: enough to plan anew, small enough for a file."""
+    values, axes = np.linalg.eigh(path.y.T @ path.y)
+    rows = path.y @ axes[:, ::-1][:, :SKETCH]
+    return tuple(tuple(float(f"{number:.6g}") for number in row) for row in rows)
 
 
 def square_root(gram: np.ndarray) -> np.ndarray:

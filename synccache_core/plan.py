@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import ClassVar
 
+from .gram import SKETCH
 from .layout import Layout
 from .policy import MAX_ORDER
 from .untrusted import (
@@ -117,7 +118,8 @@ class Plan:
 
     level, order, correction: see `schedule.Variant`. groups: see `layout.even_groups`; none at output level. merge: audio
     refreshes inside a group still run ("refresh") or are frozen into its residual ("freeze"). probe: whether segment 0 is
-    computed on reused steps. measured: None until somebody has.
+    computed on reused steps. measured: None until somebody has. sketch: what was planned from, see `gram.sketch`, to plan
+    anew at other sigmas; () = not known.
     """
 
     adapter: str
@@ -134,6 +136,7 @@ class Plan:
     predicted: Scores
     provenance: Provenance
     measured: Scores | None = None
+    sketch: tuple[tuple[float, ...], ...] = ()
 
     MAX_BYTES: ClassVar[int] = 1 << 20
 
@@ -151,6 +154,7 @@ class Plan:
         _check_groups(self.groups, self.level)
         check_choice("merge", self.merge, MERGES)
         check_bool("probe", self.probe)
+        _check_sketch(self.sketch, self.evaluations)
 
     @property
     def evaluations(self) -> int:
@@ -165,6 +169,8 @@ class Plan:
     def to_json(self) -> str:
         """One line per field."""
         data = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        if not self.sketch:
+            del data["sketch"]
         lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in data.items())
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
@@ -184,6 +190,18 @@ class Plan:
             elif name in data and name != "measured":
                 raise PlanError(f"{name} must be an object, got None")
         return build(cls, data, "the plan")
+
+
+def _check_sketch(sketch: object, steps: int) -> None:
+    """Nothing, or a row of equally many numbers per evaluation."""
+    if sketch == ():
+        return
+    if not isinstance(sketch, tuple) or len(sketch) != steps:
+        raise PlanError(f"sketch must hold {steps} rows or none, got {shown(sketch)}")
+    for position, row in enumerate(sketch):
+        check_numbers(f"sketch[{position}]", row, -1e6, 1e6, SKETCH)
+        if len(row) != len(sketch[0]):
+            raise PlanError(f"sketch[{position}] must hold {len(sketch[0])} numbers as the first row does, got {len(row)}")
 
 
 def _check_groups(groups: object, level: str) -> None:

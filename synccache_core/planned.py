@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from .gram import Trajectory, interpolation
 from .layout import Layout
 from .plan import Plan, check
 from .policy import Config
 from .samplers import Sampler
-from .schedule import remap
+from .schedule import Variant, remap, solve_steps
+
+MOST_ANEW = 61  # sigmas; solving takes about a second there, and grows with the fourth power and more
 
 
 def planned_config(plan: Plan, base: Config, adapter: str, layout: Layout) -> Config:
@@ -27,7 +32,7 @@ def fitted_config(
     tokens: of the run's video, 0 = unknown.
     """
     wanted = sampler.evaluated(sigmas)
-    schedule, note = remap(plan.schedule, plan.run.sigmas, wanted)
+    schedule, note = moved(plan, wanted)
     notes = [note] if note else []
     if sampler.name != plan.run.sampler:
         notes.append(f"plan made with sampler {plan.run.sampler}, this run uses {sampler.name}: errors may be larger")
@@ -36,6 +41,27 @@ def fitted_config(
     computed = set(schedule)
     mask = tuple(t in computed for t in range(len(wanted) - 1))
     return replace(config, schedule=mask), bool(note), notes
+
+
+def moved(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], str]:
+    """The schedule at other sigmas [T' + 1], and a note ("" = as it was): the same share of steps, planned anew from the
+    plan's sketch, interpolated in sigma, or where it has none, or a step takes several evaluations, at the nearest sigmas.
+    """
+    nearest, note = remap(plan.schedule, plan.run.sigmas, wanted)
+    new, old = np.asarray(wanted, dtype=np.float64), np.asarray(plan.run.sigmas)
+    falling = bool((np.diff(new) < 0).all() and (np.diff(old) < 0).all())
+    if not note or not plan.sketch or not falling or len(nearest) == 1 or len(new) > MOST_ANEW:
+        return nearest, note
+    y = interpolation(old[:-1], new[:-1]) @ np.array(plan.sketch)
+    length = np.linalg.norm(np.diff(new) @ y)
+    if not length > 0:
+        return nearest, note
+    solution = solve_steps(Trajectory(new, y / length), Variant(plan.level, plan.order, plan.correction))
+    anew = solution.schedules[len(nearest)]
+    if anew is None:
+        return nearest, note
+    made = f"plan made for {len(old) - 1} evaluations at other sigmas"
+    return anew, f"{made}: planned anew, {len(anew)} of {len(new) - 1} are computed"
 
 
 def describe(plan: Plan) -> str:

@@ -49,7 +49,7 @@ class Config:
     level: Literal["residual", "output"] = "residual"
     correction: bool = False
     groups: tuple[tuple[int, ...], ...] | None = None
-    merge: Literal["refresh", "freeze"] = "refresh"
+    merge: Literal["refresh", "freeze"] = "freeze"
     probe: bool = True
 
     def __post_init__(self):

@@ -119,9 +119,11 @@ class Recording:
     def reuse_share(self, level: str, groups: int, merge: str, probe: bool) -> float:
         """Cost of a reused step over a computed one; what was measured is scaled by what was left out since."""
         modelled, known = self.cost.share(level, groups, merge, probe), self.shares.get(level)
-        seen = [share for p in self.replays if p.level == level and (share := self._replayed_share(p)) is not None]
-        if seen:
-            known = sum(seen) / len(seen)
+        replays = [p for p in self.replays if p.level == level]
+        seen = [(p.probe, share) for p in replays if (share := self._replayed_share(p)) is not None]
+        alike = [share for kind, share in seen if kind == probe] or [share for _, share in seen]
+        if alike:
+            known = sum(alike) / len(alike)
         if level == "output" or known is None:
             return known or modelled
         return known * modelled / self.cost.reuse_share

@@ -238,12 +238,15 @@ def test_a_plan_at_other_sigmas(calibrated):
     case, _, recording = calibrated
     planner = Planner(recording)
     plan = planner.plan(planner.choose(Budget(computed=6)), Budget(computed=6), "0")
-    for steps, kept in ((12, 5), (20, 8)):
+    for steps, kept, given, said in (
+        (12, 5, plan, "planned anew, 5 of 12 are computed"), (20, 8, plan, "planned anew, 8 of 20 are computed"),
+        (12, 5, replace(plan, sketch=()), "5 of 12 are computed, at the nearest sigmas"),
+    ):  # fmt: skip
         sigmas = [1 - t / steps for t in range(steps + 1)]
-        with torch.no_grad(), attach(case.model, Config(), sigmas, case.grid, adapter=case.adapter, plan=plan) as session:
+        with torch.no_grad(), attach(case.model, Config(), sigmas, case.grid, adapter=case.adapter, plan=given) as session:
             _, computed = toy_run(case, session, sigmas)
         assert len(computed) == kept and computed[0] == 0 and session.report.remapped
-        assert any(f"{kept} of {steps} are computed, at the nearest sigmas" in note for note in session.report.notes)
+        assert any(said in note for note in session.report.notes)
     with torch.no_grad(), attach(case.model, Config(), SIGMAS, case.grid, adapter=case.adapter, plan=plan) as session:
         toy_run(case, session, SIGMAS[:5])  # fewer evaluations than promised: nothing breaks
     assert len(session.report.steps) == 4
@@ -257,7 +260,7 @@ def test_a_plan_decides_what_it_decides_and_no_more(calibrated):
     config = planned_config(plan, base, case.adapter.name, recording.layout)
     assert (config.cache_device, config.human_weight, config.memory_budget) == ("cpu", 0.5, 1 << 20)
     assert (config.level, config.forecast_order, config.correction, config.groups) == ("residual", 2, True, plan.groups)
-    assert config.schedule == plan.mask and not config.force_last and config.merge == "refresh" and config.probe
+    assert config.schedule == plan.mask and not config.force_last and config.merge == "freeze" and config.probe
     with pytest.raises(PlanError, match="'humo'"):
         planned_config(replace(plan, adapter="humo"), base, case.adapter.name, recording.layout)
     with pytest.raises(PlanError, match="after-9x9"):

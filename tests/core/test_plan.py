@@ -48,6 +48,11 @@ def test_every_version_is_still_read(path, plan):
     assert Plan.from_json(path.read_text()) == plan
 
 
+def test_a_sketch_survives(plan):
+    drawn = replace(plan, sketch=((0.5, -1.25),) * 6)
+    assert Plan.from_json(drawn.to_json()) == drawn != plan
+
+
 def test_the_fingerprint_tells_layouts_apart(plan):
     assert fingerprint(LAYOUT) == "after-9x3-" + fingerprint(LAYOUT)[-8:]
     others = [Layout(9, (0, 2, 5), "inside"), Layout(9, (0, 2, 6)), Layout(10, (0, 2, 5)), Layout(9, (0, 2))]
@@ -149,6 +154,10 @@ BAD_FIELDS = [
     ({"groups": [1]}, r"groups\[0\] must be a list"),
     ({"merge": "drop"}, "merge must be one of refresh, freeze"),
     ({"probe": "yes"}, "probe must be true or false"),
+    ({"sketch": [[1.0]]}, "sketch must hold 6 rows or none"),
+    ({"sketch": [[1.0]] * 5 + [[1.0, 2.0]]}, r"sketch\[5\] must hold 1 numbers as the first row does, got 2"),
+    ({"sketch": [[1.0]] * 5 + ["x"]}, r"sketch\[5\] must be a list"),
+    ({"sketch": [[0.0] * 13] * 6}, r"sketch\[0\] must be a list of 1 to 12"),
     ({"predicted": None}, "predicted must be an object"),
     ({"predicted__error": -1}, "error must be a number in 0"),
     ({"measured": {"error": 0.1}}, "measured lacks the field 'bytes'"),

@@ -28,7 +28,7 @@ def tried(given, factor, speedup=2.0, style=None, **variant):
     return replace(plan, measured=Scores(factor * plan.predicted.error, speedup, plan.predicted.bytes))
 
 
-def gain(given, level, order, correction=False, merging="refresh", probe=True):
+def gain(given, level, order, correction=False, merging="freeze", probe=True):
     return given.gain(level, order, correction, merging, probe)
 
 
@@ -72,11 +72,11 @@ def test_shares_follow_the_measured_speed():
     given = recording(shares={"residual": 0.3})
     # 10 steps, 4 computed: S = 10 / (4 + 6 r), so that 2.0 means r = 1 / 6
     given = replace(given, replays=(tried(given, 1.0, 2.0, level="residual", order=1),))
-    assert given.reuse_share("residual", 3, "refresh", True) == pytest.approx(1 / 6)
+    assert given.reuse_share("residual", 3, "freeze", True) == pytest.approx(1 / 6)
     probeless = tried(given, 1.0, 10 / (4 + 6 * 6 / 96), style=Style(probe=False), level="residual", order=1)
     given = replace(given, replays=(probeless,))
-    assert given.reuse_share("residual", 3, "refresh", False) == pytest.approx(6 / 96)
-    assert given.reuse_share("residual", 3, "refresh", True) == pytest.approx(16 / 96)
+    assert given.reuse_share("residual", 3, "freeze", False) == pytest.approx(6 / 96)
+    assert given.reuse_share("residual", 3, "freeze", True) == pytest.approx(16 / 96)
     given = replace(given, replays=(tried(given, 1.0, 2.4, level="output", order=1),))
     assert given.reuse_share("output", 0, "refresh", True) == pytest.approx((10 / 2.4 - 4) / 6)
 
@@ -88,13 +88,13 @@ def test_styles_are_offered_once_they_were_tried():
     kinds = [(c.variant.level, c.variant.correction) for c in Planner(given).trials(half, 4)]
     assert len(set(kinds)) == 4
     more = Planner(given).trials(half, 6)
-    assert more[4].style == Style(probe=False) and more[5].style == Style("freeze") and len(more[5].groups) == 2
-    assert Style("freeze") not in [c.style for c in Planner(given).trials(BUDGET, 12)]  # with all residuals it is the same
-    frozen = tried(given, 1e-3, style=Style("freeze"), level="residual", order=1)
+    assert more[4].style == Style(probe=False) and more[5].style == Style("refresh") and len(more[5].groups) == 2
+    assert Style("refresh") not in [c.style for c in Planner(given).trials(BUDGET, 12)]  # with all residuals it is the same
+    frozen = tried(given, 1e-3, style=Style("refresh"), level="residual", order=1)
     planner = Planner(replace(given, replays=(frozen, tried(given, 1.0, level="residual", order=1))))
-    assert planner.choose(half).style == Style("freeze") and planner.choose(BUDGET).style == Style()
+    assert planner.choose(half).style == Style("refresh") and planner.choose(BUDGET).style == Style()
     plan = planner.plan(planner.choose(half), half, "0")
-    assert plan.merge == "freeze" and plan.probe
+    assert plan.merge == "refresh" and plan.probe
 
 
 def test_replays_survive_json_and_merging():

@@ -66,7 +66,7 @@ def test_reuse_by_hand():
 
 def test_merged_residuals_by_hand():
     # one residual for both segments, 2 + 12, added where the first opens; both inner refreshes still run
-    outputs, report = run([1, 3], [0, 1], (True, False, True), cache_ratio=0.3)
+    outputs, report = run([1, 3], [0, 1], (True, False, True), cache_ratio=0.3, merge="refresh")
     assert outputs == [16.0, 7 + 14 + 1 + 1]
     assert report.groups == 1
 
@@ -75,7 +75,7 @@ def test_merge_variants_by_hand():
     # computed at x=1, audio 1: z0 = 3 | u1 = 6, R1 = 3, z1 = 7 | u2 = 28, R2 = 21 -> 29
     # reused at x=3, audio 10: probe z0 = 16; refreshed 16 + 24 + 10 + 10, frozen 16 + (28 - 3) + 10
     settings = {"schedule": (True, False), "force_last": False, "groups": ((1, 2),)}
-    assert run([1, 3], [1, 10], **settings)[0] == [29.0, 60.0]
+    assert run([1, 3], [1, 10], **settings, merge="refresh")[0] == [29.0, 60.0]
     outputs, report = run([1, 3], [1, 10], merge="freeze", **settings)
     assert outputs == [29.0, 51.0] and report.groups == 1 and report.bytes_held == 8
 
