@@ -1,0 +1,124 @@
+"""What the benches share: held-out scenes, work on all cores, tables, intervals, --json, --quick, --check."""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import conv2d
+
+from demo.console import bar, say
+from demo.portraits import HELD_OUT_SEED, mouth_box_of, mouth_opening, render_portrait
+from demo.scene import CLIP_SECONDS, Scene, Settings, make_scene
+from demo.scores import REGIONS, fidelity
+from demo.speech import speech
+from demo.standalone import Standalone
+
+CAVEAT = "Tiny Talker, rendered clips: evidence about the mechanism, never about a real model's quality."
+MOST_DB = 100.0  # of equal videos
+CONFIDENCE, RESAMPLES = 0.95, 10_000
+
+
+@lru_cache(maxsize=None)
+def held_out_scene(number: int) -> Scene:
+    """A portrait and a stretch of speech that training never saw. Needs espeak-ng."""
+    waveform, rate = speech(HELD_OUT_SEED + number)
+    spare = max(0.0, waveform.shape[-1] / rate - CLIP_SECONDS)
+    start = int(np.random.default_rng([number, 11]).uniform(0, spare) * rate)
+    sound = waveform[0, start : start + math.ceil(CLIP_SECONDS * rate)].numpy()
+    return make_scene(render_portrait(HELD_OUT_SEED + number), sound, rate)
+
+
+@lru_cache(maxsize=4)
+def stage(number: int, settings: Settings) -> Standalone:
+    """A held-out scene, ready to be sampled in this process on one thread."""
+    torch.set_num_threads(1)
+    made = Standalone(held_out_scene(number), settings)
+    skip_zero_slices(made.talker.vae)
+    made.warm_up()
+    return made
+
+
+def skip_zero_slices(vae: torch.nn.Module) -> None:
+    """Four times quicker decoding, the same but for rounding: the Tiny Talker's VAE looks at the newest slice only."""
+    for module in vae.modules():
+        spatial = getattr(module, "_padding", None)  # diffusers' causal convolutions: (w, w, h, h, 2 t, 0)
+        if spatial and module.kernel_size[0] == 3 and module.stride[0] == 1 and not module.weight[:, :, :2].any():
+            module.forward = partial(_newest_slice, module, (spatial[2], spatial[0]))
+
+
+def _newest_slice(module: torch.nn.Module, padding: tuple[int, int], x: torch.Tensor, cache_x=None) -> torch.Tensor:
+    frames = x.transpose(1, 2).flatten(0, 1)
+    made = conv2d(frames, module.weight[:, :, -1], module.bias, padding=padding)
+    return made.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+
+
+def on_all_cores(work: Callable, jobs: Sequence, label: str) -> list:
+    """[work(job)], each process on one thread; work and jobs travel by pickle."""
+    with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(jobs))) as pool:
+        return list(bar(pool.imap(work, jobs), label, "clip", total=len(jobs)))
+
+
+def closeness(frames: np.ndarray, plain: np.ndarray) -> dict[str, float]:
+    """PSNR in dB by region of frames [F, H, W, 3] to the plain ones, and the mouth curve's RMS difference in percent."""
+    box = mouth_box_of(plain.shape[1])
+    apart = mouth_opening(frames, box) - mouth_opening(plain, box)
+    near = {f"{name}_db": min(MOST_DB, value) for name, value in fidelity(frames, plain).items()}
+    return {**near, "mouth_curve_percent": 100 * float(np.sqrt(np.square(apart).mean()))}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and 95 % percentile bootstrap interval over clips of paired differences."""
+    data = np.asarray(values, dtype=np.float64)
+    picks = np.random.default_rng(0).integers(0, len(data), (RESAMPLES, len(data)))
+    low, high = np.quantile(data[picks].mean(1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(data.mean()), float(low), float(high)
+
+
+def parser(name: str, doc: str, quick: str) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog=f"python -m {name}", description=doc.splitlines()[0])
+    made.add_argument("--json", type=Path, help="also write the rows to this file")
+    made.add_argument("--quick", action="store_true", help=quick)
+    made.add_argument("--check", action="store_true", help="exit with 1, and say why, where an acceptance figure is missed")
+    return made
+
+
+def show(rows: Sequence[dict]) -> None:
+    """Rows as a table, columns in the order of their first appearance."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    texts = [[shown(row.get(name)) for name in columns] for row in rows]
+    widths = [max(len(name), *(len(line[i]) for line in texts)) + 2 for i, name in enumerate(columns)]
+    for line in (columns, *texts):
+        say("".join(text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(line, widths))))
+
+
+def shown(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def finish(tables: dict[str, list[dict]], missed: Iterable[str], options: argparse.Namespace) -> int:
+    """Print the tables, write them, and say what falls short; the exit status."""
+    for title, rows in tables.items():
+        say(f"\n{title}")
+        show(rows)
+    say(f"\n{CAVEAT}")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(tables, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    lines = list(missed) if options.check else []
+    for line in lines:
+        say(f"missed: {line}")
+    if options.check and not lines:
+        say("every acceptance figure is met")
+    return int(bool(lines))
+
+
+__all__ = ["REGIONS", "closeness", "finish", "held_out_scene", "interval", "on_all_cores", "parser", "show", "stage"]

@@ -1,0 +1,268 @@
+"""Planned schedules against evenly spread reuse and plain sampling with fewer steps, and what a plan's promises are worth.
+
+`python -m bench.schedules [--quick] [--json FILE] [--check]`. 40 Euler steps, guidance 2; plans come from merged
+calibrations of six other clips, with five replays at 10 computed steps each: a plan's error differs several times from clip
+to clip, so that one or two calibrations rank plans badly. PSNR in dB to the uncached video, means over held-out clips, each
+sampled on one thread. About 35 minutes on two cores. Needs espeak-ng, no ComfyUI. Evidence about the mechanism, never about
+a real model's quality.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from demo.console import say
+from demo.sampling import simple_sigmas
+from synccache_core import __version__
+from synccache_core.choice import PLAIN, REFRESH, Planner, Style
+from synccache_core.layout import even_groups, groups_for_ratio
+from synccache_core.plan import Budget
+from synccache_core.planned import moved
+from synccache_core.recording import merge
+from synccache_core.schedule import Variant
+
+from .harness import finish, interval, on_all_cores, parser
+from .ways import Way, by_choice, even, measure, plain, planned, record
+
+STEPS, SHIFT, OTHER_SHIFT = 40, 8.0, 3.0
+CLIPS, CALIBRATION = tuple(range(8)), tuple(range(100, 106))
+COUNTS, TESTED = (16, 12, 10, 8, 6), (10, 8)
+REPLAYS, REPLAYED_AT = 5, 10
+PREDICTED_AT = (10, 6)
+OTHER_STEPS = (30, 50)
+RATIOS = (1.0, 0.5, 0.25, 0.0)  # the last: 1 / M
+AHEAD_DB = {10: 10.0, 8: 7.0}
+MOST_LOSS_DB, RANK, SPEED_SHARE, BYTES_SHARE = 2.0, 0.9, 0.10, 0.02
+TIE_DB = 0.1  # less is nobody's merit
+REGIONS = ("whole_db", "human_db")
+
+
+@dataclass
+class Section:
+    """One question: its ways at one shift and number of steps, and what the clips gave, [clip][way]."""
+
+    title: str
+    ways: list[Way]
+    films: list[list[dict]] | None = None
+
+    def values(self, index: int, key: str) -> list[float]:
+        return [film[index][key] for film in self.films]
+
+    def rows(self, *keys: str) -> list[dict]:
+        table = []
+        for i, way in enumerate(self.ways):
+            row = {"way": way.name, "computed_steps": way.computed}
+            if way.choice:
+                row |= {"speedup_predicted": way.choice.speedup, "error_predicted": way.choice.error}
+            seen = {"speedup": "speedup_measured", "error": "error_measured"}
+            keep = [key for key in (*seen, *keys) if key in self.films[0][i]]
+            table.append(row | {seen.get(key, key): round(float(np.mean(self.values(i, key))), 5) for key in keep})
+        return table
+
+
+def calibrated(shift: float, steps: int = STEPS, replays: int = REPLAYS) -> Planner:
+    jobs = [(number, shift, steps, replays, REPLAYED_AT) for number in CALIBRATION]
+    return Planner(merge(on_all_cores(record, jobs, f"{steps} steps, shift {shift:g}")))
+
+
+def against(planner: Planner, counts: Sequence[int], both: Sequence[int] = ()) -> list[Way]:
+    """both: numbers of computed steps at which evenly spread reuse is tried at either level."""
+    ways = []
+    for count in counts:
+        levels = ("output", "residual") if count in both else ("output",)
+        spread = [even(count, STEPS, level, order) for level in levels for order in (0, 1)]
+        ways += [planned(planner, count), *spread, *plain(planner, count)]
+    return ways
+
+
+def predictions(planner: Planner, counts: Sequence[int]) -> list[Way]:
+    return [by_choice(planner, choice, film=False) for count in counts for choice in planner.candidates(count)]
+
+
+def transfers(planner: Planner) -> list[Way]:
+    """A plan from other clips beside the clip's own."""
+    return [way for n in TESTED for way in (planned(planner, n), Way("the clip's own plan", n, own=True))]
+
+
+def refitted(planner: Planner, own: Planner, steps: int) -> list[Way]:
+    """Plans of 40 steps on `steps`, beside those that were calibrated there."""
+    ways = []
+    for count in TESTED:
+        plan = planned(planner, count).plan
+        kept = len(moved(plan, simple_sigmas(steps, SHIFT))[0])
+        ways += [Way(f"plan of {STEPS} steps", kept, plan=plan), replace(planned(own, kept), name="plan made there")]
+    return ways
+
+
+def memories(planner: Planner) -> list[Way]:
+    """Residual level, line forecast, 10 computed: cache ratios, which refresh points keep their own, and both merges."""
+    layout, ways = planner.recording.layout, []
+    solution = next(s for s in planner.solutions if s.variant == Variant("residual", 1, True))
+    for ratio in RATIOS:
+        count = planner.segmentation.best(groups_for_ratio(layout, ratio))
+        name = f"{count} of {layout.storable()} residuals"
+        best = by_choice(planner, planner.choice(solution, 10, count, PLAIN))
+        ways.append(replace(best, name=f"{name}, planned cuts"))
+        if best.plan.groups != even_groups(layout, count):
+            spread = replace(best.plan, groups=even_groups(layout, count))
+            ways.append(replace(best, name=f"{name}, even cuts", plan=spread, choice=None))
+        if count < layout.storable():
+            fresh = by_choice(planner, planner.choice(solution, 10, count, Style(REFRESH)))
+            ways.append(replace(fresh, name=f"{name}, planned cuts, audio refreshed inside"))
+    probeless = planner.choice(solution, 10, layout.storable(), Style(probe=False))
+    return [*ways, replace(by_choice(planner, probeless), name="all residuals, without probe")]
+
+
+def audio(planner: Planner) -> list[Way]:
+    """The same steps and forecast, with the audio refreshed at every step, frozen in the residual, or in the output."""
+    ways, layout = [], planner.recording.layout
+    solution = next(s for s in planner.solutions if s.variant == Variant("residual", 1))
+    for count in (10, 6):
+        every = planner.choice(solution, count, layout.storable(), PLAIN)
+        plan = planner.plan(every, Budget(computed=count), __version__)
+        frozen = replace(plan, groups=even_groups(layout, 1), merge="freeze")
+        whole = replace(plan, level="output", groups=())
+        names = ("audio refreshed", "audio frozen in the residual", "audio frozen in the output")
+        ways += [Way(name, count, plan=p) for name, p in zip(names, (plan, frozen, whole))]
+    return ways
+
+
+def run(sections: Sequence[Section], clips: Sequence[int], shift: float, steps: int = STEPS) -> None:
+    """Film the ways of all sections in one go per clip."""
+    ways = [way for section in sections for way in section.ways]
+    say(f"{len(ways)} ways on {len(clips)} clips, {steps} steps, shift {shift:g}")
+    films = on_all_cores(measure, [(number, shift, steps, ways) for number in clips], f"{steps} steps, shift {shift:g}")
+    first = 0
+    for section in sections:
+        last = first + len(section.ways)
+        section.films = [film[first:last] for film in films]
+        first = last
+
+
+def ahead(section: Section, counts: Sequence[int]) -> list[dict]:
+    """How far the plan is ahead of the best of the others, per number of computed steps."""
+    rows = section.rows(*REGIONS)
+    table = []
+    for count in counts:
+        same = [row for row in rows if row["computed_steps"] == count]
+        row = {"computed_steps": count}
+        for region in REGIONS:
+            best = max(same[1:], key=lambda other: other[region])
+            row |= {region: same[0][region], f"best_other_{region}": best[region], f"{region}_other": best["way"]}
+            row[f"ahead_{region}"] = round(same[0][region] - best[region], 2)
+        table.append(row)
+    return table
+
+
+def losses(section: Section) -> list[dict]:
+    """dB that the first way of each pair loses against the second, with its interval over clips."""
+    table = []
+    for i in range(0, len(section.ways), 2):
+        for region in REGIONS:
+            lost = [b - a for a, b in zip(section.values(i, region), section.values(i + 1, region))]
+            mean, low, high = interval(lost)
+            names = f"{section.ways[i].name} against {section.ways[i + 1].name}"
+            table.append({"pair": names, "computed_steps": section.ways[i].computed, "region": region,
+                          "lost_db": round(mean, 2), "low_db": round(low, 2), "high_db": round(high, 2)})  # fmt: skip
+    return table
+
+
+def ablation(section: Section) -> list[dict]:
+    """What refreshing the audio gains over freezing it, paired over clips."""
+    table = []
+    for i in range(0, len(section.ways), 3):
+        for other in (i + 1, i + 2):
+            for key in ("whole_db", "human_db", "mouth_db", "mouth_curve_percent"):
+                gains = [a - b for a, b in zip(section.values(i, key), section.values(other, key))]
+                mean, low, high = interval(gains)
+                table.append({
+                    "refreshed minus": section.ways[other].name, "computed_steps": section.ways[i].computed, "figure": key,
+                    "mean": round(mean, 3), "low": round(low, 3), "high": round(high, 3),
+                })  # fmt: skip
+    return table
+
+
+def missed_ahead(title: str, table: list[dict]) -> list[str]:
+    said = []
+    for row in table:
+        for region in REGIONS:
+            wanted = AHEAD_DB.get(row["computed_steps"], 0.0)
+            if row[f"ahead_{region}"] < wanted:
+                said.append(f"{title}: {row['computed_steps']} steps are {row[f'ahead_{region}']} dB ahead in {region}, "
+                            f"required {wanted:g}")  # fmt: skip
+    for region in REGIONS:
+        curve = [row[region] for row in sorted(table, key=lambda row: row["computed_steps"])]
+        if curve != sorted(curve):
+            said.append(f"{title}: {region} does not rise with the computed steps: {curve}")
+    return said
+
+
+def trust(section: Section) -> dict:
+    """How well predictions rank and how far predicted speed is off at most."""
+    rows = section.rows()
+    rank = spearmanr([r["error_predicted"] for r in rows], [r["error_measured"] for r in rows]).statistic
+    off = [r["speedup_predicted"] / r["speedup_measured"] - 1 for r in rows]
+    factors = [r["error_predicted"] / r["error_measured"] for r in rows]
+    return {"plans": len(rows), "rank_correlation": round(float(rank), 4), "speed_off_most": round(max(map(abs, off)), 4),
+            "error_factor_least": round(min(factors), 3), "error_factor_most": round(max(factors), 3)}  # fmt: skip
+
+
+def missed_trust(row: dict) -> list[str]:
+    said = []
+    if row["rank_correlation"] < RANK:
+        said.append(f"rank correlation of predicted and measured error is {row['rank_correlation']}, required {RANK}")
+    if row["speed_off_most"] > SPEED_SHARE:
+        said.append(f"predicted speed is off by {row['speed_off_most']:.1%}, allowed {SPEED_SHARE:.0%}")
+    return said
+
+
+def missed_memory(section: Section) -> list[str]:
+    rows, said = section.rows("human_db", "bytes_held", "bytes_predicted"), []
+    for row, way in zip(rows, section.ways):
+        if abs(row["bytes_held"] / row["bytes_predicted"] - 1) > BYTES_SHARE:
+            said.append(f"{row['way']}: {row['bytes_held']:.0f} bytes, predicted {row['bytes_predicted']:.0f}")
+        rival = next((r for r in rows if r["way"] == way.name.replace("planned", "even") != way.name), None)
+        if rival and row["human_db"] < rival["human_db"] - TIE_DB:
+            said.append(f"{row['way']}: {row['human_db']:.2f} dB human, evenly cut {rival['human_db']:.2f}")
+    return said
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser("bench.schedules", __doc__, "2 clips, curves at 10 and 8 computed steps only").parse_args(argv)
+    clips, counts = (CLIPS[:2], TESTED) if options.quick else (CLIPS, COUNTS)
+    planner, other = calibrated(SHIFT), calibrated(OTHER_SHIFT)
+    fight, guess = Section("fight", against(planner, counts, TESTED)), Section("guess", predictions(planner, PREDICTED_AT))
+    carry, room = Section("carry", transfers(planner)), Section("room", memories(planner))
+    sound = Section("sound", audio(planner))
+    run([fight, guess, carry, room, sound], clips, SHIFT)
+    second = Section("second", against(other, TESTED))
+    run([second], clips, OTHER_SHIFT)
+    fitted = {steps: Section("fitted", refitted(planner, calibrated(SHIFT, steps), steps)) for steps in OTHER_STEPS}
+    for steps, section in fitted.items():
+        run([section], clips, SHIFT, steps)
+    return report(options, counts, fight, second, guess, carry, fitted, room, sound)
+
+
+def report(options, counts, fight, second, guess, carry, fitted, room, sound) -> int:
+    first, last, faith = ahead(fight, counts), ahead(second, TESTED), trust(guess)
+    lost = losses(carry) + [row | {"steps": steps} for steps, section in fitted.items() for row in losses(section)]
+    tables = {
+        f"shift {SHIFT:g}: every way": fight.rows(*REGIONS), f"shift {SHIFT:g}: planned against the best other": first,
+        f"shift {OTHER_SHIFT:g}: every way": second.rows(*REGIONS),
+        f"shift {OTHER_SHIFT:g}: planned against the best other": last,
+        "predicted and measured": guess.rows(), "how well predictions hold": [faith],
+        "plans elsewhere": [r for s in (carry, *fitted.values()) for r in s.rows(*REGIONS)], "what they lose": lost,
+        "memory": room.rows(*REGIONS, "bytes_held", "bytes_predicted"),
+        "audio": sound.rows(*REGIONS, "mouth_db", "mouth_curve_percent"), "audio refreshed against frozen": ablation(sound),
+    }  # fmt: skip
+    missed = [*missed_ahead(f"shift {SHIFT:g}", first), *missed_ahead(f"shift {OTHER_SHIFT:g}", last), *missed_trust(faith)]
+    missed += [f"{r['pair']}, {r['computed_steps']} steps: {r['lost_db']} dB lost in {r['region']}, allowed {MOST_LOSS_DB:g}"
+               for r in lost if r["lost_db"] > MOST_LOSS_DB]  # fmt: skip
+    return finish(tables, [*missed, *missed_memory(room)], options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Ways to make one video with a given number of computed steps, and what each is like beside the uncached video."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from demo import sampling
+from demo.scene import Settings
+from demo.standalone import Standalone
+from synccache_core import Config, __version__
+from synccache_core.choice import Choice, Planner
+from synccache_core.plan import Budget, Plan
+from synccache_core.recording import Recording
+from synccache_core.replay import replayed
+from synccache_core.schedule import Variant
+
+from .harness import closeness, stage
+
+
+@dataclass(frozen=True)
+class Way:
+    """A plan, a config, or plain sampling at other sigmas. own: planned from a calibration of the very clip.
+
+    film: whether the video is compared, or its latent alone. choice: what the plan was predicted to do.
+    """
+
+    name: str
+    computed: int
+    plan: Plan | None = None
+    config: Config | None = None
+    sigmas: tuple[float, ...] | None = None
+    unipc: bool = False
+    own: bool = False
+    film: bool = True
+    choice: Choice | None = None
+
+
+def settings(shift: float, steps: int = 40, number: int = 0) -> Settings:
+    """Guidance 2; the noise is the clip's own."""
+    return Settings(steps=steps, shift=shift, seed=number)
+
+
+def record(job: tuple[int, float, int, int, int]) -> Recording:
+    """A calibration of one clip with replays at one number of computed steps. job: clip, shift, steps, replays, computed."""
+    number, shift, steps, replays, computed = job
+    on = stage(number, settings(shift, steps, number))
+    plain, recording = on.calibrate()
+    planner, budget, done = Planner(recording), Budget(computed=computed, cache_ratio=1.0), []
+    for choice in planner.trials(budget, replays):
+        plan = planner.plan(choice, budget, __version__)
+        take = on.sample(plan=plan)
+        error = (take.latents - plain.latents).norm().item() / recording.displacement("whole")
+        done.append(replayed(plan, take.report, error))
+    return replace(recording, replays=tuple(done))
+
+
+def planned(planner: Planner, count: int) -> Way:
+    """The best plan with `count` computed steps and all memory."""
+    budget = Budget(computed=count, cache_ratio=1.0)
+    choice = planner.choose(budget)
+    return Way("planned", count, plan=planner.plan(choice, budget, __version__), choice=choice)
+
+
+def by_choice(planner: Planner, choice: Choice, film: bool = True) -> Way:
+    variant = choice.variant
+    name = f"{variant.level}, order {variant.order}{', corrected' * variant.correction}"
+    plan = planner.plan(choice, Budget(computed=choice.computed), __version__)
+    return Way(name, choice.computed, plan=plan, choice=choice, film=film)
+
+
+def evenly(count: int, steps: int) -> tuple[bool, ...]:
+    """Computed steps spread evenly over the indices, the first and the last among them."""
+    chosen = set(np.linspace(0, steps - 1, count).round().astype(int).tolist())
+    return tuple(step in chosen for step in range(steps))
+
+
+def even(count: int, steps: int, level: str, order: int) -> Way:
+    config = Config(schedule=evenly(count, steps), force_last=False, forecast_order=order, level=level)
+    return Way(f"evenly spread, {level}, order {order}", count, config=config)
+
+
+def plain(planner: Planner, count: int) -> list[Way]:
+    """Fewer steps without any cache: at the stock sigmas, and at those where the programme would compute."""
+    still = next(s for s in planner.solutions if s.variant == Variant("output", 0, False))
+    sigmas = planner.recording.run.sigmas
+    own = (*(sigmas[step] for step in still.schedules[count]), sigmas[-1])
+    stock = [Way("euler, stock sigmas", count), Way("uni_pc, stock sigmas", count, unipc=True)]
+    return [*stock, Way("euler, planned sigmas", count, sigmas=own)]
+
+
+def unipc(on: Standalone, steps: int) -> torch.Tensor:
+    """diffusers' UniPC for flow models, at the sigmas that the stock scheduler has."""
+    from diffusers import UniPCMultistepScheduler
+
+    scheduler = UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=on.settings.shift
+    )
+    scheduler.set_timesteps(steps)
+    x = on.noise()
+    for sigma, timestep in zip(scheduler.sigmas.tolist(), scheduler.timesteps):
+        x = scheduler.step(on.guided(x, sigma, None), timestep, x).prev_sample
+    return x
+
+
+@torch.inference_mode()
+def latents_of(way: Way, on: Standalone) -> tuple[torch.Tensor, object]:
+    """(latents, the session's report or None) of one way."""
+    if way.plan is not None or way.config is not None:
+        take = on.sample(way.config, plan=way.plan, label=way.name)
+        return take.latents, take.report
+    if way.unipc:
+        return unipc(on, way.computed), None
+    sigmas = way.sigmas or sampling.simple_sigmas(way.computed, on.settings.shift)
+    return sampling.euler(on.noise(), list(sigmas), lambda x, sigma: on.guided(x, sigma, None)), None
+
+
+def measure(job: tuple[int, float, int, Sequence[Way]]) -> list[dict]:
+    """All ways on one clip. job: clip, shift, steps, ways. Seconds are CPU seconds: other work does not count."""
+    number, shift, steps, ways = job
+    on = stage(number, settings(shift, steps, number))
+    reference, first = timed(on.sample)
+    frames, found = on.decode(reference.latents), []
+    moved = (reference.latents - on.noise()).norm()
+    for way in ways:
+        if way.own:
+            way = replace(planned(Planner(record((number, shift, steps, 4, way.computed))), way.computed), name=way.name)
+        (latents, report), seconds = timed(latents_of, way, on)
+        row = {"error": ((latents - reference.latents).norm() / moved).item(), "seconds": seconds}
+        if report is not None:
+            row |= {"bytes_held": report.bytes_held, "bytes_predicted": report.bytes_predicted}
+        found.append({**row, **(closeness(on.decode(latents), frames) if way.film else {})})
+    _, last = timed(on.sample)
+    return [{**row, "speedup": (first + last) / 2 / row["seconds"]} for row in found]
+
+
+def timed(work, *arguments) -> tuple[object, float]:
+    started = time.process_time()
+    return work(*arguments), time.process_time() - started
