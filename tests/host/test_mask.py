@@ -4,7 +4,6 @@ import importlib
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
@@ -231,7 +230,7 @@ def test_the_node_is_listed_without_ultralytics_and_tells_what_to_do(pack, folde
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("ultralytics") is None, reason="ultralytics is not installed: pip install ultralytics")
+@pytest.mark.detector
 def test_a_trained_detector_finds_people_it_never_saw(comfy, pack, folders):
     """Acceptance 1 in small; bench/mask.py has the whole table. Trains for two minutes unless demo.detector has run."""
     from bench.mask import iou

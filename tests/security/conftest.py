@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from importlib.util import find_spec
 from types import ModuleType
 
 import pytest
@@ -10,7 +9,6 @@ import torch
 
 from tests.conftest import ROOT
 
-NEEDS = pytest.mark.skipif(find_spec("ultralytics") is None, reason="ultralytics is not installed: pip install ultralytics")
 SETTINGS = {"imgsz": 64, "epochs": 1}
 ARCHITECTURE = {
     "nc": 1,

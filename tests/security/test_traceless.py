@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.security.conftest import NEEDS
 
 # Runs in a process of its own, where nothing has imported ultralytics: everything that could change is compared.
 PROBE = """
@@ -83,7 +82,7 @@ def run(arguments, home):
     return done.stdout
 
 
-@NEEDS
+@pytest.mark.detector
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["first", "second"])
 def test_importing_and_predicting_leave_no_trace(random_model, tmp_path, order):
