@@ -54,6 +54,10 @@ def traceless(scratch: Path) -> Iterator[None]:
     These are the environment, torch.save, torch.load, thread counts, print options, random state, warning filters and log
     handlers. What ultralytics reads only once stays with it if this is the first import in the process: it is offline,
     installs nothing, loads models of other packs in its safe way, and keeps its settings in `scratch`.
+
+    The only place in this pack that touches the process environment, and a test keeps it so. There is no other way: while
+    it is imported ultralytics looks for a network, and takes these settings from the environment alone; what it sets there
+    itself (OMP_NUM_THREADS and others) would slow down everything that ComfyUI starts later. Nothing read here leaves it.
     """
     before, functions = dict(environ), (torch.save, torch.load)
     threads, options = torch.get_num_threads(), torch._tensor_str.get_printoptions()
