@@ -6,13 +6,13 @@ of CPU time). Held-out people only. Numbers about a tiny renderer and a tiny det
 
 import argparse
 import importlib
-import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +20,6 @@ import numpy
 import torch
 
 from demo.comfy_graph import load_nodes
-from demo.console import say
 from demo.dataset import draw_sound
 from demo.detector import posed
 from demo.features import mouth_opening_curve
@@ -28,6 +27,8 @@ from demo.find_host import find_host
 from demo.portraits import HELD_OUT_SEED, Clip, render_clip, render_pair
 from synccache_core import Grid, token_weights
 from synccache_core.mask import grow, motion_pixels
+
+from .harness import finish, parser
 
 SIZE, FRAMES, LATENTS, STRIDE = 96, 33, 9, 4
 DETECTOR = Path("out/renderer_people.safetensors")
@@ -37,19 +38,27 @@ FIXED = {"grow": 0, "feather": 0, "classes": "person", "confidence": 0.35, "hold
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. wanted: a bound that the value must keep to, or None; at_least tells which side."""
+    """One line of the table. bound: what the value must keep to, or None; at_least tells which side."""
 
     figure: str
     value: float
-    wanted: float | None = None
+    bound: float | None = None
     at_least: bool = True
     items: int = 0
 
     @property
+    def wanted(self) -> str | None:
+        return None if self.bound is None else f"{'>=' if self.at_least else '<='} {self.bound:g}"
+
+    @property
     def missed(self) -> bool:
-        if self.wanted is None:
+        if self.bound is None:
             return False
-        return not (self.value >= self.wanted if self.at_least else self.value <= self.wanted)
+        return not (self.value >= self.bound if self.at_least else self.value <= self.bound)
+
+    @property
+    def shown(self) -> dict:
+        return {"figure": self.figure, "value": round(self.value, 5), "wanted": self.wanted, "items": self.items}
 
 
 def open_node(detector: Path) -> tuple[Callable, float]:
@@ -114,7 +123,7 @@ def margin(percent: float, count: int) -> Row:
         everywhere = torch.from_numpy(render_clip(seed, opening(seed), size).human_mask).amax(dim=0) > 0.5
         covered.append(float((wide & everywhere).sum() / everywhere.sum()))
     bound = LEAST_COVER if percent else None
-    return Row(f"clip covered by the portrait's mask + {percent:g} %, least", min(covered), bound, items=count)
+    return Row(f"share of a clip in the portrait's mask + {percent:g} %, least", min(covered), bound, items=count)
 
 
 def token_sums(count: int) -> Row:
@@ -126,7 +135,7 @@ def token_sums(count: int) -> Row:
         for given, true in ((mask, mask.sum()), (mask[:1], mask[0].sum() * FRAMES)):
             weights = token_weights(given, grid, STRIDE).view(LATENTS, -1)
             worst = max(worst, abs(float((weights.sum(dim=1) * pixels).sum() - true)))
-    return Row("token weights, difference from the mask's sum", worst, 0.0, at_least=False, items=2 * count)
+    return Row("token weights, difference from the mask's sum, pixels", worst, 0.0, at_least=False, items=2 * count)
 
 
 def measure(mask_of: Callable, default_margin: float, quick: bool) -> list[Row]:
@@ -136,29 +145,30 @@ def measure(mask_of: Callable, default_margin: float, quick: bool) -> list[Row]:
     ]  # fmt: skip
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.mask", description=__doc__.splitlines()[0])
-    parser.add_argument("--detector", type=Path, default=DETECTOR, help=f"a .safetensors detector (default: {DETECTOR})")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
-    parser.add_argument("--quick", action="store_true", help="20 portraits and 2 clips of a kind instead of 48 and 8")
-    parser.add_argument("--check", action="store_true", help="exit with 1, and say why, where a figure is missed")
-    options = parser.parse_args(argv)
-    if find_host() is None:
-        parser.error("no ComfyUI found: set COMFYUI_PATH to its folder")
-    if not options.detector.exists():  # in a process of its own, so that training leaves nothing behind in this one
-        command = [sys.executable, "-m", "demo.detector", "--out", str(options.detector)]
+def trained(detector: Path) -> Path:
+    """The detector, trained where it is not there yet; in a process of its own, which leaves nothing behind in this one."""
+    if not detector.exists():
+        command = [sys.executable, "-m", "demo.detector", "--out", str(detector)]
         subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])})
-    rows = measure(*open_node(options.detector), options.quick)
-    say(f"{'figure':60}{'value':>10}{'wanted':>10}{'items':>7}")
-    for row in rows:
-        bound = "" if row.wanted is None else f"{'>=' if row.at_least else '<='} {row.wanted:g}"
-        say(f"{row.figure:60}{row.value:>10.4f}{bound:>10}{row.items:>7}")
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
-    missed = [row for row in rows if row.missed]
-    for row in missed if options.check else []:
-        say(f"MISSED {row.figure}: {row.value:.4f}, wanted {row.wanted:g}")
-    return int(options.check and bool(missed))
+    return detector
+
+
+def require(made: argparse.ArgumentParser) -> None:
+    """End with what to do where ComfyUI or ultralytics is missing."""
+    if find_host() is None:
+        made.error("no ComfyUI found: set COMFYUI_PATH to its folder")
+    if find_spec("ultralytics") is None:
+        made.error("ultralytics is not installed: DETECTOR=1 make setup")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    made = parser("bench.mask", __doc__, "20 portraits and 2 clips of a kind instead of 48 and 8")
+    made.add_argument("--detector", type=Path, default=DETECTOR, help=f"a .safetensors detector (default: {DETECTOR})")
+    options = made.parse_args(argv)
+    require(made)
+    rows = measure(*open_node(trained(options.detector)), options.quick)
+    short = [f"{row.figure}: {row.value:.4f}, required {row.wanted}" for row in rows if row.missed]
+    return finish({"the Human Mask node against the renderer's masks": [row.shown for row in rows]}, short, options)
 
 
 if __name__ == "__main__":
