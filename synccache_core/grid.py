@@ -37,8 +37,9 @@ def token_weights(mask: torch.Tensor, grid: Grid, temporal_stride: int = 4) -> t
 
     mask: [H, W] or [1, H, W] (holds for every frame), [T, H, W] with T latent frames, or [F, H, W] with
     F = temporal_stride*(T-1)+1 pixel frames, of which latent frame 0 takes the first and latent frame i the
-    temporal_stride frames that end at temporal_stride*i (the VAE is causal). Any H and W: area pooling. bool and uint8
-    (0..255) are accepted; values are clamped to 0..1.
+    temporal_stride frames that end at temporal_stride*i (the VAE is causal). Any H and W: area pooling, so the mask must
+    show what the video shows; one of another shape is stretched. bool and uint8 (0..255) are accepted; values are clamped
+    to 0..1.
     Returns float32 [T*height*width] in 0..1. Raises BadMask with both numbers where F fits neither rule, or on NaN.
     """
     frames = _to_latent_frames(as_mask(mask), grid.frames, temporal_stride)
