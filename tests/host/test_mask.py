@@ -2,17 +2,12 @@
 
 import importlib
 import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tests.conftest import ROOT
-
 pytestmark = pytest.mark.host
-TRAINED = ROOT / "out/renderer_people.safetensors"
 PLAIN = {"motion": 0.0}
 
 
@@ -231,19 +226,17 @@ def test_the_node_is_listed_without_ultralytics_and_tells_what_to_do(pack, folde
 
 @pytest.mark.slow
 @pytest.mark.detector
-def test_a_trained_detector_finds_people_it_never_saw(comfy, pack, folders):
-    """Acceptance 1 in small; bench/mask.py has the whole table. Trains for two minutes unless demo.detector has run."""
+def test_a_trained_detector_finds_people_it_never_saw(comfy, pack, folders, trained_detector):
+    """Acceptance 1 in small; bench/mask.py has the whole table."""
     from bench.mask import iou
     from demo.detector import posed
     from demo.portraits import HELD_OUT_SEED
 
-    if not TRAINED.exists():
-        subprocess.run([sys.executable, "-m", "demo.detector", "--out", str(TRAINED)], cwd=ROOT, check=True)
-    (folders / "segm" / TRAINED.name).write_bytes(TRAINED.read_bytes())
+    (folders / "segm" / trained_detector.name).write_bytes(trained_detector.read_bytes())
     node = type("WithId", (pack.mask.SyncCacheHumanMask,), {"hidden": SimpleNamespace(unique_id="7")})
     scores = []
     for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + 8):
         picture, true = posed(seed, 96)
         image = torch.from_numpy(picture)[None].float()
-        scores.append(iou(node.execute(image=image, detector=f"segm/{TRAINED.name}", **PLAIN).args[0], true[None]))
+        scores.append(iou(node.execute(image=image, detector=f"segm/{trained_detector.name}", **PLAIN).args[0], true[None]))
     assert sum(scores) / len(scores) >= 0.8, scores
