@@ -32,4 +32,4 @@ def pytest_terminal_summary(terminalreporter):
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
     for reason in (NO_HOST, NO_DETECTOR):
         if count := sum(reason in told for told in skipped):
-            terminalreporter.write_line(f"NOT TESTED: {count} tests, {reason}", yellow=True, bold=True)
+            terminalreporter.write_line(f"NOT TESTED: {count} test{'s' * (count > 1)}, {reason}", yellow=True, bold=True)
