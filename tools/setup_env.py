@@ -66,6 +66,8 @@ def wants_detector(environment=os.environ):
 
 def plan(host, detector=False):
     """[(what it is called, requirement lines, extra pip options)], in the order to install."""
+    if detector and host is None:
+        raise SetupError("DETECTOR=1 is for tests in ComfyUI, whose packages it builds on: set COMFYUI_PATH to its folder")
     groups = []
     if host is not None:
         groups.append(("PyTorch for ComfyUI", list(HOST_TORCH), ()))

@@ -77,6 +77,8 @@ def test_ultralytics_is_installed_only_where_it_is_asked_for(tmp_path):
     *others, (name, lines, options) = setup_env.plan(host, detector=True)
     assert others == setup_env.plan(host) and "AGPL" in name and options == ("--no-deps",)
     assert "ultralytics>=8.4" in lines and "opencv-python-headless" in lines and not any("torch" in x for x in lines)
+    with pytest.raises(setup_env.SetupError, match="set COMFYUI_PATH"):
+        setup_env.plan(None, detector=True)
     asked = [text for text in ("", " ", "0", "1", "yes") if setup_env.wants_detector({"DETECTOR": text})]
     assert asked == ["1", "yes"] and not setup_env.wants_detector({})
 
