@@ -5,9 +5,10 @@ PORTRAIT ?= demo/assets/portrait.png
 SPEEDUP ?= 3
 STEPS ?= 40
 OUT ?= out
+DETECTOR ?=
 ARGS ?=
 # Handed over in the environment, so that the shell sees spaces and quotes in them as plain text.
-export AUDIO PORTRAIT SPEEDUP STEPS OUT
+export AUDIO PORTRAIT SPEEDUP STEPS OUT DETECTOR
 # Idle threads sleep instead of spinning: ten times faster where something else keeps the machine busy.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -17,6 +18,7 @@ help:
 	@echo '                AUDIO=my.wav PORTRAIT=me.png SPEEDUP=3 STEPS=40 OUT=out ARGS="more options of demo.run"'
 	@echo 'make test       the tests; with ComfyUI in $$COMFYUI_PATH, a parent folder or ~/comfy/ComfyUI also those in it,'
 	@echo '                and tests/host a second time in $$COMFYUI_PATH_2. COMFYUI_PATH=none: without ComfyUI'
+	@echo '                DETECTOR=1: also those that need ultralytics (AGPL-3.0), which is installed into .venv for them'
 	@echo 'make clean      remove out/ and caches; make distclean: .venv as well'
 
 setup:

@@ -4,14 +4,15 @@ from comfy_api.latest import ComfyExtension, io
 
 from .cache import SyncCache
 from .calibrate import SyncCacheCalibrate
+from .mask import SyncCacheHumanMask
 from .optimizer import SyncCacheScheduleOptimizer
 from .plans import SyncCacheLoadPlan, SyncCacheSavePlan
 from .report import SyncCacheReport
 from .talker import SyncCacheTinyTalker
 
 NODES = [
-    SyncCache, SyncCacheCalibrate, SyncCacheScheduleOptimizer, SyncCacheSavePlan, SyncCacheLoadPlan, SyncCacheReport,
-    SyncCacheTinyTalker,
+    SyncCache, SyncCacheHumanMask, SyncCacheCalibrate, SyncCacheScheduleOptimizer, SyncCacheSavePlan, SyncCacheLoadPlan,
+    SyncCacheReport, SyncCacheTinyTalker,
 ]
 
 

@@ -49,7 +49,8 @@ class SyncCache(io.ComfyNode):
                 ),
                 io.Mask.Input(
                     "human_mask", optional=True,
-                    tooltip="Where the person is; its changes weigh more when steps are chosen. One mask, or one per frame.",
+                    tooltip="Where the person is, from SyncCache Human Mask or any other node; its changes weigh more when "
+                    "steps are chosen. One mask, or one per frame.",
                 ),
                 *cls._advanced(),
                 io.String.Input(

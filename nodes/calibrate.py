@@ -30,7 +30,8 @@ class SyncCacheCalibrate(io.ComfyNode):
                 io.Model.Input("model", tooltip="A Wan2.2-S2V model, after LoRA and model sampling."),
                 io.Mask.Input(
                     "human_mask", optional=True,
-                    tooltip="Where the person is; a plan can then weigh the person's error. One mask, or one per frame.",
+                    tooltip="Where the person is, from SyncCache Human Mask or any other node; a plan can then weigh the "
+                    "person's error. One mask, or one per frame.",
                 ),
                 *cls._advanced(),
             ],

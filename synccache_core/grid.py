@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from .errors import BadMask
+from .mask import as_mask
 
 
 @dataclass(frozen=True)
@@ -36,24 +37,14 @@ def token_weights(mask: torch.Tensor, grid: Grid, temporal_stride: int = 4) -> t
 
     mask: [H, W] or [1, H, W] (holds for every frame), [T, H, W] with T latent frames, or [F, H, W] with
     F = temporal_stride*(T-1)+1 pixel frames, of which latent frame 0 takes the first and latent frame i the
-    temporal_stride frames that end at temporal_stride*i (the VAE is causal). Any H and W: area pooling. bool and uint8
-    (0..255) are accepted; values are clamped to 0..1.
+    temporal_stride frames that end at temporal_stride*i (the VAE is causal). Any H and W: area pooling, so the mask must
+    show what the video shows; one of another shape is stretched. bool and uint8 (0..255) are accepted; values are clamped
+    to 0..1.
     Returns float32 [T*height*width] in 0..1. Raises BadMask with both numbers where F fits neither rule, or on NaN.
     """
-    frames = _as_frames(mask)
-    frames = _to_latent_frames(frames, grid.frames, temporal_stride)
+    frames = _to_latent_frames(as_mask(mask), grid.frames, temporal_stride)
     pooled = F.adaptive_avg_pool2d(frames[:, None], (grid.height, grid.width))  # [T,1,H,W] -> [T,1,h,w]
     return pooled.expand(grid.frames, 1, -1, -1).reshape(-1).clone()
-
-
-def _as_frames(mask: torch.Tensor) -> torch.Tensor:
-    if mask.ndim not in (2, 3) or mask.numel() == 0:
-        raise BadMask(f"human_mask must be [H, W] or [F, H, W], got shape {list(mask.shape)}")
-    scale = 255.0 if mask.dtype == torch.uint8 else 1.0
-    frames = (mask.detach().to("cpu", torch.float32) / scale).reshape(-1, *mask.shape[-2:])
-    if not torch.isfinite(frames).all():
-        raise BadMask("human_mask holds NaN or infinite values; weights must be finite numbers in 0..1")
-    return frames.clamp(0.0, 1.0)
 
 
 def _to_latent_frames(frames: torch.Tensor, latent_frames: int, stride: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ from .grid import Grid, token_weights
 from .probe import relative_change
 
 RECENT = 4
+STRETCH = 1.2  # above it a mask shows another crop than the video; rounding to tokens gives less
 
 
 class ProbeHistory:
@@ -31,7 +32,17 @@ class ProbeHistory:
         weights = self._weights[grid] = None if self._mask is None else token_weights(self._mask, grid)
         if weights is not None and not 0 < weights.sum() < weights.numel():
             return "human_mask is empty or covers everything: the probe weighs all tokens alike"
-        return None
+        return None if weights is None else self._stretched(grid)
+
+    def _stretched(self, grid: Grid) -> str | None:
+        height, width = self._mask.shape[-2:]
+        factor = height * grid.width / (width * grid.height)
+        if 1 / STRETCH <= factor <= STRETCH:
+            return None
+        return (
+            f"human_mask is {width} x {height}, another shape than the video's {grid.width} x {grid.height} tokens: it is "
+            "stretched and may miss the person; make it from the picture as the video crops it"
+        )
 
     def weights(self, grid: Grid) -> torch.Tensor | None:
         """Human weights of a grid that was met, [L] in 0..1 in host memory; None where they tell no region apart."""

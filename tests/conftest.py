@@ -1,18 +1,35 @@
-"""Host tests run where a ComfyUI is found ($COMFYUI_PATH, the parent folders, ~/comfy/ComfyUI) and are skipped elsewhere."""
+"""Tests that need ComfyUI ($COMFYUI_PATH, the parent folders, ~/comfy/ComfyUI) or ultralytics are skipped without it.
 
+With DETECTOR=1 those that need ultralytics are never skipped: where it is missing they fail.
+"""
+
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from demo.find_host import find_host
+from tools.setup_env import wants_detector
 
 ROOT = Path(__file__).resolve().parents[1]
+NO_HOST = "no ComfyUI found: set COMFYUI_PATH to run the host tests"
+NO_DETECTOR = "ultralytics is not installed: DETECTOR=1 make test"
 
 
 def pytest_collection_modifyitems(items):
-    if find_host() is not None:
-        return
-    skip = pytest.mark.skip(reason="no ComfyUI found: set COMFYUI_PATH to run the host tests")
+    lacking = {
+        "host": NO_HOST if find_host() is None else None,
+        "detector": NO_DETECTOR if find_spec("ultralytics") is None and not wants_detector() else None,
+    }
     for item in items:
-        if "host" in item.keywords:
-            item.add_marker(skip)
+        for mark, reason in lacking.items():
+            if reason and mark in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What was not tested is counted, whatever pytest was asked to show."""
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    for reason in (NO_HOST, NO_DETECTOR):
+        if count := sum(reason in told for told in skipped):
+            terminalreporter.write_line(f"NOT TESTED: {count} test{'s' * (count > 1)}, {reason}", yellow=True, bold=True)

@@ -1,10 +1,12 @@
 """Make .venv: everything that the demo and the tests need. Standard library only; `make` calls it before each target.
 
-With a ComfyUI folder in reach its requirements are installed too. A stamp file makes the second call return at once.
+With a ComfyUI folder in reach its requirements are installed too, and with DETECTOR=1 in the environment ultralytics. A
+stamp file makes the second call return at once.
 """
 import argparse
 import hashlib
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -24,6 +26,7 @@ OLDEST = (3, 10)
 HOST_TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 REQUIREMENTS = "requirements-dev.txt"
 NODEPS = "requirements-nodeps.txt"
+DETECTOR = "requirements-detector.txt"
 # Runs inside .venv: prints those requirements (a JSON list on stdin) that its packages do not meet.
 CHECK = """
 import json, sys
@@ -56,8 +59,15 @@ def read_requirements(path):
     return [line for line in lines if line and not line.startswith("-")]
 
 
-def plan(host):
+def wants_detector(environment=os.environ):
+    """Whether DETECTOR asks for ultralytics, which is AGPL-3.0 and so is installed for nobody who did not ask."""
+    return environment.get("DETECTOR", "").strip() not in ("", "0")
+
+
+def plan(host, detector=False):
     """[(what it is called, requirement lines, extra pip options)], in the order to install."""
+    if detector and host is None:
+        raise SetupError("DETECTOR=1 is for tests in ComfyUI, whose packages it builds on: set COMFYUI_PATH to its folder")
     groups = []
     if host is not None:
         groups.append(("PyTorch for ComfyUI", list(HOST_TORCH), ()))
@@ -66,6 +76,8 @@ def plan(host):
     pins = list(HOST_TORCH) if host is not None else []
     groups.append(("the demo and the tests", pins + read_requirements(REPO / REQUIREMENTS), ()))
     groups.append(("the S2V model class", read_requirements(REPO / NODEPS), ("--no-deps",)))
+    if detector:
+        groups.append(("ultralytics (AGPL-3.0)", read_requirements(REPO / DETECTOR), ("--no-deps",)))
     return groups
 
 
@@ -153,7 +165,7 @@ def pip_failure(venv, name):
 def set_up(venv=VENV):
     """Bring `venv` up to date."""
     host = find_host()
-    groups = plan(host)
+    groups = plan(host, wants_detector())
     key = fingerprint(groups, host)
     if is_ready(venv, key):
         return

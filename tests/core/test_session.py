@@ -6,6 +6,7 @@ from torch import nn
 
 from synccache_core import Adapter, BadConfig, BadMask, Config, Grid, Layout, StateError, attach
 from synccache_core.cost import parameter_cost
+from synccache_core.history import ProbeHistory
 from synccache_core.store import ResidualStore
 from synccache_core.testing import running, sample, toy_case
 
@@ -330,7 +331,8 @@ def test_the_mask_is_checked_before_anything_runs():
             model(torch.ones(1, 6, 1))
 
 
-def test_an_empty_mask_weighs_all_alike_and_says_so():
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_mask_of_nothing_or_everything_weighs_all_alike_and_says_so(value):
     def steps(mask):
         case = toy_case()
         config = Config(target_speedup=2.0, forecast_order=0)
@@ -339,10 +341,20 @@ def test_an_empty_mask_weighs_all_alike_and_says_so():
         return [s.change for s in session.report.steps], session.report.notes
 
     plain, _ = steps(None)
-    empty, notes = steps(torch.zeros(4, 6))
+    alike, notes = steps(torch.full((4, 6), value))
     half, quiet = steps(torch.tensor([[1.0, 0.0, 0.0]] * 2))
-    assert empty == plain and any("human_mask" in note for note in notes)
+    assert alike == plain and any("human_mask is empty or covers everything" in note for note in notes)
     assert half != plain and not quiet
+
+
+@pytest.mark.parametrize("shape, said", [((480, 832), False), ((9, 16), False), ((512, 512), True), ((832, 480), True)])
+def test_a_mask_of_another_shape_than_the_video_is_told(shape, said):
+    mask = torch.zeros(shape)
+    mask[: shape[0] // 2] = 1.0
+    history = ProbeHistory(mask, 0.75)
+    remark = history.meet(Grid.from_latent((3, 60, 104)))
+    assert bool(remark) == said and history.meet(Grid.from_latent((3, 60, 104))) is None
+    assert not said or f"{shape[1]} x {shape[0]}, another shape than the video's 52 x 30 tokens" in remark
 
 
 def test_the_probe_does_not_see_what_the_injector_writes_afterwards():

@@ -71,6 +71,18 @@ def test_plan_pins_torch_only_for_a_host(tmp_path):
     assert alone[-1][2] == ("--no-deps",)
 
 
+def test_ultralytics_is_installed_only_where_it_is_asked_for(tmp_path):
+    host = fake_host(tmp_path / "ComfyUI")
+    assert not any("ultralytics" in line for _, lines, _ in setup_env.plan(host) for line in lines)
+    *others, (name, lines, options) = setup_env.plan(host, detector=True)
+    assert others == setup_env.plan(host) and "AGPL" in name and options == ("--no-deps",)
+    assert "ultralytics>=8.4" in lines and "opencv-python-headless" in lines and not any("torch" in x for x in lines)
+    with pytest.raises(setup_env.SetupError, match="set COMFYUI_PATH"):
+        setup_env.plan(None, detector=True)
+    asked = [text for text in ("", " ", "0", "1", "yes") if setup_env.wants_detector({"DETECTOR": text})]
+    assert asked == ["1", "yes"] and not setup_env.wants_detector({})
+
+
 def test_stamp_depends_on_requirements_and_host(tmp_path):
     host = fake_host(tmp_path / "ComfyUI")
     first = setup_env.fingerprint(setup_env.plan(host), host)

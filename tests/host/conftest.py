@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -117,6 +118,15 @@ class Stage:
         said, handle = [], self.comfy.run.RunHandle()
         settings = self.comfy.core.Config(**{"forecast_order": 0, **config})
         return self.comfy.host.attach(model or self.model, settings, None, handle, said.append), handle, said
+
+
+@pytest.fixture(scope="session")
+def trained_detector():
+    """A YOLO that finds the renderer's people, trained for two minutes unless `demo.detector` has run before."""
+    path = ROOT / "out" / "renderer_people.safetensors"
+    if not path.exists():
+        subprocess.run([sys.executable, "-m", "demo.detector", "--out", str(path)], cwd=ROOT, check=True)
+    return path
 
 
 @pytest.fixture

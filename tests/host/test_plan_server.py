@@ -6,9 +6,8 @@ import pytest
 
 from synccache_core.recording import Recording
 from synccache_core.schedule.__main__ import main
-from tests.conftest import ROOT
 from tests.host.running import launched, run
-from tests.host.workflow import to_api
+from tests.host.workflow import node, stem
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 STEPS = 20
@@ -19,23 +18,8 @@ def base(tmp_path_factory):
     return tmp_path_factory.mktemp("comfy plans")
 
 
-def stem(server) -> dict:
-    """Tiny Talker, conditioning (nodes 1 and 2) and a sampler (4) of the shipped workflow, 20 steps."""
-    whole = to_api(json.loads((ROOT / "workflows" / "tiny_talker.json").read_text()), server.get("/object_info"))
-    kept = {key: whole[key] for key in ("1", "2", "4")}
-    kept["4"]["inputs"]["steps"] = STEPS
-    return kept
-
-
-def node(server, kind: str, **inputs) -> dict:
-    """A node as the editor queues it: widgets that were not touched have their defaults."""
-    declared = server.get(f"/object_info/{kind}")[kind]["input"]["required"]
-    defaults = {name: spec[1]["default"] for name, spec in declared.items() if len(spec) > 1 and "default" in spec[1]}
-    return {"class_type": kind, "inputs": defaults | inputs}
-
-
 def calibration(server, seed: int) -> dict:
-    prompt = stem(server)
+    prompt = stem(server, STEPS)
     prompt["50"] = node(server, "SyncCacheCalibrate", model=["1", 0], save_as="round trip")
     prompt["4"]["inputs"] |= {"model": ["50", 0], "seed": seed}
     prompt["51"] = node(server, "SyncCacheScheduleOptimizer", run=["50", 1], samples=["4", 0], target_speedup=3.0)
@@ -44,7 +28,7 @@ def calibration(server, seed: int) -> dict:
 
 
 def planned(server, name: str, seed: int) -> dict:
-    prompt = stem(server)
+    prompt = stem(server, STEPS)
     prompt["60"] = node(server, "SyncCacheLoadPlan", plan=name)
     prompt["61"] = node(server, "SyncCache", model=["1", 0], plan_json=["60", 0])
     prompt["4"]["inputs"] |= {"model": ["61", 0], "seed": seed}

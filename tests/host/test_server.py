@@ -52,8 +52,8 @@ def test_the_nodes_are_listed_with_help_and_template(server):
     info = server.get("/object_info")
     ours = {name for name in info if name.startswith("SyncCache")}
     assert ours == {
-        "SyncCache", "SyncCacheCalibrate", "SyncCacheScheduleOptimizer", "SyncCacheSavePlan", "SyncCacheLoadPlan",
-        "SyncCacheReport", "SyncCacheTinyTalker",
+        "SyncCache", "SyncCacheHumanMask", "SyncCacheCalibrate", "SyncCacheScheduleOptimizer", "SyncCacheSavePlan",
+        "SyncCacheLoadPlan", "SyncCacheReport", "SyncCacheTinyTalker",
     }  # fmt: skip
     for name in ours:
         declared = info[name]["input"]

@@ -1,5 +1,9 @@
 """Turn a workflow as the editor saves it into the form that POST /prompt takes, by the server's own /object_info."""
 
+import json
+
+from tests.conftest import ROOT
+
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 EDITOR_ONLY = ("MarkdownNote", "Note")
 
@@ -33,3 +37,18 @@ def widget_values(node: dict, declared: dict) -> dict:
         if options.get("control_after_generate"):
             next(values)  # the editor's "fixed / randomize"
     return paired
+
+
+def stem(server, steps: int) -> dict:
+    """Tiny Talker, conditioning (nodes 1 and 2) and a sampler (4) of the shipped workflow."""
+    whole = to_api(json.loads((ROOT / "workflows" / "tiny_talker.json").read_text()), server.get("/object_info"))
+    kept = {key: whole[key] for key in ("1", "2", "4")}
+    kept["4"]["inputs"]["steps"] = steps
+    return kept
+
+
+def node(server, kind: str, **inputs) -> dict:
+    """A node as the editor queues it: widgets that were not touched have their defaults."""
+    declared = server.get(f"/object_info/{kind}")[kind]["input"]["required"]
+    defaults = {name: spec[1]["default"] for name, spec in declared.items() if len(spec) > 1 and "default" in spec[1]}
+    return {"class_type": kind, "inputs": defaults | inputs}

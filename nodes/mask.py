@@ -1,0 +1,235 @@
+"""Where the people are: a mask for SyncCache, by a detector or from another node, steady over the frames of a clip."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io, ui
+
+from ..synccache_core import mask as geometry
+from ..synccache_core.errors import BadMask
+from ..synccache_core.people import Tracker, parse_weights, with_faces
+from ..synccache_core.untrusted import check_number, check_text
+from .detector import Finder, build
+from .detector_files import NONE, files, missing, path_of, state
+from .text import NodeText
+
+CLASSES = "person, face"
+MOTION = 2.0  # percent of the shorter side: bench.mask measures how much of the renderer's clips that covers
+MOST_PIXELS, MOST_HOLD, MOST_MOTION = 512, 1000, 50.0
+PREVIEWS = 4  # frames of a clip shown in the node
+BATCH = 4
+
+
+class Settings(NamedTuple):
+    """The node's numbers; names as the inputs."""
+
+    confidence: float
+    grow: int
+    feather: int
+    motion: float
+    hold: int
+    weights: tuple[float, ...]
+
+
+class Followed(NamedTuple):
+    """One union of masks [h, w] a frame, None for nobody, and what to say about them."""
+
+    frames: list[torch.Tensor | None]
+    notes: list[str]
+
+
+class SyncCacheHumanMask(io.ComfyNode):
+    """IMAGE [F, H, W, C] -> MASK [F, H, W] and overlay IMAGE [F, H, W, 3].
+
+    A connected mask may be [H, W], [1, H, W] (holds for every frame) or [F, H, W] with the image's F, of any size: it is
+    resampled to H, W. Another F is an error with both numbers. For SyncCache the clip must have 1 frame, the video's
+    pixel frames, or its latent frames: see grid.token_weights.
+    """
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        offered = [NONE, *files()]
+        return io.Schema(
+            node_id="SyncCacheHumanMask",
+            display_name="SyncCache Human Mask",
+            category="SyncCache",
+            description="Finds the people in a portrait or a driving clip, for the human_mask of SyncCache: by a YOLO model "
+            "of ultralytics, or from a mask of any other node.",
+            search_aliases=["person", "face", "segment", "YOLO", "ultralytics", "detect", "speaker"],
+            inputs=[
+                io.Image.Input("image", tooltip="The portrait, or the frames of a driving clip."),
+                io.Combo.Input(
+                    "detector", options=offered, default=NONE,
+                    tooltip="A file in models/ultralytics/segm (outlines) or bbox (boxes, which become soft ellipses). "
+                    "none: connect a mask. Press R to look again.",
+                ),
+                io.Mask.Input(
+                    "mask", optional=True,
+                    tooltip="From SAM3, RT-DETR, background removal or any other node; joined with what the detectors find.",
+                ),
+                io.String.Input(
+                    "classes", default=CLASSES,
+                    tooltip="Names of the detector's classes that count, with commas between. * takes all.",
+                ),
+                io.Float.Input(
+                    "confidence", default=0.35, min=0.01, max=1.0, step=0.01, display_mode=io.NumberDisplay.slider,
+                    tooltip="How sure the detector must be. Lower finds more, right or wrong.",
+                ),
+                io.Int.Input(
+                    "grow", default=0, min=-MOST_PIXELS, max=MOST_PIXELS,
+                    tooltip="Pixels to widen the mask by; below 0 it is narrowed.",
+                ),
+                io.Int.Input(
+                    "feather", default=0, min=0, max=MOST_PIXELS, tooltip="Pixels over which its edge is softened.",
+                ),
+                *cls._advanced(offered),
+            ],
+            outputs=[
+                io.Mask.Output(display_name="human_mask", tooltip="For SyncCache, and SyncCache Calibrate."),
+                io.Image.Output(display_name="overlay"),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def _advanced(cls, offered: list[str]) -> list:
+        return [
+            io.Combo.Input(
+                "face_detector", options=offered, default=NONE, advanced=True,
+                tooltip="A second model, for faces: each is added to the person it lies in, or to the mask on its own.",
+            ),
+            io.Float.Input(
+                "motion", default=MOTION, min=0.0, max=MOST_MOTION, step=0.5, advanced=True,
+                tooltip="For a single picture only: how far the person will move, in percent of the shorter side. The mask "
+                "is widened by that.",
+            ),
+            io.Int.Input(
+                "hold", default=8, min=0, max=MOST_HOLD, advanced=True,
+                tooltip="Frames for which somebody who is no longer found keeps the last mask. A camera cut ends it.",
+            ),
+            io.String.Input(
+                "person_weights", default="", advanced=True,
+                tooltip='How much each person counts, 0 to 1, from the left: "1, 0.3". The last one holds for the others, '
+                "empty is 1.",
+            ),
+        ]
+
+    @classmethod
+    def validate_inputs(cls, detector=None, face_detector=None) -> bool | str:
+        """In place of ComfyUI's "value not in list". None: comes over a link and is not known yet."""
+        known = {None, NONE, *files()}
+        return next((missing(choice) for choice in (detector, face_detector) if choice not in known), True)
+
+    @classmethod
+    def fingerprint_inputs(cls, detector=None, face_detector=None, **_) -> str:
+        return " ".join(state(choice) for choice in (detector, face_detector) if choice not in (None, NONE))
+
+    @classmethod
+    def execute(
+        cls, image, detector=NONE, mask=None, classes=CLASSES, confidence=0.35, grow=0, feather=0, face_detector=NONE,
+        motion=MOTION, hold=8, person_weights="",
+    ) -> io.NodeOutput:
+        settings = checked(confidence, grow, feather, motion, hold, person_weights)
+        pictures = geometry.as_pictures(image)
+        chosen = [choice for choice in (detector, face_detector) if choice != NONE]
+        if not chosen and mask is None:
+            raise BadMask(
+                "choose a detector, or connect a mask from another node. Detectors are YOLO models of ultralytics in "
+                "models/ultralytics/segm or bbox"
+            )
+        given = None if mask is None else geometry.on_frames(geometry.as_mask(mask), len(pictures))
+        finders = [finder(choice, classes) for choice in chosen]
+        people, notes = follow(pictures, finders, given, settings)
+        notes += [f"{choice}: finds boxes, people are soft ellipses" for choice, f in zip(chosen, finders) if f.boxes]
+        human, said = shaped(people, pictures, settings)
+        shown = geometry.overlay(pictures, human)
+        length = f"{len(pictures)} frames" if len(pictures) > 1 else "one picture"
+        text = "\n".join([f"{length}, people on {human.mean():.0%} of the picture", *notes, *said])
+        NodeText(cls.hidden.unique_id)(text)
+        preview = {**ui.PreviewImage(shown[some(len(shown))]).as_dict(), **ui.PreviewText(text).as_dict()}
+        return io.NodeOutput(human, shown, ui=preview)
+
+
+def checked(confidence, grow, feather, motion, hold, person_weights) -> Settings:
+    """Links and the API go past the widgets' limits. Raises PlanError, BadMask."""
+    check_number("confidence", confidence, 0.01, 1.0)
+    check_number("grow", grow, -MOST_PIXELS, MOST_PIXELS, whole=True)
+    check_number("feather", feather, 0, MOST_PIXELS, whole=True)
+    check_number("motion", motion, 0.0, MOST_MOTION)
+    check_number("hold", hold, 0, MOST_HOLD, whole=True)
+    check_text("person_weights", person_weights, 1000, least=0)
+    return Settings(confidence, grow, feather, motion, hold, parse_weights(person_weights))
+
+
+def finder(choice: str, classes: str) -> Finder:
+    """The built network of a file. Raises BadDetector, NoDetector, PlanError."""
+    check_text("classes", classes, 1000)
+    scratch = Path(folder_paths.get_temp_directory()) / "synccache_ultralytics"
+    return build(path_of(choice), classes, comfy.model_management.get_torch_device(), scratch)
+
+
+def follow(pictures: torch.Tensor, finders: list[Finder], given: torch.Tensor | None, settings: Settings) -> Followed:
+    """Find and follow everybody through the frames [F, H, W, 3]; `given` [F, h, w] is joined with them."""
+    height, width = pictures.shape[1:3]
+    people, other = Tracker(settings.weights, settings.hold), Tracker((1.0,), settings.hold)
+    cut, frames, held = geometry.cuts(pictures), [], []
+    for number, found in enumerate(find(pictures, finders, settings.confidence)):
+        masks = [] if found is None else [people.follow(found, cut[number])]
+        masks += [] if given is None else [other.follow(given[number : number + 1], cut[number])]
+        there = [geometry.resized(mask[None], height, width)[0] for mask in masks if mask is not None]
+        frames.append(torch.stack(there).amax(dim=0) if there else None)
+        if any(person.missed for person in (*people.people, *other.people)):
+            held.append(number)
+    nobody = [number for number, mask in enumerate(frames) if mask is None]
+    notes = [f"nobody in {spans(nobody)}: every pixel is weighed alike"] if nobody else []
+    notes += [f"no longer found, last mask held: {spans(held)}"] if held else []
+    after = [number for number, new in enumerate(cut) if new]
+    return Followed(frames, notes + ([f"camera cut before {spans(after)}"] if after else []))
+
+
+def find(pictures: torch.Tensor, finders: list[Finder], confidence: float) -> Iterator[torch.Tensor | None]:
+    """Masks [N, h, w] of the people in each frame; None where there is no finder. Can be interrupted."""
+    bar = comfy.utils.ProgressBar(len(pictures))
+    for batch in pictures.split(BATCH):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        found = [each.find(batch, confidence) for each in finders]
+        if not found:
+            yield from [None] * len(batch)
+        elif len(found) == 1:
+            yield from found[0]
+        else:
+            yield from map(with_faces, *found)
+        bar.update(len(batch))
+
+
+def shaped(people: list[torch.Tensor | None], pictures: torch.Tensor, settings: Settings) -> tuple[torch.Tensor, list[str]]:
+    """The final mask [F, H, W], and what to say about it."""
+    count, height, width = pictures.shape[:3]
+    margin = geometry.motion_pixels(settings.motion, height, width) if count == 1 else 0
+    human = geometry.grow(geometry.filled(people, height, width), settings.grow + margin)
+    said = [f"widened by {margin} px for motion, {settings.motion:g} % of the shorter side"] if margin else []
+    return geometry.feather(human, settings.feather), said
+
+
+def spans(numbers: list[int]) -> str:
+    """[3, 4, 5, 9] -> "frames 3-5, 9"."""
+    groups: list[list[int]] = []
+    for number in numbers:
+        if groups and number == groups[-1][-1] + 1:
+            groups[-1] = [groups[-1][0], number]
+        else:
+            groups.append([number, number])
+    texts = [f"{first}-{last}" if last > first else str(first) for first, last in groups]
+    return ("frame " if len(numbers) == 1 else "frames ") + ", ".join(texts[:8] + ["..."] * (len(texts) > 8))
+
+
+def some(count: int) -> list[int]:
+    """Up to PREVIEWS frame numbers, spread evenly."""
+    wanted = min(count, PREVIEWS)
+    return [round(i * (count - 1) / max(1, wanted - 1)) for i in range(wanted)]
