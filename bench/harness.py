@@ -16,7 +16,7 @@ from torch.nn.functional import conv2d
 from demo.console import bar, say
 from demo.portraits import HELD_OUT_SEED, mouth_box_of, mouth_opening, render_portrait
 from demo.scene import CLIP_SECONDS, Scene, Settings, make_scene
-from demo.scores import REGIONS, fidelity
+from demo.scores import fidelity
 from demo.speech import speech
 from demo.standalone import Standalone
 
@@ -119,6 +119,3 @@ def finish(tables: dict[str, list[dict]], missed: Iterable[str], options: argpar
     if options.check and not lines:
         say("every acceptance figure is met")
     return int(bool(lines))
-
-
-__all__ = ["REGIONS", "closeness", "finish", "held_out_scene", "interval", "on_all_cores", "parser", "show", "stage"]

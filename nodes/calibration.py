@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from ..synccache_core import Adapter, CalibrationSession, Config, Plan, Recording, Sampler, __version__, describe, find
 from ..synccache_core.choice import Planner
+from ..synccache_core.errors import SyncCacheError
 from ..synccache_core.plan import Budget
 from ..synccache_core.planned import planned_config
 from ..synccache_core.replay import ReplaySession, Yardstick, replayed
@@ -67,12 +68,13 @@ class CalibrationRun(HostRun):
             recording = session.recording()
             yardstick = session.yardstick(recording) if recording is not None else None
         if recording is not None:
+            notes = session.report.notes
             if self.replays and yardstick is not None:
-                recording = self._replay(recording, yardstick, session.report.notes, before, executor, args, kwargs)
+                recording = self._replay(recording, yardstick, notes, before, executor, args, kwargs)
             self.handle.keep(recording)
             if self.keep:
-                self.keep(recording)
-            self.say("\n".join(["calibrated", *(f"note: {note}" for note in session.report.notes)]))
+                self._or_note(notes, "the calibration was not saved", self.keep, recording)
+            self.say("\n".join(["calibrated", *(f"note: {note}" for note in notes)]))
         return result
 
     def _replay(
@@ -80,7 +82,7 @@ class CalibrationRun(HostRun):
     ) -> Recording:
         """The recording with what plans for the budget gave. Interrupts and the model's errors end the run."""
         guider, planner, done = executor.class_obj, Planner(recording), []
-        trials = planner.trials(self.budget, self.replays)
+        trials = self._or_note(notes, "no plan was tried", planner.trials, self.budget, self.replays) or []
         for number, choice in enumerate(trials, 1):
             plan = planner.plan(choice, self.budget, __version__, "replay")
             run = self.replaying = self._run(guider, plan, f"{number} of {len(trials)}")
@@ -96,6 +98,14 @@ class CalibrationRun(HostRun):
             done.append(replayed(plan, session.report, yardstick.error(session.end)))
             notes.append(outcome(done[-1]))
         return replace(recording, replays=tuple(done))
+
+    def _or_note(self, notes: list[str], what: str, step: Callable, *args):
+        """step(*args); where it cannot be done, a note says why: the video that was sampled is not lost for it."""
+        try:
+            return step(*args)
+        except SyncCacheError as error:
+            notes.append(f"{what}: {error}")
+            return None
 
     def _run(self, guider, plan: Plan, place: str) -> ReplayRun:
         dit = diffusion_model(guider.model_patcher)

@@ -1,6 +1,6 @@
 """The joint choice: level, order, correction, computed steps and stored residuals for a wanted speed and memory."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache, cached_property
@@ -15,7 +15,7 @@ from .gram import Trajectory, sketch
 from .layout import groups_for_ratio
 from .plan import Budget, Plan, Provenance, Scores, fingerprint
 from .policy import MAX_ORDER
-from .recording import Recording, resample
+from .recording import Recording
 from .schedule import Objective, Segmentation, Solution, Variant, gap_sizes, solve_segments, solve_steps
 from .telemetry import readable
 
@@ -261,18 +261,6 @@ class Planner:
         if budget.computed is not None and choice.computed != budget.computed:
             return (f"{budget.computed} computed steps are not possible here, {choice.computed} are planned",)
         return ()
-
-
-def resolve(
-    recording: Recording, sigmas: Sequence[float], computed: int, variant: Variant, **options
-) -> tuple[tuple[int, ...], str]:
-    """The best schedule of a variant for other sigmas, from the recording interpolated there, and a note.
-
-    computed: the nearest possible number is taken. options: those of Planner.
-    """
-    moved, note = resample(recording, sigmas)
-    solution = Planner(moved, **options).solve(variant)
-    return solution.schedules[nearest_count(solution, computed)], note
 
 
 def nearest_count(solution: Solution, wanted: float, values: np.ndarray | None = None) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .cost import CostModel, cache_bytes
 from .errors import BadConfig
-from .gram import Trajectory, displacement, interpolation, square_root, trajectory
+from .gram import Trajectory, displacement, square_root, trajectory
 from .layout import Layout
 from .plan import LEVELS, Plan, RunFacts, check, fingerprint
 from .untrusted import PlanError, build, check_choice, check_number, check_numbers, check_text, parse, shown
@@ -207,21 +207,6 @@ def merge(recordings: Sequence[Recording]) -> Recording:
     )
 
 
-def resample(recording: Recording, sigmas: Sequence[float]) -> tuple[Recording, str]:
-    """The recording as if it had been made at other sigmas [T' + 1], and a note: G' = P G P', P linear in sigma.
-
-    Between two recorded sigmas the outputs become a line, so forecasts look a little better than they are.
-    """
-    old, new = np.array(recording.run.sigmas), np.asarray(sigmas, dtype=np.float64)
-    if len(new) == len(old) and np.allclose(old, new, rtol=1e-6):
-        return recording, ""
-    weights = interpolation(old[:-1], new[:-1])
-    grams = {track: weights @ gram @ weights.T for track, gram in recording.grams.items()}
-    run = replace(recording.run, steps=len(new) - 1, sigmas=tuple(map(float, new)), shift=None)
-    note = f"calibrated at {len(old) - 1} steps, interpolated in sigma to {len(new) - 1} steps"
-    return replace(recording, run=run, grams=grams), note
-
-
 def _unit(gram: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
     """In units of the displacement; a region that does not move stays as it is."""
     return gram / (displacement(gram, sigmas) ** 2 or 1.0)
@@ -238,7 +223,7 @@ def _check_alike(first: Recording, other: Recording) -> None:
         if one != two:
             raise PlanError(f"calibrations of different {name} do not merge: {shown(one)} and {shown(two)}")
     if not np.allclose(first.run.sigmas, other.run.sigmas, rtol=1e-6):
-        raise PlanError("calibrations at different sigmas do not merge: resample one of them first")
+        raise PlanError("calibrations at different sigmas do not merge: calibrate with the same steps and shift")
 
 
 def _check_gram(where: str, gram: np.ndarray, size: int) -> None:

@@ -8,7 +8,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from synccache_core.choice import Planner, resolve
+from synccache_core.choice import Planner
 from synccache_core.cost import CostModel
 from synccache_core.errors import BadConfig
 from synccache_core.files import load_file
@@ -16,7 +16,8 @@ from synccache_core.forecast import bounded_weights
 from synccache_core.gram import displacement, forecast_weights, interpolation, trajectory
 from synccache_core.layout import Layout, even_groups
 from synccache_core.plan import Budget, PlanError, RunFacts
-from synccache_core.recording import Recording, merge, resample
+from synccache_core.planned import moved
+from synccache_core.recording import Recording, merge
 from synccache_core.schedule import (
     Objective,
     Variant,
@@ -370,17 +371,21 @@ def test_merging_averages_what_each_clip_is_relative_to():
         merge([])
 
 
-def test_resampling_is_linear_in_sigma():
+def test_interpolation_is_linear_in_sigma():
     assert interpolation(np.array([1.0, 0.5]), np.array([1.0, 0.75, 0.5, 0.1])) == pytest.approx(
         np.array([[1, 0], [0.5, 0.5], [0, 1], [0, 1]])
     )
-    given = recording()
-    assert resample(given, given.run.sigmas) == (given, "")
-    moved, note = resample(given, np.linspace(1.0, 0.0, 21))
-    assert moved.steps == 20 and "10 steps" in note and "20 steps" in note
-    schedule, note = resolve(given, np.linspace(1.0, 0.0, 21), 6, Variant("output", 1))
-    assert len(schedule) == 6 and schedule[0] == 0 and "interpolated" in note
-    assert len(resolve(given, [1.0, 0.5, 0.2, 0.0], 6, Variant())[0]) == 3
+
+
+def test_a_plan_is_planned_anew_from_its_sketch():
+    planner, sigmas = Planner(recording()), np.linspace(1.0, 0.0, 21)
+    plan = planner.plan(planner.choice(planner.solve(Variant("output", 1)), 6, 0), Budget(computed=6), "0")
+    schedule, note = moved(plan, sigmas)
+    assert "planned anew, 12 of 20 are computed" in note
+    y = interpolation(np.array(plan.run.sigmas)[:-1], sigmas[:-1]) @ planner.recording.trajectory("output", 0.75).y
+    assert schedule == solve_steps(trajectory(y @ y.T, sigmas), Variant("output", 1)).schedules[12]
+    assert moved(plan, plan.run.sigmas) == (plan.schedule, "")
+    assert "nearest sigmas" in moved(replace(plan, sketch=()), sigmas)[1]
 
 
 def test_human_weight_counts_the_region():

@@ -198,6 +198,10 @@ def test_an_interrupted_replay_keeps_nothing(stage, tmp_path, monkeypatch):
     stage.sample(model)
     text = (kept / "studio.json").read_text()
     assert stage.comfy.core.Recording.from_json(text).to_json() == run.recording().to_json() == text
+    kept.rename(tmp_path / "gone")
+    kept.write_text("a file where the folder should be")
+    assert torch.equal(stage.sample(model), stage.sample(stage.model))  # the video is not lost for it
+    assert any("the calibration was not saved: studio.json: cannot be written" in note for note in run.reports[-1].notes)
     with pytest.raises(ValueError, match="the name 'a/b' may hold"):
         calibrate(stage, save_as="a/b")
 
