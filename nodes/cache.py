@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..synccache_core import BadConfig, Config, Plan, UnsupportedModel, describe
+from ..synccache_core import BadConfig, Config, Plan, UnsupportedModel
 from .host import AUTO, attach
+from .plans import view
 from .run import RunHandle, RunType
-from .text import NodeText
+from .text import Strip
 
 CUSTOM = "Custom"
 # What a preset asks for: target_speedup, cache_ratio. Faithful and Fast bracket the paper's 3.75x and 4.12x.
@@ -32,7 +33,9 @@ class SyncCache(io.ComfyNode):
                     "preset",
                     options=[*PRESETS, CUSTOM],
                     default="Balanced",
-                    tooltip="Faithful 2×, Balanced 3×, Fast 4×, each with full memory. Custom: the two sliders below.",
+                    tooltip="Faithful asks for 2×, Balanced for 3×, Fast for 4×, each with full memory; faster means "
+                    "further from the uncached video. Custom: the two sliders below; moving one selects it.",
+                    extra_dict={"synccache_presets": PRESETS},
                 ),
                 io.Float.Input(
                     "target_speedup",
@@ -110,16 +113,14 @@ class SyncCache(io.ComfyNode):
         )
         config = with_preset(config, preset)
         plan = Plan.from_json(plan_json) if plan_json and plan_json.strip() else None
-        handle, say = RunHandle(), NodeText(cls.hidden.unique_id)
-        if plan is not None:
-            say(f"plan: {describe(plan)}")
+        handle = RunHandle(watcher=Strip(cls.hidden.unique_id))
+        handle.send(plan=None if plan is None else view(plan))
         try:
-            return io.NodeOutput(attach(model, config, human_mask, handle, say, cache_device, plan), handle)
+            return io.NodeOutput(attach(model, config, human_mask, handle, cache_device, plan), handle)
         except UnsupportedModel as error:
             if if_unsupported == "error":
                 raise
-            handle.remark = f"passed through unchanged: {error}"
-            say(handle.remark)
+            handle.tell(f"passed through unchanged: {error}")
             return io.NodeOutput(model, handle)
 
 

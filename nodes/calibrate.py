@@ -10,7 +10,7 @@ from .calibration import calibrate
 from .optimizer import LEAST_RATIO, LEAST_SPEEDUP, MOST_SPEEDUP
 from .plans import CALIBRATIONS, folders, store
 from .run import RunHandle, RunType
-from .text import NodeText
+from .text import Strip
 
 MOST_REPLAYS = 12
 
@@ -75,9 +75,9 @@ class SyncCacheCalibrate(io.ComfyNode):
         check_number("target_speedup", target_speedup, LEAST_SPEEDUP, MOST_SPEEDUP)
         check_number("cache_ratio", cache_ratio, LEAST_RATIO, 1.0)
         budget = Budget(speedup=target_speedup, cache_ratio=cache_ratio)
-        handle = RunHandle("calibration: connect the sampler's latent to the Schedule Optimizer's samples")
-        say, keep = NodeText(cls.hidden.unique_id), keeper(save_as)
-        return io.NodeOutput(calibrate(model, human_mask, handle, say, budget, replays, keep), handle)
+        remark = "calibration: connect the sampler's latent to the Schedule Optimizer's samples"
+        handle = RunHandle(remark, Strip(cls.hidden.unique_id))
+        return io.NodeOutput(calibrate(model, human_mask, handle, budget, replays, keeper(save_as)), handle)
 
 
 def keeper(name: str):

@@ -9,12 +9,12 @@ from ..synccache_core.errors import SyncCacheError
 from ..synccache_core.plan import Budget
 from ..synccache_core.planned import planned_config
 from ..synccache_core.replay import ReplaySession, Yardstick, replayed
-from .host import CacheRun, HostRun, Say, diffusion_model, install, seen_by
+from .host import CacheRun, HostRun, diffusion_model, install, recognise, seen_by
 from .run import RunHandle
 
 
 def calibrate(
-    model, mask, handle: RunHandle, say: Say, budget: Budget, replays: int = 0,
+    model, mask, handle: RunHandle, budget: Budget, replays: int = 0,
     keep: Callable[[Recording], None] | None = None,
 ):
     """A clone of the ModelPatcher whose sampling runs are vanilla, bit for bit, and recorded.
@@ -22,21 +22,28 @@ def calibrate(
     replays: how many plans for the budget are sampled afterwards, to choose by what they do. keep: called with the finished
     recording. Raises as `host.attach` does.
     """
-    find(diffusion_model(model))
-    return install(model, CalibrationRun(mask, handle, say, budget, replays, keep))
+    dit = diffusion_model(model)
+    adapter = find(dit)
+    patched = install(model, CalibrationRun(mask, handle, budget, replays, keep))
+    recognise(dit, adapter, handle)
+    return patched
 
 
 @dataclass
 class ReplayRun(CacheRun):
-    """One plan, sampled to be measured. place: "2 of 4"."""
+    """One plan, sampled to be measured. watcher: of the calibration, told of this run as well. place: "2 of 4"."""
 
+    watcher: RunHandle = None
     place: str = ""
 
     title = "SyncCache Calibrate"
     made = ReplaySession
 
     def progress(self, report, expected: int) -> None:
-        self.say(f"replay {self.place} · {report.progress(expected)}\n{report.plan}")
+        self.watcher.show(report, expected, replay=self.place)
+
+    def ended(self, report) -> None:
+        """The calibration says what came of it."""
 
 
 @dataclass
@@ -74,7 +81,7 @@ class CalibrationRun(HostRun):
             self.handle.keep(recording)
             if self.keep:
                 self._or_note(notes, "the calibration was not saved", self.keep, recording)
-            self.say("\n".join(["calibrated", *(f"note: {note}" for note in notes)]))
+            self.ended(session.report)
         return result
 
     def _replay(
@@ -111,7 +118,7 @@ class CalibrationRun(HostRun):
         dit = diffusion_model(guider.model_patcher)
         adapter = find(dit)
         config = planned_config(plan, Config(), adapter.name, adapter.layout(dit))
-        return ReplayRun(self.mask, RunHandle(), self.say, config, plan=plan, place=place)
+        return ReplayRun(self.mask, RunHandle(), config, plan=plan, watcher=self.handle, place=place)
 
 
 def outcome(plan: Plan) -> str:

@@ -5,7 +5,7 @@ the host: ComfyUI 0.20 to 0.33, comfy/patcher_extension.py (wrappers) and comfy/
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
@@ -38,28 +38,30 @@ AUTO = "auto"
 FEW_STEPS = 8
 RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum")
 
-Say = Callable[[str], None]
 
-
-def attach(
-    model, config: Config, mask, handle: RunHandle, say: Say, cache_device: str = AUTO, plan: Plan | None = None
-):
+def attach(model, config: Config, mask, handle: RunHandle, cache_device: str = AUTO, plan: Plan | None = None):
     """A clone of the ModelPatcher whose sampling runs go through SyncCache.
 
-    mask: human mask or None. say(text): live text of the node. cache_device: auto, gpu or cpu. plan: overrides what it
-    decides of the config. Raises UnsupportedModel, PlanError where the plan is for another model, StateError where
-    SyncCache is applied already or another cache is.
+    mask: human mask or None. cache_device: auto, gpu or cpu. plan: overrides what it decides of the config. Raises
+    UnsupportedModel, PlanError where the plan is for another model, StateError where SyncCache is applied already or
+    another cache is.
     """
     dit = diffusion_model(model)
     adapter = find(dit)
     if plan is not None:
         config = planned_config(plan, config, adapter.name, adapter.layout(dit))
-    patched = install(model, CacheRun(mask, handle, say, config, cache_device, plan))
+    patched = install(model, CacheRun(mask, handle, config, cache_device, plan))
+    recognise(dit, adapter, handle)
     if config.off:
-        handle.remark = "off: target_speedup is 1, the model runs as it is"
-        say(handle.remark)
+        handle.tell("off: target_speedup is 1, the model runs as it is")
         return model.clone()
     return patched
+
+
+def recognise(dit, adapter: Adapter, handle: RunHandle) -> None:
+    """Say which model was found."""
+    layout = adapter.layout(dit)
+    handle.send(recognised={"model": adapter.title, "blocks": layout.blocks, "refreshes": len(layout.refresh)})
 
 
 def install(model, run: "HostRun"):
@@ -105,7 +107,6 @@ class HostRun:
 
     mask: torch.Tensor | None
     handle: RunHandle
-    say: Say
 
     title = ""
 
@@ -147,7 +148,11 @@ class HostRun:
         return executor(model, noise_shape, *args, **kwargs)
 
     def progress(self, report, expected: int) -> None:
-        self.say(report.progress(expected))
+        self.handle.show(report, expected)
+
+    def ended(self, report) -> None:
+        """The run is over, or was interrupted."""
+        self.handle.show(report, len(report.steps), ended=True)
 
     def _start(self, guider, noise_shape, sigmas: list[float], sampler: Sampler) -> Active:
         refuse_rivals(guider.model_options)
@@ -172,7 +177,7 @@ class HostRun:
             report = active.session.report
             log.info("SyncCache: %s", report.summary().replace("\n", "; "))
             if report.steps:
-                self.say("\n".join([report.progress(len(report.steps)), *report.why_slow()]))
+                self.ended(report)
         except Exception:  # noqa: BLE001 - the second named boundary spot
             log.exception("SyncCache: cleaning up failed")
 

@@ -1,11 +1,10 @@
 """From a calibration run to a plan and a picture of it."""
 
+from dataclasses import replace
 from itertools import product
 
 import comfy.model_management
 import comfy.utils
-import numpy as np
-import torch
 from comfy_api.latest import io, ui
 
 from ..synccache_core import BadConfig, __version__
@@ -17,11 +16,12 @@ from ..synccache_core.schedule import Variant
 from ..synccache_core.telemetry import readable
 from ..synccache_core.untrusted import check_choice, check_number, check_text, shown
 from .cache import GIB
-from .chart import Facts, Point, draw, percent
 from .host import AUTO
-from .plans import describe
+from .images import as_image
+from .pictures.chart import Facts, Point, draw
+from .pictures.drawing import percent
+from .plans import VIEW, cells, describe, view
 from .run import RunType
-from .text import NodeText
 
 ORDERS = (AUTO, *map(str, range(MAX_ORDER + 1)))
 CORRECTIONS = {AUTO: (False, True), "on": (True,), "off": (False,)}
@@ -43,7 +43,7 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
                 RunType.Input("run", tooltip="From the SyncCache Calibrate node."),
                 io.Latent.Input("samples", tooltip="From the sampler; passed on unchanged, so that this runs after it."),
                 io.Float.Input(
-                    "target_speedup", default=3.0, min=LEAST_SPEEDUP, max=MOST_SPEEDUP, step=0.1,
+                    "target_speedup", default=3.0, min=LEAST_SPEEDUP, max=MOST_SPEEDUP, step=0.01,
                     display_mode=io.NumberDisplay.slider,
                     tooltip="How much faster sampling shall be. The chart shows what more or less would cost.",
                 ),
@@ -105,8 +105,8 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
         plan = planner.plan(choice, budget, __version__, "; ".join([name, *choice.notes]))
         chart = as_image(draw(facts(planner, plan, choice, human_weight, name)))
         text = "\n".join([*describe(plan), *(f"note: {note}" for note in choice.notes)])
-        NodeText(cls.hidden.unique_id)(text)
-        preview = {**ui.PreviewImage(chart).as_dict(), **ui.PreviewText(text).as_dict()}
+        shown = {**view(plan), "room": room(planner, plan), "target": target_speedup, "front": menu(planner, budget)}
+        preview = {**ui.PreviewImage(chart).as_dict(), **ui.PreviewText(text).as_dict(), VIEW: [shown]}
         return io.NodeOutput(plan.to_json(), chart, samples, ui=preview)
 
 
@@ -156,10 +156,8 @@ def choose(planner: Planner, budget: Budget, memory_gb: float) -> Choice:
 
 def facts(planner: Planner, plan: Plan, choice: Choice, human_weight: float, name: str) -> Facts:
     """What the chart shows of a plan."""
-    recording, variant = planner.recording, choice.variant
-    most = recording.levels[-1]  # residuals, where they were recorded
-    everything = recording.bytes(most, recording.layout.storable(), variant.order, variant.correction, plan.probe)
-    room = plan.budget.bytes or everything
+    residuals = planner.recording.levels[-1] == "residual"
+    most = room(planner, plan)
     return Facts(
         title=name,
         headline=f"{choice.computed} of {plan.evaluations} steps computed,  {choice.speedup:.2g}x faster,  "
@@ -170,11 +168,36 @@ def facts(planner: Planner, plan: Plan, choice: Choice, human_weight: float, nam
         chosen=_point(choice),
         front=tuple(map(_point, planner.pareto())),
         target=plan.budget.speedup,
-        room=room,
+        room=most,
         used_label=f"{readable(choice.bytes)} used",
-        room_label=f"{'limit' if plan.budget.bytes else 'all residuals' if most == 'residual' else 'all'}: {readable(room)}",
+        room_label=f"{'limit' if plan.budget.bytes else 'all residuals' if residuals else 'all'}: {readable(most)}",
         details=details(planner, plan, choice, human_weight),
     )
+
+
+def room(planner: Planner, plan: Plan) -> int:
+    """Bytes that a plan may take, or would take with every residual."""
+    recording = planner.recording
+    most = recording.levels[-1]  # residuals, where they were recorded
+    everything = recording.bytes(most, recording.layout.storable(), plan.order, plan.correction, plan.probe)
+    return plan.budget.bytes or everything
+
+
+def menu(planner: Planner, budget: Budget) -> list[dict]:
+    """Every plan that another target_speedup would give within this memory, slowest first, with that target."""
+    fastest = {int(100 * c.speedup) / 100 for c in planner.pareto()}
+    made: dict[Choice, float] = {}
+    for speedup in sorted(s for s in fastest if LEAST_SPEEDUP <= s <= MOST_SPEEDUP):
+        made.setdefault(replace(planner.choose(replace(budget, speedup=speedup)), notes=()), speedup)
+    return [_entry(choice, target, planner.recording.steps) for choice, target in made.items()]
+
+
+def _entry(choice: Choice, target: float, steps: int) -> dict:
+    computed = set(choice.schedule)
+    return {
+        "target": target, "cells": cells([step in computed for step in range(steps)]), "speedup": choice.speedup,
+        "error": choice.error, "bytes": choice.bytes,
+    }  # fmt: skip
 
 
 def details(planner: Planner, plan: Plan, choice: Choice, human_weight: float) -> tuple[str, ...]:
@@ -199,11 +222,6 @@ def _tried(plan: Plan, replays: int) -> str:
     if plan.measured:
         return f"Tried: error {percent(plan.measured.error)}, {plan.measured.speedup:.3g}x faster"
     return f"Predicted; weighed by {replays} trials" if replays else "Predicted; no plan was tried"
-
-
-def as_image(picture) -> torch.Tensor:
-    """IMAGE [1, H, W, 3] in 0..1 of an RGB picture."""
-    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
 
 
 def _point(choice: Choice) -> Point:

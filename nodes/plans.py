@@ -3,6 +3,7 @@ covers that.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ..synccache_core.untrusted import PlanError, read, shown
 
 FOLDER = "synccache_plans"
 CALIBRATIONS = "synccache_calibrations"
+VIEW = "synccache_plan"  # of what a node shows: for web/js
 NOTHING = "(no plan saved yet)"  # no name of a plan may hold brackets
 
 
@@ -52,6 +54,20 @@ def describe(plan: Plan) -> list[str]:
         f"{plan.level} level, order {plan.order}, {correction} correction{kept}",
         f"for {plan.adapter}, made {plan.provenance.created}" + (f": {note}" if note else ""),
     ]
+
+
+def view(plan: Plan) -> dict:
+    """A plan for the pictures that web/js draws: which steps are computed, what that costs and gives, a few lines."""
+    scores = plan.measured or plan.predicted
+    return {
+        "cells": cells(plan.mask), "speedup": scores.speedup, "error": scores.error, "bytes": scores.bytes,
+        "measured": plan.measured is not None, "lines": describe(plan),
+    }  # fmt: skip
+
+
+def cells(mask: Sequence[bool]) -> str:
+    """A letter per step: c = computed, r = reused."""
+    return "".join("c" if computed else "r" for computed in mask)
 
 
 def store(document: Plan | Recording, folder: Path, name: str) -> tuple[Path, bool]:
@@ -150,7 +166,8 @@ class SyncCacheLoadPlan(io.ComfyNode):
         if folder is None:
             raise PlanError(missing(plan))
         found = load(Plan, folder, plan)
-        return io.NodeOutput(found.to_json(), ui=ui.PreviewText("\n".join(describe(found))))
+        text = ui.PreviewText("\n".join(describe(found))).as_dict()
+        return io.NodeOutput(found.to_json(), ui={**text, VIEW: [view(found)]})
 
 
 def missing(name: str) -> str:

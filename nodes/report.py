@@ -1,11 +1,30 @@
-"""What a run did, as text on the node and as JSON."""
+"""What a run did: as text on the node, as JSON, and as pictures."""
 
 import json
 
+import torch
 from comfy_api.latest import io, ui
+from PIL import Image
 
+from ..synccache_core import RunReport
+from ..synccache_core.advice import advice
+from ..synccache_core.policy import COMPUTE
+from ..synccache_core.telemetry import readable, recognised
+from .images import as_image
+from .pictures import heat, timeline
 from .run import RunType
 from .text import NodeText
+
+HEAT_LINES = {
+    "probe": (
+        "Change of the probe, the first blocks' output, over the last stretch of reused steps, against its mean size.",
+        "Mean over the frames. Bright: the video moved there while residuals were reused.",
+    ),
+    "forecast": (
+        "Error of the forecast output at the last computed step after a reuse, against the output's mean size.",
+        "Mean over the frames. Bright: reuse was furthest off there.",
+    ),
+}
 
 
 class SyncCacheReport(io.ComfyNode):
@@ -15,19 +34,72 @@ class SyncCacheReport(io.ComfyNode):
             node_id="SyncCacheReport",
             display_name="SyncCache Report",
             category="SyncCache",
-            description="Steps computed and reused, speed-up, memory and the reasons, once the sampler is done.",
+            description="Steps computed and reused, speed-up, memory and the reasons, once the sampler is done; as text, "
+            "JSON and pictures.",
             inputs=[
                 RunType.Input("run", tooltip="From the SyncCache node."),
                 io.Latent.Input("samples", tooltip="From the sampler; passed on unchanged, so that this runs after it."),
+                io.Image.Input(
+                    "image", optional=True,
+                    tooltip="The portrait, or frames of the video: the heat map is laid over the first picture.",
+                ),
             ],
-            outputs=[io.Latent.Output(display_name="samples"), io.String.Output(display_name="json")],
+            outputs=[
+                io.Latent.Output(display_name="samples"),
+                io.String.Output(display_name="json", tooltip="Everything that was measured, one record per step."),
+                io.Image.Output(display_name="timeline", tooltip="The run as a picture: steps, probe, speed, memory."),
+                io.Image.Output(display_name="heat_map", tooltip="Where the video moved most while steps were reused."),
+            ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
     @classmethod
-    def execute(cls, run, samples) -> io.NodeOutput:
+    def execute(cls, run, samples, image=None) -> io.NodeOutput:
         text = json.dumps(run.to_dict(), indent=1, allow_nan=False)
         summary = run.summary()
         NodeText(cls.hidden.unique_id)(summary)
-        return io.NodeOutput(samples, text, ui=ui.PreviewText(summary))
+        shown = [report for report in run.reports if report.steps]
+        timelines = [timeline.draw(facts(report)) for report in shown] or [timeline.blank(summary)]
+        return io.NodeOutput(
+            samples, text, as_image(*timelines), as_image(heat_map(shown, image)), ui=ui.PreviewText(summary)
+        )
+
+
+def facts(report: RunReport) -> timeline.Run:
+    """What the timeline shows of a run."""
+    room = max(report.bytes_held, report.settings["memory_budget"] or report.bytes_predicted)
+    told = advice(report)
+    return timeline.Run(
+        title=recognised(report.model, report.blocks, report.refresh_points),
+        headline=headline(report),
+        computed=tuple(step.action == COMPUTE for step in report.steps),
+        sigmas=tuple(step.sigma for step in report.steps),
+        seconds=tuple(step.seconds for step in report.steps),
+        accumulated=tuple(step.accumulated for step in report.steps),
+        threshold=tuple(step.threshold for step in report.steps),
+        held=report.bytes_held,
+        room=room,
+        held_label=f"{readable(report.bytes_held)} held",
+        room_label=f"{'limit' if report.settings['memory_budget'] else 'expected'}: {readable(room)}",
+        notes=(*([f"Recommendation: {told}"] if told else []), *report.why_slow()),
+    )
+
+
+def headline(report: RunReport) -> str:
+    """One line with the counts and the speed."""
+    if report.calibration:
+        return f"calibration: {len(report.steps)} steps, all computed"
+    speed = report.speedup_measured
+    measured = f"{speed:.2g}x measured, " if speed else ""
+    counts = f"{report.computed} of {len(report.steps)} steps computed, {report.reused} reused"
+    return f"{counts};  {measured}{report.speedup_ideal:.2g}x by operation count"
+
+
+def heat_map(reports: list[RunReport], image: torch.Tensor | None):
+    """Of the last sampler that has a map; a sentence where none has."""
+    mapped = next((report for report in reversed(reports) if report.heat), None)
+    if mapped is None:
+        return timeline.blank("No heat map: no step was reused, or the plan uses no probe and no forecast of outputs.")
+    picture = None if image is None else Image.fromarray((255 * image[0, ..., :3]).clamp(0, 255).byte().cpu().numpy())
+    return heat.draw(mapped.heat, picture, "Where reuse was furthest off", HEAT_LINES[mapped.heat_of])

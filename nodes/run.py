@@ -1,19 +1,26 @@
 """SYNCCACHE_RUN: what a run hands to report and optimiser, filled while the sampler runs. Numbers only, no tensors."""
 
+from collections.abc import Callable
+
 from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 
 from ..synccache_core import Recording, RunReport, StateError
+from ..synccache_core.advice import advice
 from ..synccache_core.recording import merge
 
 RunType = io.Custom("SYNCCACHE_RUN")
 
 
 class RunHandle:
-    """The reports and calibrations of the newest prompt, in the order in which its samplers ran."""
+    """The reports and calibrations of the newest prompt, in the order in which its samplers ran.
 
-    def __init__(self, remark: str = ""):
+    watcher(event): shows how far a run is.
+    """
+
+    def __init__(self, remark: str = "", watcher: Callable[[dict], None] | None = None):
         self.remark = remark
+        self._watcher = watcher
         self.reports: list[RunReport] = []
         self._recordings: list[Recording] = []
         self._prompt: str | None = None
@@ -29,6 +36,20 @@ class RunHandle:
             self._recordings.clear()
         self._prompt = prompt
         self.reports.append(report)
+
+    def tell(self, remark: str) -> None:
+        """Something to know though there is no run."""
+        self.remark = remark
+        self.send(text=remark)
+
+    def show(self, report: RunReport, expected: int, **more) -> None:
+        """How far a run is. more: what else its watcher should know."""
+        self.send(run=report.live(expected) | more)
+
+    def send(self, **event) -> None:
+        """See `text.Strip` for what an event may hold."""
+        if self._watcher is not None:
+            self._watcher(event)
 
     def keep(self, recording: Recording) -> None:
         """A calibration run of this prompt went through."""
@@ -56,4 +77,5 @@ class RunHandle:
         texts = [report.summary() for report in self.reports]
         if len(texts) > 1:
             texts = [f"sampler {i + 1}\n{text}" for i, text in enumerate(texts)]
-        return "\n\n".join(texts)
+        advised = next(filter(None, map(advice, self.reports)), "")
+        return "\n\n".join([*texts, *([f"recommendation: {advised}"] if advised else [])])

@@ -6,7 +6,8 @@ from collections.abc import Hashable, Sequence
 import torch
 
 from .grid import Grid, token_weights
-from .probe import relative_change
+from .heat import Heat
+from .probe import token_change, weighed
 
 RECENT = 4
 STRETCH = 1.2  # above it a mask shows another crop than the video; rounding to tokens gives less
@@ -15,11 +16,12 @@ STRETCH = 1.2  # above it a mask shows another crop than the video; rounding to 
 class ProbeHistory:
     """mask: human mask as `grid.token_weights` takes it, or None. human_weight: lambda of the probe.
 
-    accumulated: E, the sum of changes since the last computed evaluation.
+    accumulated: E, the sum of changes since the last computed evaluation. heat: the same per token, see heat.py.
     """
 
     def __init__(self, mask: torch.Tensor | None, human_weight: float):
         self.accumulated = 0.0
+        self.heat = Heat()
         self._mask, self._human_weight = mask, human_weight
         self._weights: dict[Grid, torch.Tensor | None] = {}
         self._sketches: dict[Hashable, torch.Tensor] = {}
@@ -58,7 +60,10 @@ class ProbeHistory:
         for key, now in zip(keys, sketched.chunk(len(keys))):
             before = self._sketches.get(key)
             same = before is not None and before.shape == now.shape and before.device == now.device
-            changes.append(relative_change(now, before, weights, self._human_weight) if same else None)
+            moved = token_change(now, before) if same else None
+            changes.append(weighed(*moved, weights, self._human_weight) if moved else None)
+            if moved and key == keys[0]:
+                self.heat.see(*moved, grid)
             self._sketches[key] = now
         return changes
 
@@ -66,12 +71,14 @@ class ProbeHistory:
         """Count the change of an evaluation at `sigma`; NaN and inf make E meaningless until the next `restart`."""
         if change is None:
             return
+        self.heat.add()
         self.accumulated += change
         if math.isfinite(change):
             self._recent = [*self._recent[1 - RECENT :], (sigma, change)]
 
-    def restart(self) -> None:
-        """After a computed evaluation."""
+    def restart(self, reused: bool) -> None:
+        """After a computed evaluation. reused: whether reused ones went before it."""
+        self.heat.restart(reused)
         self.accumulated = 0.0
 
     def ahead(self, sigma_left: float, evaluations_left: int) -> float:
@@ -89,5 +96,6 @@ class ProbeHistory:
 
     def clear(self) -> None:
         self._mask = None
+        self.heat = Heat()
         self._weights.clear()
         self._sketches.clear()

@@ -28,8 +28,16 @@ def relative_change(
     No weights, or weights that leave one region empty: the plain mean over all tokens. 0/0 gives NaN, which the policy
     answers with COMPUTE.
     """
-    moved = (now.float() - before.float()).abs().sum(dim=(0, 2))  # [L]
-    size = before.float().abs().sum(dim=(0, 2))
+    return weighed(*token_change(now, before), weights, human_weight)
+
+
+def token_change(now: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum |now - before|, sum |before|) of each token, [L] each, in float32."""
+    return (now.float() - before.float()).abs().sum(dim=(0, 2)), before.float().abs().sum(dim=(0, 2))
+
+
+def weighed(moved: torch.Tensor, size: torch.Tensor, weights: torch.Tensor | None, human_weight: float) -> torch.Tensor:
+    """e from what `token_change` gives."""
     if weights is None or weights.sum() <= 0 or (1 - weights).sum() <= 0:
         return moved.sum() / size.sum()
     human = (weights * moved).sum() / (weights * size).sum()

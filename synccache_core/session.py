@@ -53,7 +53,8 @@ class Session:
         self.cost: CostModel | None = None
         self.broken: str | None = None
         self.report = RunReport(
-            model, layout.blocks, len(layout.refresh), config.to_dict(), level=config.level, order=config.forecast_order
+            model, layout.blocks, len(layout.refresh), config.to_dict(), level=config.level, order=config.forecast_order,
+            storable=layout.storable(),
         )
         self.residuals = Residuals(config, layout)
         self.sampler = sampler or Sampler()
@@ -114,6 +115,9 @@ class Session:
 
     def close(self) -> None:
         """Free every tensor; the report stays."""
+        rows = self._attempt(self._history.heat.rows)
+        if rows:
+            self.report.heat, self.report.heat_of = rows, "probe"
         self.residuals.clear()
         self._history.clear()
         if self.outputs:
@@ -205,6 +209,8 @@ class Session:
         """Learn from what the model gave; a corrected copy of it, or None = as it is."""
         tick = current.tick
         current.device = out.device
+        if self._run and not current.reused and self.config.level == "output":
+            self.report.heat, self.report.heat_of = self.outputs.off_by(tick.sigma, out, x), "forecast"
         if not self.outputs.fits(out):
             self._break(f"caching stopped: memory_budget {readable(self.config.memory_budget)} is too small for outputs")
             return None
@@ -232,6 +238,7 @@ class Session:
     def _price(self, grid: Grid, tokens: int, steps: int) -> None:
         """First sight of a size: what a step costs, and whether the target can be had for it."""
         self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
+        self.report.reuse_share = self.cost.reuse_share
         target, most = self.config.target_speedup, self.cost.speedup(steps, min(steps, MIN_COMPUTED))
         if self.config.schedule is None and self.config.threshold is None and most < target:
             self.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×")
@@ -249,8 +256,8 @@ class Session:
         if decision.reuse:
             self._run += 1
         else:
+            self._history.restart(self._run > 0)
             self._run = 0
-            self._history.restart()
         if not self.residuals.settled and self.residuals.sizes and self.config.level == "residual":
             remark = self.residuals.settle()
             if remark:
@@ -262,11 +269,12 @@ class Session:
         """Sizes and the ideal speed-up, as they stand."""
         report, residuals, config, outputs = self.report, self.residuals, self.config, self.outputs
         report.branches, report.groups = max(report.branches, len(residuals.sizes)), len(residuals.groups)
+        report.residual_bytes = sum(residuals.sizes.values())
         if config.level == "residual":
             report.order = residuals.order
         report.bytes_held = residuals.peak + (outputs.peak if outputs else 0)
         report.bytes_predicted = cache_bytes(
-            sum(residuals.sizes.values()), outputs.size if outputs else 0, config.level, report.groups, report.order,
+            report.residual_bytes, outputs.size if outputs else 0, config.level, report.groups, report.order,
             bool(outputs and outputs.corrects),
         )
         if self.cost:

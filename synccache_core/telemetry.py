@@ -3,6 +3,8 @@
 import json
 from dataclasses import asdict, dataclass, field
 
+from .advice import advice
+
 REPORT_FORMAT, REPORT_VERSION = "synccache-report", 1
 
 
@@ -51,6 +53,11 @@ class RunReport:
     plan: str = ""
     remapped: bool = False
     calibration: bool = False
+    storable: int = 0
+    residual_bytes: int = 0
+    reuse_share: float | None = None
+    heat: tuple[tuple[float, ...], ...] = ()
+    heat_of: str = ""
 
     @property
     def computed(self) -> int:
@@ -70,7 +77,7 @@ class RunReport:
 
     def to_dict(self) -> dict:
         counts = {"computed": self.computed, "reused": self.reused, "speedup_measured": self.speedup_measured}
-        return {"format": REPORT_FORMAT, "version": REPORT_VERSION, **counts, **asdict(self)}
+        return {"format": REPORT_FORMAT, "version": REPORT_VERSION, **counts, **asdict(self), "advice": advice(self)}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
@@ -83,9 +90,21 @@ class RunReport:
         tail = f" · {speed:.1f}×" if speed else ""
         return f"{len(self.steps)}/{expected} · {self.reused} reused{tail}"
 
+    def live(self, expected: int) -> dict:
+        """The run so far, small, for a picture of it: one letter and one probe change per step, counts, bytes."""
+        return {
+            "model": self.model, "blocks": self.blocks, "refreshes": self.refresh_points, "expected": expected,
+            "cells": "".join(step.action[0] for step in self.steps),
+            "changes": [None if step.change is None else float(f"{step.change:.3g}") for step in self.steps],
+            "computed": self.computed, "reused": self.reused, "speedup": self.speedup_measured,
+            "held": self.bytes_held, "limit": self.settings.get("memory_budget"), "calibration": self.calibration,
+            "finished": self.finished, "why": self.why_slow(), "plan": self.plan, "storable": self.storable,
+            "share": self.reuse_share, "residual_bytes": self.residual_bytes,
+        }  # fmt: skip
+
     def summary(self) -> str:
         """A few lines for a person; zero reused steps always come with the reasons."""
-        head = f"{self.model}: {self.blocks} blocks, {self.refresh_points} audio refreshes"
+        head = recognised(self.model, self.blocks, self.refresh_points)
         if self.calibration:
             return "\n".join([head, f"calibration: {len(self.steps)} steps, all computed", *self.why_slow()])
         lines = [
@@ -113,6 +132,10 @@ class RunReport:
     def _speed_text(self) -> str:
         measured = f"{self.speedup_measured:.2f}× measured, " if self.speedup_measured else ""
         return f"{measured}{self.speedup_ideal:.2f}× by operation count"
+
+
+def recognised(model: str, blocks: int, refresh_points: int) -> str:
+    return f"{model}: {blocks} blocks, {refresh_points} audio refreshes"
 
 
 def readable(count: int) -> str:

@@ -12,6 +12,7 @@ for a cache; the formula is ours, and exact for the Euler update only. Anchors s
 import torch
 
 from .forecast import MAX_GAIN, bounded_weights, combine
+from .heat import Rows, forecast_error
 from .policy import Config
 from .samplers import Sampler
 from .store import ResidualStore
@@ -52,12 +53,15 @@ class Velocities:
 
     def forecast(self, sigma: float) -> torch.Tensor | None:
         """A new tensor, or None where it is not finite; the anchors are forgotten then."""
-        newest = self._anchors.anchors(*KEY)[-1][1]
-        value = self._anchors.forecast(*KEY, sigma, newest.device)
+        value = self.expected(sigma)
         if torch.isfinite(value).all():
             return value
         self.clear()
         return None
+
+    def expected(self, sigma: float) -> torch.Tensor:
+        """A new tensor, finite or not; there must be anchors."""
+        return self._anchors.forecast(*KEY, sigma, self._anchors.anchors(*KEY)[-1][1].device)
 
     def reused(self, sigma: float, move: float | None, velocity: torch.Tensor) -> None:
         """The sampler was given `velocity` at a reused evaluation. move: sigma' - sigma, None = unknown: no correction."""
@@ -165,6 +169,13 @@ class Outputs:
         if added is None:
             return None
         return (out + (added if x is None else added.mul_(-sigma))).to(out.dtype)
+
+    def off_by(self, sigma: float, out: torch.Tensor, x: torch.Tensor | None) -> Rows:
+        """How far a forecast would have been off where the model was called, see `heat.forecast_error`."""
+        truth = self._velocity(out, sigma, x)
+        if sigma <= 0 or self._path.missing(sigma, truth.shape):
+            return ()
+        return forecast_error(self._path.expected(sigma), truth)
 
     def clear(self) -> None:
         self._path.clear()

@@ -1,23 +1,17 @@
 """The chart without a host: it has one size, stays in its texts' frames, and survives every odd plan."""
 
-import importlib.util
-import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
-
 
 @pytest.fixture(scope="module")
-def chart():
-    """nodes/chart.py alone: the package around it needs ComfyUI."""
-    spec = importlib.util.spec_from_file_location("synccache_chart_alone", ROOT / "nodes" / "chart.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def chart(pictures):
+    """The chart's module and what it draws with."""
+    module = pictures("chart")
+    drawing = vars(pictures("drawing")) | vars(module)
+    return SimpleNamespace(**{name: value for name, value in drawing.items() if not name.startswith("__")})
 
 
 def facts(chart, steps=40, every=4, size=0.01, **changes):
@@ -78,7 +72,7 @@ def test_the_envelope_keeps_what_is_better_or_faster(chart):
 
 
 def test_texts_keep_to_the_font(chart):
-    assert chart.drawable("Zoë — \u202e名前\n") == "Zoe"
+    assert chart.drawable("Zoë — \u202e名前 3×\n") == "Zoe - 3x"
     assert chart.drawable("名前") == ""
     given = {0.0: "0 %", 1e-9: "0 %", 1e-5: "0.001 %", 0.0123: "1.2 %", 0.5: "50 %", 3.0: "300 %"}
     assert {error: chart.percent(error) for error in given} == given

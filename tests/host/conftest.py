@@ -114,10 +114,11 @@ class Stage:
         return WithId.execute(**inputs).args
 
     def attach(self, model=None, **config):
-        """(MODEL, run, said) with settings that no widget offers, such as a fixed schedule."""
-        said, handle = [], self.comfy.run.RunHandle()
+        """(MODEL, run, events) with settings that no widget offers, such as a fixed schedule."""
+        said = []
+        handle = self.comfy.run.RunHandle(watcher=said.append)
         settings = self.comfy.core.Config(**{"forecast_order": 0, **config})
-        return self.comfy.host.attach(model or self.model, settings, None, handle, said.append), handle, said
+        return self.comfy.host.attach(model or self.model, settings, None, handle), handle, said
 
 
 @pytest.fixture(scope="session")

@@ -150,13 +150,13 @@ def test_a_model_split_over_gpus_is_refused(stage):
 
 def test_room_for_the_residuals_is_asked_of_the_host(stage):
     core, host = stage.comfy.core, stage.comfy.host
-    run = host.CacheRun(None, None, lambda text: None, core.Config(cache_ratio=0.5), "gpu")
+    run = host.CacheRun(None, None, core.Config(cache_ratio=0.5), "gpu")
     shape, asked = [1, 16, 3, 4, 4], []
     run.prepare_sampling(lambda model, noise_shape: asked.append(noise_shape), stage.model, shape)
     need = stage.model.model.memory_required
     # K = 2 residuals x 2 anchors x 2 branches x 12 tokens x 48 channels x float32
     assert need(asked[0]) - need(shape) == pytest.approx(2 * 2 * 2 * 12 * 48 * 4, rel=1e-3)
-    host.CacheRun(None, None, lambda text: None, core.Config(), "cpu").prepare_sampling(
+    host.CacheRun(None, None, core.Config(), "cpu").prepare_sampling(
         lambda model, noise_shape: asked.append(noise_shape), stage.model, shape
     )
     assert asked[1] == shape
@@ -165,9 +165,10 @@ def test_room_for_the_residuals_is_asked_of_the_host(stage):
 def test_a_report_without_a_run_says_so(stage):
     _, run = stage.node()
     samples = {"samples": torch.zeros(1)}
-    out, text = stage.execute(stage.comfy.ids["SyncCacheReport"], run=run, samples=samples)
+    out, text, timeline, heat = stage.execute(stage.comfy.ids["SyncCacheReport"], run=run, samples=samples)
     assert out is samples and json.loads(text)["runs"] == []
     assert "no run recorded yet" in run.summary()
+    assert all(image.ndim == 4 and image.shape[0] == 1 for image in (timeline, heat))
 
 
 def test_a_report_after_a_run_is_json_and_text(stage, monkeypatch):
@@ -175,14 +176,17 @@ def test_a_report_after_a_run_is_json_and_text(stage, monkeypatch):
     stage.sample(model)
     sent = []
     monkeypatch.setattr(stage.comfy.text.NodeText, "__call__", lambda self, text: sent.append((self.node_id, text)))
-    _, text = stage.execute(stage.comfy.ids["SyncCacheReport"], run=run, samples={"samples": torch.zeros(1)})
+    given = {"run": run, "samples": {"samples": torch.zeros(1)}, "image": torch.rand(2, 40, 30, 3)}
+    _, text, timeline, heat = stage.execute(stage.comfy.ids["SyncCacheReport"], **given)
+    assert timeline.shape[-1] == heat.shape[-1] == 3 and 0 <= heat.min() and heat.max() <= 1
     report = json.loads(text)["runs"][0]
     assert report["format"] == "synccache-report" and len(report["steps"]) == 12
     assert report["computed"] + report["reused"] == 12
     assert sent[0][0] == "7" and f"{report['computed']} computed, {report['reused']} reused" in sent[0][1]
 
 
-def test_live_text_needs_a_server_and_a_node(stage, monkeypatch):
+def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
+    """Fault 61: scripts, tests and comfy-cli have no server."""
     from server import PromptServer
 
     sent = []
@@ -191,16 +195,34 @@ def test_live_text_needs_a_server_and_a_node(stage, monkeypatch):
         def send_progress_text(self, text, node_id):
             sent.append((text, node_id))
 
-    say = stage.comfy.text.NodeText("7")
+        def send_sync(self, event, data):
+            json.dumps(data, allow_nan=False)  # as it goes over the wire
+            sent.append((event, data))
+
+    text, strip = stage.comfy.text.NodeText("7"), stage.comfy.text.Strip("7")
     monkeypatch.setattr(PromptServer, "instance", None, raising=False)
-    say("nobody hears")
+    text("nobody hears")
+    strip({"text": "nobody sees"})
     monkeypatch.setattr(PromptServer, "instance", Server(), raising=False)
     stage.comfy.text.NodeText(None)("no node")
+    stage.comfy.text.Strip(None)({"text": "no node"})
+    assert sent == []
+    text("heard")
+    assert sent.pop() == ("heard", "7")
     model, _ = stage.node()
+    first = [data for event, data in sent if event == "synccache" and data["node"] == "7"]
+    assert first == sent_events(sent) and first[0]["plan"] is None
+    assert first[1]["recognised"] == {"model": "Wan2.2-S2V", "blocks": 7, "refreshes": 4}
+    sent.clear()
     stage.sample(model)
-    texts = [text for text, node in sent if node == "7"]
-    assert texts[0].startswith("1/12 · 0 reused") and texts[11].startswith("12/12 · ")
-    assert texts[-1].startswith("12/12 · ") and "×" in texts[-1] and len(texts) == 13
+    runs = [event["run"] for event in sent_events(sent)]
+    assert [len(run["cells"]) for run in runs] == [*range(1, 13), 12]
+    assert runs[-1]["ended"] and runs[-1]["finished"] and runs[-1]["computed"] == runs[-1]["cells"].count("c")
+    assert runs[-1]["held"] == 3 * runs[-1]["residual_bytes"] * 2 and 0 < runs[-1]["share"] < 1
+
+
+def sent_events(sent):
+    return [data for event, data in sent]
 
 
 def test_runs_in_a_row_leave_no_tensor_behind(stage):

@@ -357,6 +357,6 @@ def test_room_for_a_plan_is_asked_of_the_host(stage):
         ({"groups": ((1, 2), (3,)), "probe": False}, 3 * 2 * 2 * 12 * 48 * 4),
     ):
         config = core.Config(schedule=(True,), **settings)
-        run = host.CacheRun(None, None, lambda text: None, config, "gpu")
+        run = host.CacheRun(None, None, config, "gpu")
         run.prepare_sampling(lambda model, noise_shape: asked.append(noise_shape), stage.model, shape)
         assert need(asked[-1]) - need(shape) == pytest.approx(wanted, rel=1e-3)

@@ -19,7 +19,7 @@ OPTIMISE = {"target_speedup": 2.5, "cache_ratio": 0.5, "memory_gb": 0.0, "name":
 def pack(comfy):
     """The pack's modules as the host imported them: errors and plans are classes of those."""
     root = comfy.core.__name__.rpartition(".")[0]
-    ours = [f"nodes.{name}" for name in ("optimizer", "plans", "chart")]
+    ours = [f"nodes.{name}" for name in ("optimizer", "plans", "pictures.chart", "pictures.drawing")]
     ours += [f"synccache_core.{name}" for name in ("recording", "plan", "files", "errors", "layout", "cost")]
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(f"{root}.{name}") for name in ours})
 
@@ -90,11 +90,24 @@ def test_the_optimizer_gives_a_plan_a_chart_and_the_samples(pack, recording, fol
     assert passed is samples and plan.predicted.speedup == pytest.approx(2.5, rel=0.15)
     assert plan.run == recording.run and plan.budget == pack.plan.Budget(speedup=2.5, cache_ratio=0.5)
     assert plan.provenance.note == "studio"
-    assert chart.shape == (1, pack.chart.HEIGHT, pack.chart.WIDTH, 3) and chart.dtype == torch.float32
+    assert chart.shape == (1, pack.chart.HEIGHT, pack.drawing.WIDTH, 3) and chart.dtype == torch.float32
     assert chart.min() >= 0 and chart.max() <= 1 and chart.std() > 0.05
     preview = result.ui["images"][0]
     assert preview["type"] == "temp" and (tmp_path / "temp" / preview["filename"]).is_file()
     assert f"{len(plan.schedule)} of 10 steps computed" in result.ui["text"][0]
+
+
+def test_every_point_of_the_menu_is_the_plan_that_its_target_gives(pack, recording, folder):
+    """What the editor draws of a point before it is planned is what planning gives."""
+    shown = optimise(pack, recording, cache_ratio=1.0).ui["synccache_plan"][0]
+    assert shown["target"] == 2.5 and shown["room"] > 0 and len(shown["front"]) > 3
+    for point in shown["front"]:
+        result = optimise(pack, recording, cache_ratio=1.0, target_speedup=point["target"])
+        plan, again = pack.plan.Plan.from_json(result.args[0]), result.ui["synccache_plan"][0]
+        assert point["cells"] == again["cells"] == "".join("c" if full else "r" for full in plan.mask)
+        assert (point["speedup"], point["error"], point["bytes"]) == (again["speedup"], again["error"], again["bytes"])
+    speeds, errors = ([point[key] for point in shown["front"]] for key in ("speedup", "error"))
+    assert speeds == sorted(speeds) and errors == sorted(errors)
 
 
 def test_the_chart_shows_errors_that_add_up(pack, recording):
@@ -183,7 +196,7 @@ def test_round_trip(pack, folder, plan_json):
     result = save(pack, plan_json)
     assert result.args == (plan_json,) and "saved as plans/studio.json" in result.ui.as_dict()["text"][0]
     assert load(pack) == plan_json == (folder / "studio.json").read_text(encoding="utf-8")
-    shown = call(pack.plans.SyncCacheLoadPlan, plan="studio").ui.as_dict()["text"][0]
+    shown = call(pack.plans.SyncCacheLoadPlan, plan="studio").ui["text"][0]
     assert "of 10 steps computed" in shown and "for toy" in shown and "studio" in shown
 
 

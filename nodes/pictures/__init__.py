@@ -1,0 +1,1 @@
+"""Plans and runs as pictures; knows neither ComfyUI nor the core."""

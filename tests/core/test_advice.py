@@ -1,0 +1,62 @@
+"""One recommendation, only where the run's numbers support it."""
+
+import pytest
+
+from synccache_core.advice import advice
+from synccache_core.telemetry import RunReport, StepRecord
+
+GIB = 2**30
+CALM = {"target_speedup": 3.0, "cache_ratio": 1.0, "forecast_order": 1, "memory_budget": None, "cache_device": "same",
+        "warmup": None, "groups": None, "probe": True}  # fmt: skip
+
+
+def run(actions="ccrrrrrrrc", reasons=None, settings=None, **report):
+    steps = [
+        StepRecord(i, 1 - i / 10, {"c": "compute", "r": "reuse"}[a], (reasons or {}).get(i, "probe"), 0.1, 0.1, None,
+                   1.0 if a == "c" else report.get("reused_seconds", 0.05))
+        for i, a in enumerate(actions)
+    ]  # fmt: skip
+    report.pop("reused_seconds", None)
+    given = {"groups": 11, "order": 1, "storable": 11, "residual_bytes": GIB, "reuse_share": 0.05, "speedup_ideal": 3.0,
+             "bytes_held": 22 * GIB, "budget": 3}  # fmt: skip
+    return RunReport("Wan2.2-S2V", 40, 12, {**CALM, **(settings or {})}, steps, **{**given, **report})
+
+
+def test_a_run_as_it_should_be_gets_none():
+    assert advice(run()) == ""
+    assert advice(run("")) == "" and advice(run(calibration=True, speedup_ideal=1.0)) == ""
+
+
+def test_a_budget_that_cut_residuals_is_told_how_much_it_lacks():
+    tight = run(settings={"memory_budget": 4 * GIB}, groups=4, order=0)
+    assert advice(tight) == "raise memory_budget_gb from 4 to 23: now 4 of 11 residuals fit, at order 0 of 1"
+    assert advice(run(settings={"memory_budget": 40 * GIB})) == ""
+    half = run(settings={"memory_budget": 9 * GIB, "cache_ratio": 0.5}, groups=6, order=0)
+    assert "from 9 to 13: now 6 of 6 residuals fit" in advice(half)
+    kept = run(settings={"memory_budget": 4 * GIB, "groups": ((1, 2), (3,)), "probe": False}, groups=3, order=1)
+    assert advice(kept) == ""
+
+
+def test_a_target_out_of_reach_leads_to_a_plan():
+    far = run(settings={"target_speedup": 4.0}, speedup_ideal=3.0, reuse_share=0.2)
+    assert advice(far).startswith("calibrate and plan for 4×: a reused step costs 20% of a computed one")
+    assert advice(run(settings={"target_speedup": 4.0}, speedup_ideal=3.7)) == ""
+    assert advice(run(settings={"target_speedup": 4.0}, speedup_ideal=3.0, plan="8 of 40")) == ""
+
+
+def test_slow_host_memory_is_named_only_where_it_is_used():
+    slow = {"reused_seconds": 0.5}  # 10 steps, 3 computed: 10 / (3 + 3.5) = 1.5x of 3x
+    assert "cache_device to gpu if 22.0 GiB fit there" in advice(run(settings={"cache_device": "cpu"}, **slow))
+    assert advice(run(**slow)) == ""
+
+
+@pytest.mark.parametrize("warmup, said", [(None, False), (2, True), (1, False)])
+def test_a_warm_up_that_eats_the_budget(warmup, said):
+    reasons = {i: "warm-up" for i in range(warmup or 2)}
+    text = advice(run(reasons=reasons, settings={"warmup": warmup}))
+    assert ("lower warmup from 2" in text and "2 of 3 computed steps" in text) == said
+
+
+def test_a_budget_spent_too_early():
+    assert "spent 4 steps before the last one" in advice(run(reasons={i: "budget spent" for i in (5, 6, 7, 8)}))
+    assert advice(run(reasons={7: "budget spent", 8: "budget spent"})) == ""

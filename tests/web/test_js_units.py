@@ -1,0 +1,58 @@
+"""The pure functions of web/js, in Node.js: the cases are in units.mjs."""
+
+import json
+import shutil
+import subprocess
+from itertools import product
+
+import pytest
+
+from synccache_core.cost import CostModel, cache_bytes
+from synccache_core.layout import Layout, groups_for_ratio
+from synccache_core.telemetry import readable
+from tests.conftest import ROOT
+
+# What the editor serves beside an extension, as far as loading one needs it.
+STUBS = {
+    "app.js": "export const app = { extensions: [], registerExtension(extension) { app.extensions.push(extension) } }\n",
+    "api.js": "export const api = new EventTarget()\n",
+}
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder as the browser sees it: /scripts of the editor, /extensions/<pack>/js, and the cases."""
+    shutil.copytree(ROOT / "web" / "js", tmp_path / "extensions" / "pack" / "js")
+    (tmp_path / "scripts").mkdir()
+    for name, text in STUBS.items():
+        (tmp_path / "scripts" / name).write_text(text)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    shutil.copy(ROOT / "tests" / "web" / "units.mjs", tmp_path)
+    (tmp_path / "cases.json").write_text(json.dumps(cases()))
+    return tmp_path
+
+
+def cases() -> list[dict]:
+    """Wishes at sizes, with what the core makes of them: the editor predicts by the same arithmetic."""
+    made = []
+    layouts = [Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)), Layout(10, (0, 2, 4, 6, 8, 9)), Layout(3, (0,))]
+    wishes = product(layouts, (8, 20, 40), (1.5, 2.0, 3.3, 5.0), (0.05, 0.5, 1.0), (0, 2), (0, 3 << 20))
+    for layout, steps, target, ratio, order, limit in wishes:
+        cost = CostModel(10.0, 1.0, 3.0, layout)
+        computed, groups = cost.budget(steps, target), groups_for_ratio(layout, ratio)
+        held = cache_bytes(1 << 20, 0, "residual", groups, order, False)
+        held = min(held, limit) if limit else held
+        size = {"expected": steps, "share": cost.reuse_share, "storable": layout.storable(),
+                "refreshes": len(layout.refresh), "residual_bytes": 1 << 20}  # fmt: skip
+        wish = {"target": target, "ratio": ratio, "order": order, "limit": limit}
+        core = {"computed": computed, "steps": steps, "speedup": cost.speedup(steps, computed), "bytes": held}
+        made.append({"size": size, "wish": wish, "core": core, "readable": readable(held)})
+    return made
+
+
+@pytest.mark.node
+def test_units(served):
+    command = ["node", "--test", "--test-reporter=spec", "units.mjs"]
+    done = subprocess.run(command, cwd=served, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        pytest.fail(done.stdout + done.stderr, pytrace=False)

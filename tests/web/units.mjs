@@ -1,0 +1,84 @@
+// Run by test_js_units.py in a copy of what a browser gets: this file's folder is the server's root.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import test from "node:test";
+
+import { cleanPlan, cleanRun, countsText, percent, predict, predictionText, readable, say, WORDS } from "./extensions/pack/js/synccache.js";
+import { app } from "./scripts/app.js";
+
+const RUN = {
+  model: "Wan2.2-S2V", blocks: 40, refreshes: 12, expected: 5, cells: "ccr", changes: [null, 0.1, 0.2], speedup: 1.23, held: 5,
+  limit: null, calibration: false, finished: false, why: ["a"], storable: 11, share: 0.05, residual_bytes: 1,
+};
+const PLAN = { cells: "crrr", speedup: 3.99, error: 0.00123, bytes: 3 * 2 ** 20, measured: true, lines: ["x"] };
+
+test("the script registers one extension", () => {
+  assert.equal(app.extensions.length, 1);
+});
+
+test("predictions are those of the core", () => {
+  const cases = JSON.parse(readFileSync(new URL("./cases.json", import.meta.url)));
+  assert.ok(cases.length > 100);
+  for (const { size, wish, core, readable: words } of cases) {
+    const guess = predict(size, wish);
+    assert.ok(Math.abs(guess.speedup - core.speedup) < 1e-9, JSON.stringify({ size, wish, core, guess }));
+    assert.deepEqual({ ...guess, speedup: 0 }, { ...core, speedup: 0 }, JSON.stringify({ size, wish }));
+    assert.equal(readable(guess.bytes), words);
+  }
+  assert.deepEqual(predict(cases[0].size, { ...cases[0].wish, target: 1 }), { off: true });
+});
+
+test("numbers for people", () => {
+  assert.deepEqual([0, 1e-9, 1e-5, 0.0123, 0.5, 3].map(percent), ["0 %", "0 %", "0.001 %", "1.2 %", "50 %", "300 %"]);
+});
+
+test("every language has every sentence, with the same places to fill in", () => {
+  const places = (sentence) => [...sentence.matchAll(/\{\w+\}/g)].map(String).sort();
+  for (const [language, words] of Object.entries(WORDS)) {
+    assert.deepEqual(Object.keys(words), Object.keys(WORDS.en), language);
+    for (const [key, sentence] of Object.entries(words)) {
+      assert.deepEqual(places(sentence), places(WORDS.en[key]), `${language}: ${key}`);
+    }
+  }
+});
+
+test("what a run says", () => {
+  const run = cleanRun(RUN);
+  assert.equal(countsText(run, "en"), "3 of 5 steps · 2 computed · 1 reused · 1.2×");
+  assert.equal(countsText({ ...run, ended: true }, "en"), "3 of 5 steps · 2 computed · 1 reused · 1.2× · interrupted");
+  assert.equal(countsText({ ...run, replay: "2 of 4" }, "en"), "trial 2 of 4: 3 of 5 steps · 2 computed · 1 reused · 1.2×");
+  assert.equal(countsText({ ...run, calibration: true }, "en"), "3 of 5 steps · calibrating");
+  assert.equal(say("recognised", run, "en"), "Wan2.2-S2V: 40 blocks, 12 audio refreshes");
+});
+
+test("what is predicted, and from what", () => {
+  const size = { expected: 40, share: 0.05, storable: 11, refreshes: 12, residual_bytes: 2 ** 28 };
+  const wish = { target: 3, ratio: 1, order: 1, limit: 0 };
+  assert.match(predictionText({ linked: false, wish }, "en"), /after the first run/);
+  assert.equal(predictionText({ linked: false, wish, size }, "en"), "Predicted: 3.0× faster, 12 of 40 steps, 5.50 GiB");
+  assert.match(predictionText({ linked: false, wish: { ...wish, target: 1 }, size }, "en"), /off/);
+  const plan = cleanPlan(PLAN);
+  assert.equal(predictionText({ linked: true, wish, size, plan }, "en"), "Plan: 3.99× faster, 1 of 4 steps, error 0.12 %, 3.00 MiB (measured)");
+  assert.match(predictionText({ linked: true, wish, size, plan: null }, "en"), /with the next run/);
+  assert.doesNotMatch(predictionText({ linked: false, wish, size, plan }, "en"), /Plan/);
+});
+
+test("nothing that a workflow file may hold is believed", () => {
+  for (const odd of [null, undefined, 3, "x", [], {}]) assert.equal(cleanPlan(odd), null);
+  for (const odd of [null, undefined, 3, "x"]) assert.equal(cleanRun(odd), null);
+  const run = cleanRun({
+    model: { toString: () => "<b>" }, cells: "c<img>", changes: [NaN, "1", {}, 0.5], expected: 1e12, held: -5, limit: Infinity,
+    why: ["<img src=x onerror=alert(1)>", 7, "y".repeat(1e4)], speedup: "fast", share: 7,
+  });
+  assert.equal(run.model, "");
+  assert.equal(run.cells, "");
+  assert.equal(run.expected, 2000);
+  assert.deepEqual(run.changes, [null, null, null, 0.5]);
+  assert.deepEqual([run.held, run.limit, run.speedup, run.share], [0, null, null, 1]);
+  assert.equal(run.why[0], "<img src=x onerror=alert(1)>"); // set as text, never as HTML
+  assert.equal(run.why[1].length, 400);
+  const plan = cleanPlan({ ...PLAN, front: [PLAN, { ...PLAN, target: 2 }, "x", null], bytes: null, cells: "r".repeat(5000) });
+  assert.equal(plan.front.length, 1);
+  assert.equal(plan.cells.length, 2000);
+  assert.equal(plan.bytes, 0);
+});

@@ -1,0 +1,532 @@
+// What the SyncCache nodes show in the editor: a live strip of the run, a prediction before it, plans to choose from.
+// Everything that comes from a server or a workflow file is untrusted: it is checked by clean* and only ever set as text.
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+
+const EVENT = "synccache"; // nodes/text.py
+const VIEW = "synccache_plan"; // nodes/plans.py
+const KEPT = "synccache"; // in node.properties: the last run stays with the workflow
+const STRIPS = ["SyncCache", "SyncCacheCalibrate"];
+const PLANS = ["SyncCacheScheduleOptimizer", "SyncCacheLoadPlan"];
+const CUSTOM = "Custom";
+const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400;
+const GIB = 2 ** 30, MIB = 2 ** 20;
+
+export const WORDS = {
+  en: {
+    strip: "SyncCache run", plan: "SyncCache plan", waiting: "What is recognised and predicted appears after the first run.",
+    recognised: "{model}: {blocks} blocks, {refreshes} audio refreshes",
+    predicted: "Predicted: {speed}× faster, {computed} of {steps} steps, {memory}",
+    off: "Predicted: off, the model runs as it is",
+    planned: "Plan: {speed}× faster, {computed} of {steps} steps, error {error}, {memory} ({how})",
+    plan_unknown: "A plan decides; what it gives appears with the next run.",
+    how_predicted: "predicted", how_measured: "measured",
+    counts: "{done} of {steps} steps · {computed} computed · {reused} reused", calibrating: "{done} of {steps} steps · calibrating",
+    replay: "trial {replay}: ", speed: " · {speed}×", held: "{held} held", of: " of {limit}", interrupted: " · interrupted",
+    compute: "computed", reuse: "reused", wait: "to come", cell: "step {step}: {action}", probe: ", probe change {change}",
+    point: "{speed}× faster, error {error}, {memory}", choose: "Press Run to make this plan.", about: "About this plan: ",
+    front: "Plans by speed and error", error: "error", faster: "speed", empty: "Press Run to see the plan.",
+    room: "{held} of {limit}",
+  },
+  zh: {
+    strip: "SyncCache 运行", plan: "SyncCache 计划", waiting: "首次运行后，这里会显示识别结果和预测。",
+    recognised: "{model}：{blocks} 个块，{refreshes} 处音频刷新",
+    predicted: "预测：加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
+    off: "预测：已关闭，模型照常运行",
+    planned: "计划：加速 {speed}×，计算 {computed}/{steps} 步，误差 {error}，{memory}（{how}）",
+    plan_unknown: "由计划决定；下次运行时显示它的效果。",
+    how_predicted: "预测", how_measured: "实测",
+    counts: "{done}/{steps} 步 · 计算 {computed} · 复用 {reused}", calibrating: "{done}/{steps} 步 · 校准中",
+    replay: "试运行 {replay}：", speed: " · {speed}×", held: "已占用 {held}", of: " / {limit}", interrupted: " · 已中断",
+    compute: "计算", reuse: "复用", wait: "未到", cell: "第 {step} 步：{action}", probe: "，探针变化 {change}",
+    point: "加速 {speed}×，误差 {error}，{memory}", choose: "点击“运行”生成此计划。", about: "大致如此：",
+    front: "按速度和误差排列的计划", error: "误差", faster: "速度", empty: "点击“运行”查看计划。",
+    room: "{held} / {limit}",
+  },
+  ja: {
+    strip: "SyncCache の実行", plan: "SyncCache のプラン", waiting: "最初の実行のあと、認識結果と予測がここに表示されます。",
+    recognised: "{model}：{blocks} ブロック、音声リフレッシュ {refreshes} 箇所",
+    predicted: "予測：{speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
+    off: "予測：オフ、モデルはそのまま動きます",
+    planned: "プラン：{speed} 倍速、{steps} ステップ中 {computed} を計算、誤差 {error}、{memory}（{how}）",
+    plan_unknown: "プランに従います。効果は次の実行で表示されます。",
+    how_predicted: "予測", how_measured: "実測",
+    counts: "{steps} ステップ中 {done} · 計算 {computed} · 再利用 {reused}", calibrating: "{steps} ステップ中 {done} · 計測中",
+    replay: "試行 {replay}：", speed: " · {speed} 倍速", held: "使用中 {held}", of: " / {limit}", interrupted: " · 中断",
+    compute: "計算", reuse: "再利用", wait: "これから", cell: "ステップ {step}：{action}", probe: "、プローブの変化 {change}",
+    point: "{speed} 倍速、誤差 {error}、{memory}", choose: "「実行」でこのプランを作ります。", about: "おおよそ：",
+    front: "速度と誤差で見たプラン", error: "誤差", faster: "速度", empty: "「実行」でプランが表示されます。",
+    room: "{held} / {limit}",
+  },
+};
+
+// -- numbers: the same arithmetic as synccache_core/cost.py and layout.py; tests/web holds them against each other ----------
+
+function roundHalfEven(value) {
+  const low = Math.floor(value);
+  const rest = value - low;
+  if (rest === 0.5) return low % 2 === 0 ? low : low + 1;
+  return rest < 0.5 ? low : low + 1;
+}
+
+/** Computed steps whose ideal speed-up is nearest to the target. share: cost of a reused step over a computed one. */
+export function budget(steps, target, share) {
+  if (share >= 1) return steps;
+  return Math.max(1, Math.min(steps, roundHalfEven((steps / target - steps * share) / (1 - share))));
+}
+
+export function idealSpeedup(steps, computed, share) {
+  return steps / (computed + (steps - computed) * share);
+}
+
+export function groupsForRatio(storable, refreshes, ratio) {
+  return Math.max(1, Math.min(storable, Math.floor(ratio * refreshes + 0.5)));
+}
+
+/** What the sliders will give at the size of the last run. wish: {target, ratio, order, limit}, limit in bytes, 0 = none. */
+export function predict(size, wish) {
+  if (wish.target <= 1) return { off: true };
+  const computed = budget(size.expected, wish.target, size.share);
+  const held = groupsForRatio(size.storable, size.refreshes, wish.ratio) * size.residual_bytes * (wish.order + 1);
+  return {
+    computed, steps: size.expected, speedup: idealSpeedup(size.expected, computed, size.share),
+    bytes: wish.limit > 0 ? Math.min(held, wish.limit) : held,
+  };
+}
+
+export function readable(bytes) {
+  if (bytes >= 0.1 * GIB) return `${(bytes / GIB).toFixed(2)} GiB`;
+  return bytes >= 0.1 * MIB ? `${(bytes / MIB).toFixed(2)} MiB` : `${Math.round(bytes)} bytes`;
+}
+
+export function percent(error) {
+  const value = 100 * error;
+  if (value >= 100) return `${value.toFixed(0)} %`;
+  return value >= 1e-4 ? `${Number(value.toPrecision(2))} %` : "0 %";
+}
+
+// -- what may be believed ---------------------------------------------------------------------------------------------
+
+function number(value, low = 0, high = 1e15) {
+  return typeof value === "number" && Number.isFinite(value) ? Math.min(high, Math.max(low, value)) : null;
+}
+
+function text(value) {
+  return typeof value === "string" ? value.slice(0, MOST_TEXT) : "";
+}
+
+function list(value, most) {
+  return Array.isArray(value) ? value.slice(0, most) : [];
+}
+
+function cells(value) {
+  return typeof value === "string" && /^[cr]*$/.test(value) ? value.slice(0, MOST_STEPS) : "";
+}
+
+/** A run as RunReport.live() gives it, or null. */
+export function cleanRun(run) {
+  if (!run || typeof run !== "object") return null;
+  const done = cells(run.cells);
+  const expected = Math.round(number(run.expected, 0, MOST_STEPS) ?? 0);
+  return {
+    ...cleanRecognised(run), expected: Math.max(expected, done.length), cells: done,
+    changes: list(run.changes, MOST_STEPS).map((c) => number(c)),
+    computed: done.split("c").length - 1, reused: done.split("r").length - 1, speedup: number(run.speedup),
+    held: number(run.held) ?? 0, limit: number(run.limit), calibration: run.calibration === true,
+    finished: run.finished === true, ended: run.ended === true, replay: text(run.replay),
+    why: list(run.why, MOST_LINES).map(text).filter(Boolean), storable: number(run.storable) ?? 0,
+    share: number(run.share, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0,
+  };
+}
+
+export function cleanRecognised(found) {
+  return { model: text(found?.model), blocks: number(found?.blocks) ?? 0, refreshes: number(found?.refreshes) ?? 0 };
+}
+
+/** A plan as plans.view() or an entry of optimizer.menu() gives it, or null. */
+export function cleanPlan(plan) {
+  if (!plan || typeof plan !== "object" || !cells(plan.cells)) return null;
+  return {
+    cells: cells(plan.cells), speedup: number(plan.speedup) ?? 1, error: number(plan.error) ?? 0,
+    bytes: number(plan.bytes) ?? 0, measured: plan.measured === true, target: number(plan.target),
+    room: number(plan.room), lines: list(plan.lines, MOST_LINES).map(text).filter(Boolean),
+    front: list(plan.front, MOST_POINTS).map(cleanPlan).filter((point) => point && point.target !== null),
+  };
+}
+
+// -- sentences --------------------------------------------------------------------------------------------------------
+
+function locale() {
+  const chosen = app.extensionManager?.setting?.get?.("Comfy.Locale") ?? "en";
+  return WORDS[String(chosen).split("-")[0]] ? String(chosen).split("-")[0] : "en";
+}
+
+export function say(key, values = {}, language = locale()) {
+  return WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+}
+
+export function countsText(run, language = locale()) {
+  const values = { done: run.cells.length, steps: run.expected, computed: run.computed, reused: run.reused };
+  const head = run.replay ? say("replay", { replay: run.replay }, language) : "";
+  const middle = say(run.calibration ? "calibrating" : "counts", values, language);
+  const speed = run.speedup && !run.calibration ? say("speed", { speed: run.speedup.toFixed(1) }, language) : "";
+  return head + middle + speed + (run.ended && !run.finished ? say("interrupted", {}, language) : "");
+}
+
+export function predictionText(facts, language = locale()) {
+  if (facts.linked) {
+    if (!facts.plan) return say("plan_unknown", {}, language);
+    return say("planned", { ...planValues(facts.plan), how: say(facts.plan.measured ? "how_measured" : "how_predicted", {}, language) }, language);
+  }
+  if (!facts.size) return say("waiting", {}, language);
+  const guess = predict(facts.size, facts.wish);
+  if (guess.off) return say("off", {}, language);
+  const values = { speed: guess.speedup.toFixed(1), computed: guess.computed, steps: guess.steps, memory: readable(guess.bytes) };
+  return say("predicted", values, language);
+}
+
+function planValues(plan) {
+  return {
+    speed: plan.speedup.toFixed(2), computed: plan.cells.split("c").length - 1, steps: plan.cells.length,
+    error: percent(plan.error), memory: readable(plan.bytes),
+  };
+}
+
+// -- elements ---------------------------------------------------------------------------------------------------------
+
+const STYLE = `
+.synccache-strip, .synccache-plan { display: flex; flex-direction: column; gap: 4px; box-sizing: border-box; width: 100%;
+  padding: 6px 8px; overflow: hidden auto; font: 12px/1.35 system-ui, sans-serif; color: var(--input-text, #ddd);
+  background: var(--comfy-input-bg, #222); border: 1px solid var(--border-color, #4e4e4e); border-radius: 6px; }
+.synccache-strip [data-part]:empty, .synccache-plan [data-part]:empty { display: none; }
+.synccache-quiet { color: var(--descrip-text, #999); }
+.synccache-cells { display: flex; align-items: flex-end; gap: 1px; height: 34px; flex: none; }
+.synccache-cells > span { position: relative; flex: 1 1 0; min-width: 0; border-radius: 2px 2px 0 0; }
+.synccache-cells > [data-action=compute] { height: 100%; background: #4a9eec; }
+.synccache-cells > [data-action=reuse] { height: 55%; background: #35618f; }
+.synccache-cells > [data-action=wait] { height: 55%; background: var(--border-color, #4e4e4e); opacity: 0.5; }
+.synccache-cells i { position: absolute; left: 0; right: 0; height: 2px; background: #f7b83e; }
+.synccache-bar { height: 8px; flex: none; border-radius: 4px; background: #2d3e54; overflow: hidden; }
+.synccache-bar > span { display: block; height: 100%; background: #4a9eec; }
+.synccache-front { width: 100%; height: 130px; flex: none; }
+.synccache-front text { fill: var(--descrip-text, #999); font: 10px system-ui, sans-serif; }
+.synccache-front polyline { fill: none; stroke: #4a9eec; stroke-width: 1.5; }
+.synccache-front [data-point] { fill: #4a9eec; stroke: transparent; stroke-width: 8; cursor: pointer; outline: none; }
+.synccache-front [data-point]:hover { fill: var(--input-text, #ddd); }
+.synccache-front [data-point]:focus-visible { stroke: var(--input-text, #ddd); stroke-width: 2; }
+.synccache-front [data-point][aria-pressed=true] { fill: #f7b83e; }`;
+
+function element(tag, attributes = {}, children = []) {
+  const svg = ["svg", "polyline", "circle", "text"].includes(tag);
+  const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "text") made.textContent = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function part(name, attributes = {}) {
+  return element("div", { "data-part": name, ...attributes });
+}
+
+/** One element per step; changes: of the probe, drawn as a line across each cell. */
+function cellElements(done, expected, changes = []) {
+  const most = Math.max(...changes.filter((c) => c !== null), 0);
+  return Array.from({ length: expected }, (_, i) => {
+    const action = { c: "compute", r: "reuse" }[done[i]] ?? "wait";
+    const change = changes[i] ?? null;
+    const title = say("cell", { step: i + 1, action: say(action) }) + (change === null ? "" : say("probe", { change: change.toPrecision(2) }));
+    const mark = change === null || !most ? [] : [element("i", { style: `bottom: ${Math.round(90 * (change / most))}%` })];
+    return element("span", { "data-step": i, "data-action": action, title }, mark);
+  });
+}
+
+function barElement(share) {
+  const filled = element("span", { style: `width: ${Math.round(100 * Math.min(1, share))}%` });
+  return element("div", { class: "synccache-bar", "aria-hidden": "true" }, [filled]);
+}
+
+/** Keys and clicks for something that acts like a button and must not reach the canvas. */
+function pressable(target, act) {
+  target.addEventListener("click", (event) => { event.stopPropagation(); act(); });
+  target.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    event.stopPropagation();
+    act();
+  });
+}
+
+/** Speed against error as points to choose from; error on a logarithmic axis. */
+function frontElement(front, chosen, choose) {
+  const [width, height, left, bottom] = [300, 130, 44, 16];
+  const errors = front.map((p) => Math.log10(Math.max(p.error, 1e-6)));
+  const [low, high] = [Math.min(...errors), Math.max(...errors)];
+  const [slow, fast] = [Math.min(...front.map((p) => p.speedup)), Math.max(...front.map((p) => p.speedup))];
+  const x = (p) => left + 8 + ((width - left - 18) * (p.speedup - slow)) / (fast - slow || 1);
+  const y = (i) => 8 + ((height - bottom - 18) * (high - errors[i])) / (high - low || 1);
+  const line = element("polyline", { points: front.map((p, i) => `${x(p)},${y(i)}`).join(" ") });
+  const points = front.map((p, i) => {
+    const label = say("point", planValues(p));
+    const circle = element("circle", {
+      cx: x(p), cy: y(i), r: 4, role: "button", tabindex: "0", "data-point": i, "aria-label": label, "aria-pressed": String(p === chosen),
+    }, [element("title", { text: label })]);
+    pressable(circle, () => choose(p));
+    return circle;
+  });
+  const labels = [
+    [left - 2, 12, percent(10 ** high), "end"], [left - 2, height - bottom - 4, percent(10 ** low), "end"],
+    [left + 8, height - 3, `${slow.toFixed(1)}×`, "start"], [width - 10, height - 3, `${fast.toFixed(1)}×`, "end"],
+  ].map(([at, up, words, anchor]) => element("text", { x: at, y: up, "text-anchor": anchor, text: words }));
+  const attributes = { viewBox: `0 0 ${width} ${height}`, class: "synccache-front", role: "group", "aria-label": say("front") };
+  return element("svg", attributes, [line, ...labels, ...points]);
+}
+
+// -- the strip --------------------------------------------------------------------------------------------------------
+
+class Strip {
+  constructor(node, presets) {
+    this.node = node;
+    this.presets = presets;
+    this.state = {};
+    this.parts = {
+      recognised: part("recognised"), prediction: part("prediction", { class: "synccache-quiet" }),
+      cells: part("cells", { class: "synccache-cells", role: "img" }), counts: part("counts"),
+      memory: part("memory", { class: "synccache-quiet" }), notes: part("notes"), status: part("status", { role: "status", class: "synccache-quiet" }),
+    };
+    this.root = element("div", { class: "synccache-strip", role: "group", "aria-label": say("strip") }, Object.values(this.parts));
+    addWidget(node, "synccache_strip", this.root, 150);
+    this.restore();
+  }
+
+  /** What the workflow kept of the last run. */
+  restore() {
+    const kept = this.node.properties?.[KEPT] ?? {};
+    this.state = { run: cleanRun(kept.run), size: cleanRun(kept.size), plan: cleanPlan(kept.plan) };
+    this.render();
+  }
+
+  take(event) {
+    if ("recognised" in event) this.state.recognised = cleanRecognised(event.recognised);
+    if ("plan" in event) this.state.plan = cleanPlan(event.plan);
+    if ("text" in event) this.state = { ...this.state, run: null, text: text(event.text) };
+    if ("run" in event) {
+      const run = cleanRun(event.run);
+      this.state = { ...this.state, run, text: "" };
+      if (run && run.share !== null && run.residual_bytes && run.expected) this.state.size = { ...run, cells: "", changes: [], why: [] };
+    }
+    this.node.properties[KEPT] = { run: this.state.run, size: this.state.size ?? null, plan: this.state.plan ?? null };
+    if (event.run?.ended) remember();
+    this.render();
+  }
+
+  render() {
+    const { run, size, recognised, plan, text: said } = this.state;
+    const found = recognised?.model ? recognised : run?.model ? run : null;
+    this.parts.recognised.textContent = found ? say("recognised", found) : "";
+    this.parts.prediction.textContent = this.predicts() ? predictionText({ ...this.wish(), size, plan }) : "";
+    this.parts.cells.replaceChildren(...(run ? cellElements(run.cells, run.expected, run.changes) : []));
+    this.parts.counts.textContent = run ? countsText(run) : "";
+    this.parts.cells.setAttribute("aria-label", this.parts.counts.textContent);
+    Object.assign(this.parts.counts.dataset, { computed: run?.computed ?? 0, reused: run?.reused ?? 0, steps: run?.expected ?? 0 });
+    const limit = run?.limit ? say("of", { limit: readable(run.limit) }) : "";
+    const bar = run?.limit ? [barElement(run.held / run.limit)] : [];
+    this.parts.memory.replaceChildren(...(run && !run.calibration ? [say("held", { held: readable(run.held) }) + limit, ...bar] : []));
+    this.parts.notes.replaceChildren(...(run?.why ?? []).map((line) => element("div", { text: line })));
+    this.parts.status.textContent = said ?? "";
+    this.node.setDirtyCanvas?.(true, false);
+  }
+
+  /** A calibration reuses nothing. */
+  predicts() {
+    return this.node.comfyClass === "SyncCache";
+  }
+
+  wish() {
+    const value = (name, otherwise) => number(widget(this.node, name)?.value) ?? otherwise;
+    const [target, ratio] = this.presets[widget(this.node, "preset")?.value] ?? [value("target_speedup", 3), value("cache_ratio", 1)];
+    const linked = this.node.inputs?.some((input) => input.name === "plan_json" && input.link != null) ?? false;
+    return { linked, wish: { target, ratio, order: value("forecast_order", 1), limit: value("memory_budget_gb", 0) * GIB } };
+  }
+}
+
+/** A preset moves the sliders, a moved slider is no preset any more; every change is predicted at once. */
+function couple(node, strip) {
+  const sliders = ["target_speedup", "cache_ratio"].map((name) => widget(node, name));
+  const preset = widget(node, "preset");
+  let busy = false;
+  const quietly = (work) => {
+    if (busy) return;
+    busy = true;
+    try { work(); } finally { busy = false; }
+    strip.render();
+  };
+  if (preset && sliders.every(Boolean)) {
+    onChange(preset, () => quietly(() => strip.presets[preset.value]?.forEach((value, i) => setValue(node, sliders[i], value))));
+    sliders.forEach((slider, i) => onChange(slider, () => quietly(() => {
+      const asked = strip.presets[preset.value];
+      if (asked && asked[i] !== slider.value) setValue(node, preset, CUSTOM);
+    })));
+  }
+  for (const name of ["forecast_order", "memory_budget_gb"]) {
+    const other = widget(node, name);
+    if (other) onChange(other, () => strip.render());
+  }
+  after(node, "onConnectionsChange", () => strip.render());
+}
+
+// -- plans ------------------------------------------------------------------------------------------------------------
+
+class PlanView {
+  constructor(node) {
+    this.node = node;
+    this.plan = this.shown = null;
+    this.hint = "";
+    this.parts = {
+      timeline: part("timeline", { class: "synccache-cells", role: "img" }), summary: part("summary", { role: "status" }),
+      front: part("front"), memory: part("memory", { class: "synccache-quiet" }), lines: part("lines", { class: "synccache-quiet" }),
+    };
+    this.root = element("div", { class: "synccache-plan", role: "group", "aria-label": say("plan") }, Object.values(this.parts));
+    addWidget(node, "synccache_plan", this.root, node.comfyClass === "SyncCacheLoadPlan" ? 130 : 300);
+    this.restore();
+  }
+
+  restore() {
+    this.take(this.node.properties?.[KEPT]?.plan);
+  }
+
+  take(view) {
+    this.plan = this.shown = cleanPlan(view);
+    this.hint = "";
+    if (this.plan) this.node.properties[KEPT] = { plan: this.plan };
+    this.render();
+  }
+
+  choose(point) {
+    const slider = widget(this.node, "target_speedup");
+    this.shown = point; // so that the slider's own callback finds nothing left to do
+    if (slider) setValue(this.node, slider, point.target);
+    this.show(point, say("choose"));
+    this.parts.front.querySelector("[aria-pressed=true]")?.focus({ preventScroll: true });
+  }
+
+  /** The slider was moved: of the known plans the one that comes nearest. */
+  near(target) {
+    const front = this.plan?.front ?? [];
+    if (!front.length || this.shown?.target === target) return;
+    const nearest = front.reduce((a, b) => (Math.abs(b.target - target) < Math.abs(a.target - target) ? b : a));
+    this.show(nearest, say("choose"), say("about"));
+  }
+
+  show(point, hint, head = "") {
+    this.shown = point;
+    this.hint = hint;
+    this.head = head;
+    this.render();
+  }
+
+  render() {
+    const { plan, shown, parts } = this;
+    const how = say(shown?.measured ? "how_measured" : "how_predicted");
+    parts.timeline.replaceChildren(...(shown ? cellElements(shown.cells, shown.cells.length) : []));
+    parts.summary.textContent = shown ? [(this.head ?? "") + say("planned", { ...planValues(shown), how }), this.hint].filter(Boolean).join(" ") : say("empty");
+    parts.timeline.setAttribute("aria-label", parts.summary.textContent);
+    const pressed = plan?.front.find((p) => p === shown || p.cells === shown.cells);
+    parts.front.replaceChildren(...(plan?.front.length > 1 ? [frontElement(plan.front, pressed, (p) => this.choose(p))] : []));
+    const room = plan?.room ?? 0;
+    parts.memory.replaceChildren(...(room ? [say("room", { held: readable(shown.bytes), limit: readable(room) }), barElement(shown.bytes / room)] : []));
+    parts.lines.replaceChildren(...(shown === plan ? plan?.lines ?? [] : []).map((line) => element("div", { text: line })));
+    this.node.setDirtyCanvas?.(true, false);
+  }
+}
+
+// -- the editor -------------------------------------------------------------------------------------------------------
+
+function widget(node, name) {
+  return node.widgets?.find((w) => w.name === name);
+}
+
+function setValue(node, target, value) {
+  target.value = value;
+  target.callback?.(value, app.canvas, node);
+}
+
+function onChange(target, act) {
+  const before = target.callback;
+  target.callback = function (...given) {
+    const result = before?.apply(this, given);
+    act();
+    return result;
+  };
+}
+
+function after(object, name, act) {
+  const before = object[name];
+  object[name] = function (...given) {
+    const result = before?.apply(this, given);
+    act(...given);
+    return result;
+  };
+}
+
+function addWidget(node, name, root, height) {
+  const made = node.addDOMWidget(name, name, root, { serialize: false, hideOnZoom: false, getMinHeight: () => height });
+  made.serialize = false; // the workflow's widget values stay those that a ComfyUI without this file knows
+  root.addEventListener("wheel", (event) => {
+    if (!globalThis.LiteGraph?.vueNodesMode) app.canvas?.processMouseWheel?.(event); // there, events bubble by themselves
+  });
+}
+
+/** The editor notices changes by pointer and key; a run that ended is one as well, or a reload would forget it. */
+function remember() {
+  const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+  (tracker?.captureCanvasState ?? tracker?.checkState)?.call(tracker);
+}
+
+/** id: "3", or "5:3" for node 3 in the subgraph of node 5. */
+function nodeById(id) {
+  const path = String(id).split(":");
+  let graph = app.rootGraph ?? app.graph;
+  for (const step of path.slice(0, -1)) graph = graph?.getNodeById?.(step)?.subgraph;
+  return graph?.getNodeById?.(path.at(-1));
+}
+
+const shownOn = new WeakMap(); // node -> what it shows
+
+function dress(node) {
+  const kind = node.comfyClass;
+  if (STRIPS.includes(kind)) {
+    const presets = node.constructor.nodeData?.input?.required?.preset?.[1]?.synccache_presets ?? {};
+    const strip = new Strip(node, presets);
+    couple(node, strip);
+    shownOn.set(node, strip);
+  } else if (PLANS.includes(kind)) {
+    const view = new PlanView(node);
+    const slider = widget(node, "target_speedup");
+    if (slider) onChange(slider, () => view.near(slider.value));
+    after(node, "onExecuted", (output) => output?.[VIEW] && view.take(output[VIEW][0]));
+    shownOn.set(node, view);
+  }
+  for (const moment of ["onAdded", "onConfigure"]) { // a node has no id before
+    after(node, moment, () => {
+      shownOn.get(node).root.dataset.nodeId = String(node.id);
+      shownOn.get(node).restore();
+    });
+  }
+}
+
+app.registerExtension({
+  name: "SyncCache",
+  init() {
+    document.head.append(element("style", { text: STYLE }));
+    api.addEventListener(EVENT, ({ detail }) => {
+      const strip = shownOn.get(nodeById(detail?.node));
+      if (strip instanceof Strip) strip.take(detail);
+    });
+  },
+  nodeCreated(node) {
+    if (STRIPS.includes(node.comfyClass) || PLANS.includes(node.comfyClass)) dress(node);
+  },
+});
