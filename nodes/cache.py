@@ -62,7 +62,10 @@ class SyncCache(io.ComfyNode):
                     "target_speedup, cache_ratio, forecast_order and warmup.",
                 ),
             ],
-            outputs=[io.Model.Output(display_name="model"), RunType.Output(display_name="run")],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="For the sampler."),
+                RunType.Output(display_name="run", tooltip="For the SyncCache Report."),
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -93,7 +96,8 @@ class SyncCache(io.ComfyNode):
             ),
             io.Combo.Input(
                 "if_unsupported", options=["error", "pass through"], default="error", advanced=True,
-                tooltip="What to do with a model that SyncCache does not know.",
+                tooltip="What to do with a model that SyncCache does not know: stop with an error, or pass it through as "
+                "it is.",
             ),
         ]
 

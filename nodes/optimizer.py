@@ -45,7 +45,8 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
                 io.Float.Input(
                     "target_speedup", default=3.0, min=LEAST_SPEEDUP, max=MOST_SPEEDUP, step=0.01,
                     display_mode=io.NumberDisplay.slider,
-                    tooltip="How much faster sampling shall be. The chart shows what more or less would cost.",
+                    tooltip="How much faster sampling shall be. The points in the picture show what more or less would "
+                    "cost; choosing one sets this.",
                 ),
                 io.Float.Input(
                     "cache_ratio", default=1.0, min=LEAST_RATIO, max=1.0, step=0.05, display_mode=io.NumberDisplay.slider,

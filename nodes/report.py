@@ -37,7 +37,7 @@ class SyncCacheReport(io.ComfyNode):
             description="Steps computed and reused, speed-up, memory and the reasons, once the sampler is done; as text, "
             "JSON and pictures.",
             inputs=[
-                RunType.Input("run", tooltip="From the SyncCache node."),
+                RunType.Input("run", tooltip="From the SyncCache or the SyncCache Calibrate node."),
                 io.Latent.Input("samples", tooltip="From the sampler; passed on unchanged, so that this runs after it."),
                 io.Image.Input(
                     "image", optional=True,
@@ -48,7 +48,7 @@ class SyncCacheReport(io.ComfyNode):
                 io.Latent.Output(display_name="samples"),
                 io.String.Output(display_name="json", tooltip="Everything that was measured, one record per step."),
                 io.Image.Output(display_name="timeline", tooltip="The run as a picture: steps, probe, speed, memory."),
-                io.Image.Output(display_name="heat_map", tooltip="Where the video moved most while steps were reused."),
+                io.Image.Output(display_name="heat_map", tooltip="Where reused steps had the most to bridge."),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
