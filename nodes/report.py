@@ -12,7 +12,7 @@ from ..synccache_core.policy import COMPUTE
 from ..synccache_core.telemetry import readable, recognised
 from .images import as_image
 from .pictures import heat, timeline
-from .run import RunType
+from .run import RunHandle, RunType
 from .text import NodeText
 
 HEAT_LINES = {
@@ -37,7 +37,7 @@ class SyncCacheReport(io.ComfyNode):
             description="Steps computed and reused, speed-up, memory and the reasons, once the sampler is done; as text, "
             "JSON and pictures.",
             inputs=[
-                RunType.Input("run", tooltip="From the SyncCache or the SyncCache Calibrate node."),
+                RunType.Input("run", optional=True, tooltip="From the SyncCache or the SyncCache Calibrate node."),
                 io.Latent.Input("samples", tooltip="From the sampler; passed on unchanged, so that this runs after it."),
                 io.Image.Input(
                     "image", optional=True,
@@ -55,7 +55,8 @@ class SyncCacheReport(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, run, samples, image=None) -> io.NodeOutput:
+    def execute(cls, samples, run=None, image=None) -> io.NodeOutput:
+        run = run or RunHandle("no run is connected: is the SyncCache node bypassed?")
         text = json.dumps(run.to_dict(), indent=1, allow_nan=False)
         summary = run.summary()
         NodeText(cls.hidden.unique_id)(summary)

@@ -169,6 +169,8 @@ def test_a_report_without_a_run_says_so(stage):
     assert out is samples and json.loads(text)["runs"] == []
     assert "no run recorded yet" in run.summary()
     assert all(image.ndim == 4 and image.shape[0] == 1 for image in (timeline, heat))
+    out, text, *_ = stage.execute(stage.comfy.ids["SyncCacheReport"], samples=samples)  # the editor drops what is bypassed
+    assert out is samples and "bypassed" in json.loads(text)["remark"]
 
 
 def test_a_report_after_a_run_is_json_and_text(stage, monkeypatch):

@@ -14,7 +14,7 @@ const GIB = 2 ** 30, MIB = 2 ** 20;
 
 export const WORDS = {
   en: {
-    strip: "SyncCache run", plan: "SyncCache plan", waiting: "What is recognised and predicted appears after the first run.",
+    strip: "SyncCache run", plan: "SyncCache plan", waiting: "Asks for {speed}× faster; what that takes is predicted once the first run shows model and size.",
     recognised: "{model}: {blocks} blocks, {refreshes} audio refreshes",
     predicted: "Predicted: {speed}× faster, {computed} of {steps} steps, {memory}",
     off: "Predicted: off, the model runs as it is",
@@ -29,7 +29,7 @@ export const WORDS = {
     room: "{held} of {limit}",
   },
   zh: {
-    strip: "SyncCache 运行", plan: "SyncCache 方案", waiting: "首次运行后，这里会显示识别结果和预估。",
+    strip: "SyncCache 运行", plan: "SyncCache 方案", waiting: "要求加速 {speed}×；首次运行得知模型和尺寸后，显示预估的代价。",
     recognised: "{model}：{blocks} 个块，{refreshes} 处音频刷新",
     predicted: "预估：加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     off: "预估：已关闭，模型照常运行",
@@ -44,7 +44,7 @@ export const WORDS = {
     room: "{held} / {limit}",
   },
   ja: {
-    strip: "SyncCache の実行", plan: "SyncCache のプラン", waiting: "最初の実行のあと、認識結果と予測がここに表示されます。",
+    strip: "SyncCache の実行", plan: "SyncCache のプラン", waiting: "{speed} 倍速を要求。最初の実行でモデルとサイズが分かると、必要なものを予測します。",
     recognised: "{model}：{blocks} ブロック、音声リフレッシュ {refreshes} 箇所",
     predicted: "予測：{speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     off: "予測：オフ、モデルはそのまま動きます",
@@ -83,9 +83,9 @@ export function groupsForRatio(storable, refreshes, ratio) {
   return Math.max(1, Math.min(storable, Math.floor(ratio * refreshes + 0.5)));
 }
 
-/** What the sliders will give at the size of the last run. wish: {target, ratio, order, limit}, limit in bytes, 0 = none. */
+/** What the sliders will give at the size of the last run. wish: {target, ratio, order, limit}, limit in bytes, 0 = none;
+ * a target of 1 is off, which is nobody's question. */
 export function predict(size, wish) {
-  if (wish.target <= 1) return { off: true };
   const computed = budget(size.expected, wish.target, size.share);
   const held = groupsForRatio(size.storable, size.refreshes, wish.ratio) * size.residual_bytes * (wish.order + 1);
   return {
@@ -178,9 +178,9 @@ export function predictionText(facts, language = locale()) {
     if (!facts.plan) return say("plan_unknown", {}, language);
     return say("planned", { ...planValues(facts.plan), how: say(facts.plan.measured ? "how_measured" : "how_predicted", {}, language) }, language);
   }
-  if (!facts.size) return say("waiting", {}, language);
+  if (facts.wish.target <= 1) return say("off", {}, language);
+  if (!facts.size) return say("waiting", { speed: facts.wish.target.toFixed(1) }, language);
   const guess = predict(facts.size, facts.wish);
-  if (guess.off) return say("off", {}, language);
   const values = { speed: guess.speedup.toFixed(1), computed: guess.computed, steps: guess.steps, memory: readable(guess.bytes) };
   return say("predicted", values, language);
 }
