@@ -1,10 +1,11 @@
 """Planned schedules against evenly spread reuse and plain sampling with fewer steps, and what a plan's promises are worth.
 
-`python -m bench.schedules [--quick] [--json FILE] [--check]`. 40 Euler steps, guidance 2; plans come from merged
-calibrations of six other clips, with five replays at 10 computed steps each: a plan's error differs several times from clip
-to clip, so that one or two calibrations rank plans badly. PSNR in dB to the uncached video, means over held-out clips, each
-sampled on one thread. About 35 minutes on two cores. Needs espeak-ng, no ComfyUI. Evidence about the mechanism, never about
-a real model's quality.
+`python -m bench.schedules [--parts PART ...] [--quick] [--json FILE] [--check]`. 40 Euler steps, guidance 2. A plan is
+asked for by speed, that of n bare steps, and comes from merged calibrations of six other clips, with up to five replays
+each at the speed of 10 and of 8 steps and at 10 computed steps: a plan's error differs several times from clip to clip,
+so that one or two calibrations rank plans badly. PSNR in dB to the uncached video, means over held-out clips, each
+sampled on one thread. About 45 minutes on two cores. Needs espeak-ng, no ComfyUI. Evidence about the mechanism, never
+about a real model's quality.
 """
 
 import sys
@@ -25,12 +26,11 @@ from synccache_core.recording import merge
 from synccache_core.schedule import Variant
 
 from .harness import finish, interval, on_all_cores, parser
-from .ways import Way, by_choice, even, measure, plain, planned, record
+from .ways import REPLAYS, Way, at_cost, by_choice, even, measure, plain, planned, record
 
 STEPS, SHIFT, OTHER_SHIFT = 40, 8.0, 3.0
 CLIPS, CALIBRATION = tuple(range(8)), tuple(range(100, 106))
 COUNTS, TESTED = (16, 12, 10, 8, 6), (10, 8)
-REPLAYS, REPLAYED_AT = 5, 10
 PREDICTED_AT = (10, 6)
 OTHER_STEPS = (30, 50)
 RATIOS = (1.0, 0.5, 0.25, 0.0)  # the last: 1 / M
@@ -44,7 +44,6 @@ REGIONS = ("whole_db", "human_db")
 class Section:
     """One question: its ways at one shift and number of steps, and what the clips gave, [clip][way]."""
 
-    title: str
     ways: list[Way]
     films: list[list[dict]] | None = None
 
@@ -63,8 +62,9 @@ class Section:
         return table
 
 
-def calibrated(shift: float, steps: int = STEPS, replays: int = REPLAYS) -> Planner:
-    jobs = [(number, shift, steps, replays, REPLAYED_AT) for number in CALIBRATION]
+def calibrated(shift: float, steps: int = STEPS) -> Planner:
+    budgets = (*(at_cost(count) for count in TESTED), Budget(computed=TESTED[0], cache_ratio=1.0))
+    jobs = [(number, shift, steps, budgets, REPLAYS) for number in CALIBRATION]
     return Planner(merge(on_all_cores(record, jobs, f"{steps} steps, shift {shift:g}")))
 
 
@@ -133,6 +133,8 @@ def audio(planner: Planner) -> list[Way]:
 def run(sections: Sequence[Section], clips: Sequence[int], shift: float, steps: int = STEPS) -> None:
     """Film the ways of all sections in one go per clip."""
     ways = [way for section in sections for way in section.ways]
+    if not ways:
+        return
     say(f"{len(ways)} ways on {len(clips)} clips, {steps} steps, shift {shift:g}")
     films = on_all_cores(measure, [(number, shift, steps, ways) for number in clips], f"{steps} steps, shift {shift:g}")
     first = 0
@@ -143,16 +145,17 @@ def run(sections: Sequence[Section], clips: Sequence[int], shift: float, steps: 
 
 
 def ahead(section: Section, counts: Sequence[int]) -> list[dict]:
-    """How far the plan is ahead of the best of the others, per number of computed steps."""
+    """How far the plan is ahead of the best of the others at each cost, which the others have in bare steps."""
     rows = section.rows(*REGIONS)
+    first = [i for i, way in enumerate(section.ways) if way.name == "planned"]
     table = []
-    for count in counts:
-        same = [row for row in rows if row["computed_steps"] == count]
-        row = {"computed_steps": count}
+    for count, start, end in zip(counts, first, [*first[1:], len(rows)], strict=True):
+        mine, others = rows[start], rows[start + 1 : end]
+        row = {"computed_steps": count, "computed_by_plan": mine["computed_steps"]}
         for region in REGIONS:
-            best = max(same[1:], key=lambda other: other[region])
-            row |= {region: same[0][region], f"best_other_{region}": best[region], f"{region}_other": best["way"]}
-            row[f"ahead_{region}"] = round(same[0][region] - best[region], 2)
+            best = max(others, key=lambda other: other[region])
+            row |= {region: mine[region], f"best_other_{region}": best[region], f"{region}_other": best["way"]}
+            row[f"ahead_{region}"] = round(mine[region] - best[region], 2)
         table.append(row)
     return table
 
@@ -188,6 +191,8 @@ def ablation(section: Section) -> list[dict]:
 def missed_ahead(title: str, table: list[dict]) -> list[str]:
     said = []
     for row in table:
+        if row["computed_by_plan"] > row["computed_steps"]:
+            said.append(f"{title}: the plan computes {row['computed_by_plan']} steps, the others {row['computed_steps']}")
         for region in REGIONS:
             wanted = AHEAD_DB.get(row["computed_steps"], 0.0)
             if row[f"ahead_{region}"] < wanted:
@@ -230,38 +235,84 @@ def missed_memory(section: Section) -> list[str]:
     return said
 
 
+PARTS = ("curve", "predictions", "clips", "memory", "audio", "shift", "steps")
+
+
 def main(argv: list[str] | None = None) -> int:
-    options = parser("bench.schedules", __doc__, "2 clips, curves at 10 and 8 computed steps only").parse_args(argv)
+    options = parser("bench.schedules", __doc__, "2 clips, curves at 10 and 8 computed steps only")
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these tables")
+    options = options.parse_args(argv)
     clips, counts = (CLIPS[:2], TESTED) if options.quick else (CLIPS, COUNTS)
-    planner, other = calibrated(SHIFT), calibrated(OTHER_SHIFT)
-    fight, guess = Section("fight", against(planner, counts, TESTED)), Section("guess", predictions(planner, PREDICTED_AT))
-    carry, room = Section("carry", transfers(planner)), Section("room", memories(planner))
-    sound = Section("sound", audio(planner))
-    run([fight, guess, carry, room, sound], clips, SHIFT)
-    second = Section("second", against(other, TESTED))
-    run([second], clips, OTHER_SHIFT)
-    fitted = {steps: Section("fitted", refitted(planner, calibrated(SHIFT, steps), steps)) for steps in OTHER_STEPS}
-    for steps, section in fitted.items():
-        run([section], clips, SHIFT, steps)
-    return report(options, counts, fight, second, guess, carry, fitted, room, sound)
+    made = filmed(options.parts, clips, counts)
+    tables: dict[str, list[dict]] = {}
+    missed: list[str] = []
+    for part in options.parts:
+        found, lines = REPORTS[part](made, counts)
+        tables |= found
+        missed += lines
+    return finish(tables, missed, options)
 
 
-def report(options, counts, fight, second, guess, carry, fitted, room, sound) -> int:
-    first, last, faith = ahead(fight, counts), ahead(second, TESTED), trust(guess)
-    lost = losses(carry) + [row | {"steps": steps} for steps, section in fitted.items() for row in losses(section)]
-    tables = {
-        f"shift {SHIFT:g}: every way": fight.rows(*REGIONS), f"shift {SHIFT:g}: planned against the best other": first,
-        f"shift {OTHER_SHIFT:g}: every way": second.rows(*REGIONS),
-        f"shift {OTHER_SHIFT:g}: planned against the best other": last,
-        "predicted and measured": guess.rows(), "how well predictions hold": [faith],
-        "plans elsewhere": [r for s in (carry, *fitted.values()) for r in s.rows(*REGIONS)], "what they lose": lost,
-        "memory": room.rows(*REGIONS, "bytes_held", "bytes_predicted"),
-        "audio": sound.rows(*REGIONS, "mouth_db", "mouth_curve_percent"), "audio refreshed against frozen": ablation(sound),
+def filmed(parts: Sequence[str], clips: Sequence[int], counts: Sequence[int]) -> dict[str, list[Section]]:
+    """The sections of every part that is wanted, all ways of a setting filmed in one go per clip."""
+    planner = calibrated(SHIFT)
+    makers = {
+        "curve": lambda: against(planner, counts, TESTED), "predictions": lambda: predictions(planner, PREDICTED_AT),
+        "clips": lambda: transfers(planner), "memory": lambda: memories(planner), "audio": lambda: audio(planner),
     }  # fmt: skip
-    missed = [*missed_ahead(f"shift {SHIFT:g}", first), *missed_ahead(f"shift {OTHER_SHIFT:g}", last), *missed_trust(faith)]
-    missed += [f"{r['pair']}, {r['computed_steps']} steps: {r['lost_db']} dB lost in {r['region']}, allowed {MOST_LOSS_DB:g}"
-               for r in lost if r["lost_db"] > MOST_LOSS_DB]  # fmt: skip
-    return finish(tables, [*missed, *missed_memory(room)], options)
+    made = {part: [Section(makers[part]())] for part in parts if part in makers}
+    run([section for sections in made.values() for section in sections], clips, SHIFT)
+    if "shift" in parts:
+        made["shift"] = [Section(against(calibrated(OTHER_SHIFT), TESTED))]
+        run(made["shift"], clips, OTHER_SHIFT)
+    if "steps" in parts:
+        made["steps"] = [Section(refitted(planner, calibrated(SHIFT, steps), steps)) for steps in OTHER_STEPS]
+        for section, steps in zip(made["steps"], OTHER_STEPS):
+            run([section], clips, SHIFT, steps)
+    return made
+
+
+def compared(shift: float, section: Section, counts: Sequence[int]) -> tuple[dict, list[str]]:
+    table, title = ahead(section, counts), f"shift {shift:g}"
+    tables = {f"{title}: every way": section.rows(*REGIONS), f"{title}: planned against the best other": table}
+    return tables, missed_ahead(title, table)
+
+
+def predicted(section: Section) -> tuple[dict, list[str]]:
+    row = trust(section)
+    return {"predicted and measured": section.rows(), "how well predictions hold": [row]}, missed_trust(row)
+
+
+def lost(title: str, sections: Sequence[Section], steps: Sequence[int]) -> tuple[dict, list[str]]:
+    """What plans lose elsewhere. steps: of each section's runs."""
+    table = [{"steps": n} | row for n, section in zip(steps, sections) for row in losses(section)]
+    missed = [
+        f"{row['pair']}, {row['computed_steps']} of {row['steps']} steps: {row['lost_db']} dB lost in {row['region']}, "
+        f"allowed {MOST_LOSS_DB:g}" for row in table if row["lost_db"] > MOST_LOSS_DB
+    ]  # fmt: skip
+    rows = [row for section in sections for row in section.rows(*REGIONS)]
+    return {f"plans {title}": rows, f"what plans lose {title}": table}, missed
+
+
+def stored(section: Section) -> tuple[dict, list[str]]:
+    return {"memory": section.rows(*REGIONS, "bytes_held", "bytes_predicted")}, missed_memory(section)
+
+
+def heard(section: Section) -> tuple[dict, list[str]]:
+    """Whichever way it falls, nothing is required."""
+    rows = section.rows(*REGIONS, "mouth_db", "mouth_curve_percent")
+    return {"audio": rows, "audio refreshed against frozen": ablation(section)}, []
+
+
+REPORTS = {
+    "curve": lambda made, counts: compared(SHIFT, *made["curve"], counts),
+    "shift": lambda made, counts: compared(OTHER_SHIFT, *made["shift"], TESTED),
+    "predictions": lambda made, counts: predicted(*made["predictions"]),
+    "clips": lambda made, counts: lost("on other clips", made["clips"], (STEPS,)),
+    "steps": lambda made, counts: lost("on other steps", made["steps"], OTHER_STEPS),
+    "memory": lambda made, counts: stored(*made["memory"]),
+    "audio": lambda made, counts: heard(*made["audio"]),
+}
 
 
 if __name__ == "__main__":

@@ -57,11 +57,13 @@ def describe(plan: Plan) -> list[str]:
 
 
 def view(plan: Plan) -> dict:
-    """A plan for the pictures that web/js draws: which steps are computed, what that costs and gives, a few lines."""
+    """A plan for the pictures that web/js draws: which steps are computed, what that costs and gives, and of `describe` the
+    lines that say what is not drawn.
+    """
     scores = plan.measured or plan.predicted
     return {
         "cells": cells(plan.mask), "speedup": scores.speedup, "error": scores.error, "bytes": scores.bytes,
-        "measured": plan.measured is not None, "lines": describe(plan),
+        "measured": plan.measured is not None, "lines": describe(plan)[2:],
     }  # fmt: skip
 
 

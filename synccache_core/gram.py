@@ -12,7 +12,7 @@ import numpy as np
 from .errors import BadConfig
 
 NEGATIVE = 1e-6  # a Gram summed in float32 has eigenvalues this far below zero, relative to its largest
-SKETCH = 12  # axes of a sketch; the rest of a recorded path is below what forecasts leave
+SKETCH = 16  # axes of a sketch; with 12, plans made anew from six merged clips lost up to a tenth more
 NOISE = 1e-13  # eigenvalues that planning can do without, relative to the largest: errors below 3e-7
 
 

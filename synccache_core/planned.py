@@ -45,12 +45,14 @@ def fitted_config(
 
 def moved(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], str]:
     """The schedule at other sigmas [T' + 1], and a note ("" = as it was): the same share of steps, planned anew from the
-    plan's sketch, interpolated in sigma, or where it has none, or a step takes several evaluations, at the nearest sigmas.
+    plan's sketch, interpolated in sigma; or at the nearest sigmas, where there is no sketch, a step takes several
+    evaluations, or the run has more of them than the plan: between recorded steps forecasts look better than they are.
     """
     nearest, note = remap(plan.schedule, plan.run.sigmas, wanted)
     new, old = np.asarray(wanted, dtype=np.float64), np.asarray(plan.run.sigmas)
     falling = bool((np.diff(new) < 0).all() and (np.diff(old) < 0).all())
-    if not note or not plan.sketch or not falling or len(nearest) == 1 or len(new) > MOST_ANEW:
+    finer = len(new) > min(len(old), MOST_ANEW)
+    if not note or not plan.sketch or not falling or len(nearest) == 1 or finer:
         return nearest, note
     y = interpolation(old[:-1], new[:-1]) @ np.array(plan.sketch)
     length = np.linalg.norm(np.diff(new) @ y)

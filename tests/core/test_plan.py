@@ -157,7 +157,7 @@ BAD_FIELDS = [
     ({"sketch": [[1.0]]}, "sketch must hold 6 rows or none"),
     ({"sketch": [[1.0]] * 5 + [[1.0, 2.0]]}, r"sketch\[5\] must hold 1 numbers as the first row does, got 2"),
     ({"sketch": [[1.0]] * 5 + ["x"]}, r"sketch\[5\] must be a list"),
-    ({"sketch": [[0.0] * 13] * 6}, r"sketch\[0\] must be a list of 1 to 12"),
+    ({"sketch": [[0.0] * 17] * 6}, r"sketch\[0\] must be a list of 1 to 16"),
     ({"predicted": None}, "predicted must be an object"),
     ({"predicted__error": -1}, "error must be a number in 0"),
     ({"measured": {"error": 0.1}}, "measured lacks the field 'bytes'"),
