@@ -1,4 +1,4 @@
-"""Run the tests, and those in tests/host once more in a second version of ComfyUI if there is one."""
+"""Run the tests, and those in tests/host and tests/web once more with a second version of ComfyUI if there is one."""
 import os
 import subprocess
 import sys
@@ -9,6 +9,7 @@ sys.path.insert(0, str(REPO))
 from demo.find_host import HostError, find_host, find_second_host, host_version  # noqa: E402  (needs the path above)
 
 NO_TESTS = 5  # pytest's exit code
+AGAIN = ("tests/host", "tests/web")
 
 
 def say(text):
@@ -28,9 +29,10 @@ def main(arguments):
     say(f"Testing with ComfyUI {host_version(first)}" if first is not None else
         "No ComfyUI found: the tests that need it are skipped (set COMFYUI_PATH to its folder)")
     code = pytest(arguments, first)
-    if second is not None and not arguments and (REPO / "tests/host").is_dir():
-        say(f"Testing tests/host with ComfyUI {host_version(second)}")
-        again = pytest(["tests/host"], second)
+    folders = [folder for folder in AGAIN if (REPO / folder).is_dir()]
+    if second is not None and not arguments and folders:
+        say(f"Testing {' and '.join(folders)} with ComfyUI {host_version(second)}")
+        again = pytest(folders, second)
         code = code or (0 if again == NO_TESTS else again)
     return code
 

@@ -1,7 +1,8 @@
 """Make .venv: everything that the demo and the tests need. Standard library only; `make` calls it before each target.
 
 With a ComfyUI folder in reach its requirements are installed too, and with DETECTOR=1 in the environment ultralytics. A
-stamp file makes the second call return at once.
+second ComfyUI gets the editor that it was released with, in a folder of its own. A stamp file makes the second call return
+at once.
 """
 import argparse
 import hashlib
@@ -16,7 +17,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
-from demo.find_host import HostError, find_host, host_version  # noqa: E402  (needs the path above)
+from demo.find_host import HostError, find_host, find_second_host, host_version  # noqa: E402  (needs the path above)
 
 VENV = REPO / ".venv"
 STAMP = "setup.json"
@@ -27,6 +28,7 @@ HOST_TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 REQUIREMENTS = "requirements-dev.txt"
 NODEPS = "requirements-nodeps.txt"
 DETECTOR = "requirements-detector.txt"
+EDITOR = "comfyui-frontend-package"
 # Runs inside .venv: prints those requirements (a JSON list on stdin) that its packages do not meet.
 CHECK = """
 import json, sys
@@ -162,9 +164,43 @@ def pip_failure(venv, name):
             f"Correct that and run make again; what is already installed is kept. Full log: {venv / LOG}")
 
 
+def pinned_editor(host):
+    """The version of the editor that a ComfyUI was released with, or None."""
+    pinned = (line.partition("==") for line in read_requirements(host / "requirements.txt"))
+    return next((version.strip() for name, _, version in pinned if name.strip() == EDITOR and version), None)
+
+
+def editor_folder(version, venv=VENV):
+    """Where an editor is that is not the one among the packages of `venv`."""
+    return venv / "editors" / version / EDITOR.replace("-", "_") / "static"
+
+
+def missing_editors(venv, host):
+    """Versions of the editor that the browser tests need beside the one that `host` got installed."""
+    second = find_second_host(host)
+    wanted = {pinned_editor(second)} - {None, pinned_editor(host)} if host and second else set()
+    return sorted(version for version in wanted if not editor_folder(version, venv).is_dir())
+
+
+def install_editor(venv, version):
+    """Try once: without it the tests use the installed editor and say so, so this is no reason to stop."""
+    command = [str(venv_python(venv)), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--retries", "1",
+               "--no-deps", "--target", str(venv / "editors" / version), f"{EDITOR}=={version}"]
+    with open(venv / LOG, "a", encoding="utf-8") as log:
+        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT)
+    say(f"  editor {version} " + ("installed" if done.returncode == 0 else "could not be installed, see .venv/setup.log"))
+
+
 def set_up(venv=VENV):
     """Bring `venv` up to date."""
     host = find_host()
+    install_packages(venv, host)
+    for version in missing_editors(venv, host):
+        install_editor(venv, version)
+
+
+def install_packages(venv, host):
+    """Everything that is asked for, unless an earlier call has done the same."""
     groups = plan(host, wants_detector())
     key = fingerprint(groups, host)
     if is_ready(venv, key):

@@ -103,6 +103,27 @@ def test_ready_only_with_stamp_and_python(tmp_path):
     assert not setup_env.is_ready(tmp_path, "k")
 
 
+def test_a_second_host_gets_its_own_editor(tmp_path, monkeypatch):
+    """Once, and only where it was released with another one; without it there is a note, and no error."""
+    first, second, venv = fake_host(tmp_path / "ComfyUI"), fake_host(tmp_path / "ComfyUI-1"), tmp_path / "venv"
+    (first / "requirements.txt").write_text("comfyui-frontend-package==1.2.0\n")
+    monkeypatch.delenv("COMFYUI_PATH_2", raising=False)
+    assert setup_env.missing_editors(venv, first) == []  # the second host names none
+    (second / "requirements.txt").write_text("comfyui-frontend-package==1.2.0  # the same\n")
+    assert setup_env.missing_editors(venv, first) == [] and setup_env.missing_editors(venv, None) == []
+    (second / "requirements.txt").write_text("comfyui-frontend-package==1.1.9\neinops\n")
+    assert setup_env.missing_editors(venv, first) == ["1.1.9"]
+    setup_env.editor_folder("1.1.9", venv).mkdir(parents=True)
+    assert setup_env.missing_editors(venv, first) == []
+
+
+def test_an_editor_that_cannot_be_had_stops_nothing(this_python, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    setup_env.install_editor(tmp_path, "1.1.9")
+    assert "editor 1.1.9 could not be installed" in capsys.readouterr().out
+    assert not setup_env.editor_folder("1.1.9", tmp_path).exists()
+
+
 @pytest.fixture
 def this_python(monkeypatch):
     """The set-up script looks into the environment that runs the tests."""
@@ -173,14 +194,15 @@ def test_make_test_passes_arguments(fake_repo):
     ((0, 0), [], 0, 2), ((1, 0), [], 1, 2), ((0, 3), [], 3, 2), ((0, 5), [], 0, 2), ((2,), ["-x"], 2, 1)])
 def test_both_hosts_count(tmp_path, monkeypatch, codes, arguments, expected, calls):
     first, second = fake_host(tmp_path / "ComfyUI"), fake_host(tmp_path / "ComfyUI-1")
-    (tmp_path / "tests/host").mkdir(parents=True)
+    for folder in run_tests.AGAIN:
+        (tmp_path / folder).mkdir(parents=True)
     asked, answers = [], iter(codes)
     monkeypatch.setattr(run_tests, "REPO", tmp_path)
     monkeypatch.setattr(run_tests, "find_host", lambda: first)
     monkeypatch.setattr(run_tests, "pytest", lambda words, host: asked.append((words, host)) or next(answers))
     monkeypatch.delenv("COMFYUI_PATH_2", raising=False)
     assert run_tests.main(arguments) == expected
-    assert asked == [(arguments, first), (["tests/host"], second)][:calls]
+    assert asked == [(arguments, first), (["tests/host", "tests/web"], second)][:calls]
 
 
 def test_make_alone_helps(fake_repo):

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 from demo.find_host import find_host
 from tests.conftest import ROOT
+from tests.web.browser import editor
 
 PATIENCE_S = 300
 
@@ -24,17 +25,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def launched(base):
-    """get(path), post(path, data), base of a ComfyUI whose own folders lie in `base`; started again, it finds them."""
-    nodes = base / "custom_nodes" / "ComfyUI SyncCache"
+def launched(base, folder="ComfyUI SyncCache"):
+    """get(path), post(path, data), base, url of a ComfyUI whose own folders lie in `base`; started again, it finds them."""
+    nodes = base / "custom_nodes" / folder
     if not nodes.exists():
         nodes.parent.mkdir()
         nodes.symlink_to(ROOT)
     port = free_port()
+    host = find_host()
     command = [
-        sys.executable, str(find_host() / "main.py"), "--cpu", "--base-directory", str(base), "--disable-api-nodes",
+        sys.executable, str(host / "main.py"), "--cpu", "--base-directory", str(base), "--disable-api-nodes",
         "--database-url", "sqlite:///:memory:", "--port", str(port), "--listen", "127.0.0.1",
     ]  # fmt: skip
+    if (root := editor(host)[0]) is not None:
+        command += ["--front-end-root", str(root)]
     log = (base / "server.log").open("w")
     environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE")
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
@@ -48,7 +52,7 @@ def launched(base):
             f"http://127.0.0.1:{port}{path}", json.dumps(data).encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+            return json.loads(answer.read() or "null")
 
     def alive():
         assert process.poll() is None, (base / "server.log").read_text()[-3000:]
@@ -56,7 +60,7 @@ def launched(base):
 
     try:
         wait_for(alive)
-        yield SimpleNamespace(get=get, post=post, base=base)
+        yield SimpleNamespace(get=get, post=post, base=base, url=f"http://127.0.0.1:{port}")
     finally:
         process.terminate()
         process.wait(20)
@@ -79,7 +83,11 @@ def wait_for(question):
 
 def run(server, prompt) -> dict:
     """The history entry of a prompt that ended well."""
-    prompt_id = server.post("/prompt", {"prompt": prompt})["prompt_id"]
+    return finished(server, server.post("/prompt", {"prompt": prompt})["prompt_id"])
+
+
+def finished(server, prompt_id: str) -> dict:
+    """The same of a prompt that was queued."""
     entry = wait_for(lambda: server.get(f"/history/{prompt_id}").get(prompt_id))
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"][-1]
     return entry

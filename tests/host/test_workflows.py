@@ -1,0 +1,221 @@
+"""The shipped workflows: sound as files, accepted by ComfyUI as the editor sends them, and run, each in a small version."""
+
+import json
+import re
+from itertools import combinations
+from urllib.error import HTTPError
+
+import av
+import pytest
+from PIL import Image
+
+from demo.talker import PORTRAIT_FILE, SPEECH_FILE
+from tests.conftest import ROOT
+from tests.host.running import launched, run
+from tests.host.workflow import EDITOR_ONLY, to_api
+from tools.make_workflows import MUTED, TITLE, stand_in, workflows
+
+pytestmark = [pytest.mark.host]
+FOLDER = ROOT / "workflows"
+FILES = sorted(path.stem for path in FOLDER.glob("*.json"))
+REAL = [name for name in FILES if name.startswith("wan22")]
+MODEL_FILES = {"unet_name", "clip_name", "vae_name", "audio_encoder_name"}
+TYPES = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool}
+STEPS = 8
+each = pytest.mark.parametrize("name", FILES)
+
+
+def saved(name: str) -> dict:
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def queued(workflow: dict, object_info: dict) -> dict:
+    """What the editor sends for a workflow: without muted nodes, links in place of their widgets."""
+    muted = {node["id"] for node in workflow["nodes"] if node["mode"] == MUTED}
+    links = {link[0]: link for link in workflow["links"] if link[1] not in muted}
+    nodes = [json.loads(json.dumps(node)) for node in workflow["nodes"] if node["id"] not in muted]
+    for node in nodes:
+        for entry in node["inputs"]:
+            entry["link"] = entry["link"] if entry["link"] in links else None
+    prompt = to_api({"nodes": nodes, "links": list(links.values())}, object_info)
+    for node in nodes:
+        inputs = prompt[str(node["id"])]["inputs"] if node["type"] not in EDITOR_ONLY else {}
+        linked = {e["name"]: links[e["link"]] for e in node["inputs"] if e["link"] is not None}
+        inputs |= {name: [str(link[1]), link[2]] for name, link in linked.items()}
+        if node["type"] == "ImageCompare":
+            inputs["compare_view"] = {"__value__": ["", ""]}
+    return prompt
+
+
+def quick(prompt: dict) -> dict:
+    """With few steps and few replays."""
+    for node in prompt.values():
+        less = {"steps": STEPS} if node["class_type"] == "KSampler" else {}
+        less = {"replays": 1} if node["class_type"] == "SyncCacheCalibrate" else less
+        node["inputs"] |= less
+    return prompt
+
+
+# As files.
+
+
+def test_the_files_are_what_the_tool_makes():
+    assert {name: (FOLDER / f"{name}.json").read_text(encoding="utf-8") for name in FILES} == {
+        name: graph.text() for name, graph in workflows().items()
+    }, "run python -m tools.make_workflows"
+
+
+@each
+def test_a_thumbnail_lies_beside_it(name):
+    path = FOLDER / f"{name}.jpg"
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.format == "JPEG" and 400 <= picture.width <= 1000 and 1.2 < picture.width / picture.height < 2.6
+    assert 5_000 < path.stat().st_size < 150_000
+
+
+@each
+def test_links_are_sound(name):
+    workflow = saved(name)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    assert len(nodes) == len(workflow["nodes"]) and max(nodes) == workflow["last_node_id"]
+    for number, source, slot, target, entry, kind in workflow["links"]:
+        out, into = nodes[source]["outputs"][slot], nodes[target]["inputs"][entry]
+        assert out["type"] == into["type"] == kind and number in out["links"] and into["link"] == number
+    held = [e["link"] for node in nodes.values() for e in node["inputs"] if e["link"] is not None]
+    assert sorted(held) == sorted(link[0] for link in workflow["links"])
+
+
+@each
+def test_no_nodes_overlap_and_each_lies_in_one_group(name):
+    workflow = saved(name)
+    boxes = {}
+    for node in workflow["nodes"]:
+        (x, y), (width, height) = node["pos"], node["size"]
+        boxes[node["id"]] = (x, y - TITLE, x + width, y + height)
+    apart = [a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1] for a, b in combinations(boxes.values(), 2)]
+    assert all(apart)
+    frames = [(x, y, x + width, y + height) for x, y, width, height in (g["bounding"] for g in workflow["groups"])]
+    for x0, y0, x1, y1 in boxes.values():
+        assert sum(a <= x0 and b <= y0 and x1 <= c and y1 <= d for a, b, c, d in frames) == 1
+    assert all(group["title"] for group in workflow["groups"])
+
+
+@each
+def test_notes_teach_and_nothing_names_a_machine(name):
+    workflow = saved(name)
+    notes = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "MarkdownNote"]
+    assert notes and all(note.startswith("## ") for note in notes)
+    text = json.dumps(workflow)
+    assert not re.search(r'"(/|~|[A-Za-z]:\\)|/(home|root|Users|tmp|work)/|https?://', text)
+
+
+# In ComfyUI.
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    base = tmp_path_factory.mktemp("comfy workflows")
+    (base / "input").mkdir()
+    for path in (PORTRAIT_FILE, SPEECH_FILE):  # the names that the real graphs ask for
+        (base / "input" / path.name).write_bytes(path.read_bytes())
+    with launched(base) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def info(server):
+    return server.get("/object_info")
+
+
+def declared(info: dict, kind: str) -> dict:
+    inputs = info[kind]["input"]
+    return {**inputs.get("required", {}), **inputs.get("optional", {})}
+
+
+@each
+@pytest.mark.slow
+def test_sockets_are_the_hosts_own(name, info):
+    """Names and types of inputs and outputs; ComfyUI 0.20 lacks some outputs that later ones have."""
+    for node in saved(name)["nodes"]:
+        if node["type"] in EDITOR_ONLY:
+            continue
+        known = declared(info, node["type"])
+        for entry in node["inputs"]:
+            assert known[entry["name"]][0] == entry["type"], (node["type"], entry)
+        outputs = list(zip(info[node["type"]]["output_name"], info[node["type"]]["output"]))
+        ours = [(entry["name"], entry["type"]) for entry in node["outputs"]]
+        assert outputs[: len(ours)] == ours, node["type"]
+
+
+@each
+@pytest.mark.slow
+def test_every_value_is_one_that_the_widget_can_have(name, info):
+    prompt = queued(saved(name), info)
+    for node in prompt.values():
+        for key, (kind, *rest) in declared(info, node["class_type"]).items():
+            value, options = node["inputs"].get(key), rest[0] if rest else {}
+            if value is None or isinstance(value, list) or key in MODEL_FILES:
+                continue
+            choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
+            assert choices is None or value in choices, (node["class_type"], key, value)
+            if choices is None and kind in TYPES:
+                assert isinstance(value, TYPES[kind]), (node["class_type"], key, value)
+            if kind in ("INT", "FLOAT"):
+                assert options["min"] <= value <= options["max"], (node["class_type"], key, value)
+
+
+def is_widget(spec: list) -> bool:
+    """Of an input as the server declares it; some are sockets although they could be widgets."""
+    kind, *options = spec
+    return (isinstance(kind, list) or kind in (*TYPES, "COMBO")) and not (options and options[0].get("forceInput"))
+
+
+@each
+@pytest.mark.slow
+def test_no_widget_is_left_over(name, info):
+    """As many values as widgets; a file's upload button has one as well, and 0.20 has fewer widgets for videos."""
+    for node in saved(name)["nodes"]:
+        if node["type"] in (*EDITOR_ONLY, "LoadImage", "LoadAudio", "SaveVideo", "CreateVideo", "ImageCompare"):
+            continue
+        widgets = [spec for spec in declared(info, node["type"]).values() if is_widget(spec)]
+        extra = sum("control_after_generate" in spec[1] for spec in widgets if len(spec) > 1)
+        assert len(node["widgets_values"]) == len(widgets) + extra, node["type"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_only_model_files_are_missing(name, server, info):
+    prompt = queued(saved(name), info)
+    with pytest.raises(HTTPError) as refused:
+        server.post("/prompt", {"prompt": prompt})
+    answer = json.loads(refused.value.read())
+    errors = [error for node in answer["node_errors"].values() for error in node["errors"]]
+    assert {error["type"] for error in errors} == {"value_not_in_list"}
+    assert {error["extra_info"]["input_name"] for error in errors} == MODEL_FILES
+
+
+def frames(path) -> int:
+    with av.open(path) as film:
+        return sum(1 for _ in film.decode(video=0))
+
+
+@each
+@pytest.mark.slow
+def test_it_runs(name, server, info):
+    """A real graph with the Tiny Talker in place of its loaders. Two chunks are 18 latent frames: one picture and 17 * 4."""
+    prompt = quick(queued(saved(name), info))
+    entry = run(server, stand_in(prompt) if name in REAL else prompt)
+    outputs = {key: entry["outputs"].get(key) for key in prompt}
+    for key, node in prompt.items():
+        if node["class_type"] in ("PreviewImage", "SyncCacheHumanMask"):
+            assert outputs[key]["images"]
+        if node["class_type"] == "ImageCompare":
+            assert len(outputs[key]["a_images"]) == len(outputs[key]["b_images"]) == 1
+        if node["class_type"] == "SaveVideo":
+            video = outputs[key]["images"][0]
+            path = server.base / video["type"] / video["subfolder"] / video["filename"]
+            assert frames(path) == (69 if name.endswith("extend") else 33)
+    told = next(outputs[key]["text"][0] for key, node in prompt.items() if node["class_type"] == "SyncCacheReport")
+    runs = re.findall(rf"^{STEPS} steps: \d+ computed, (\d+) reused", told, re.MULTILINE)
+    assert len(runs) == (2 if name.endswith("extend") else 1) and all(int(reused) > 0 for reused in runs), told

@@ -1,0 +1,77 @@
+"""A ComfyUI server, its own editor in a headless Chromium, and what must not be on the console afterwards."""
+
+import shutil
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.host.running import launched
+from tests.web.browser import FLAGS, find_chromium
+from tests.web.editor import Editor
+
+# aiohttp 3.14 serves no folder whose name needs quoting (its issue 13433), so no space in this one; `base` has one.
+PACK = "ComfyUI-SyncCache"
+RENDERERS = {"canvas": False, "nodes2": True}  # Comfy.VueNodes.Enabled
+# Few pictures a second and no animations: without a GPU the browser would take the processor that the server needs.
+SETTINGS = {"Comfy.TutorialCompleted": False, "LiteGraph.Canvas.MaximumFps": 15}
+LOOKS = {"viewport": {"width": 1600, "height": 1000}, "reduced_motion": "reduce"}
+PATIENCE_MS = 120_000
+# (part of the address, part of the text) of what a plain ComfyUI puts onto the console by itself.
+NOISE = (
+    ("/user.css", "404"),  # the user's own style sheet, asked for whether there is one or not
+    ("/api/userdata", "404"),  # the same for saved workflows, subgraphs and the index of templates
+    ("/favicon.ico", "404"),
+    ("/assets/", "ComfyApp graph accessed before initialization"),  # at every start of the editor
+    # The size of a missing model, asked from its site, which --disable-api-nodes forbids.
+    ("/assets/missingModelMetadata", "Content Security Policy"),
+)
+
+
+@pytest.fixture(scope="package")
+def chromium():
+    # Here, since playwright may be missing where these tests are skipped.
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory):
+    base = tmp_path_factory.mktemp("comfy web")
+    shutil.copytree(ROOT / "demo" / "assets", base / "input")  # has what the templates load: portrait.png, speech.wav
+    with launched(base, PACK) as running:
+        yield running
+
+
+@pytest.fixture
+def open_editor(chromium, server):
+    """open_editor(renderer, blocked): an editor as on its first start. Errors on its console fail the test when it ends.
+
+    blocked: pattern of addresses that are not served.
+    """
+    opened = []
+
+    def opening(renderer: str, blocked: str = "") -> Editor:
+        server.post("/settings", {"Comfy.VueNodes.Enabled": RENDERERS[renderer], **SETTINGS})
+        context = chromium.new_context(**LOOKS)
+        context.set_default_timeout(PATIENCE_MS)
+        if blocked:
+            context.route(blocked, lambda route: route.abort())
+        opened.append(Editor(context.new_page(), server, renderer, PACK, list(NOISE)))
+        opened[-1].start()
+        return opened[-1]
+
+    yield opening
+    for editor in opened:
+        editor.page.context.close()
+    for editor in opened:
+        editor.expect_silence()
+
+
+@pytest.fixture(params=RENDERERS)
+def editor(request, open_editor):
+    return open_editor(request.param)

@@ -1,0 +1,111 @@
+"""The pack in ComfyUI's own editor, in a browser: templates, the strip of SyncCache, its widgets, reloading."""
+
+import re
+
+import pytest
+
+from tests.web.editor import EVIL, SEEDS, WORKFLOWS
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+TEMPLATES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+STEPS = 16
+
+
+@pytest.fixture
+def talker(editor):
+    """Tiny Talker, with fewer steps."""
+    editor.open_template("tiny_talker")
+    editor.set_value("KSampler", "steps", STEPS)
+    editor.set_value("KSampler", "seed", next(SEEDS))
+    editor.look_at("SyncCache")
+    return editor
+
+
+def run(editor) -> dict:
+    """Steps, computed and reused, as the server's report gives them."""
+    text = editor.run()["outputs"][editor.node_id("SyncCacheReport")]["text"][0]
+    steps, computed, reused = re.search(r"(\d+) steps: (\d+) computed, (\d+) reused", text).groups()
+    return {"data-steps": steps, "data-computed": computed, "data-reused": reused}
+
+
+def expect_counts(editor, counts: dict):
+    for name, value in counts.items():
+        editor.expect(editor.part("SyncCache", "counts")).to_have_attribute(name, value)
+
+
+def test_every_template_opens(editor):
+    for name in TEMPLATES:
+        editor.open_template(name)
+        editor.rest(1000)  # complaints come a moment later
+        editor.shot(f"template-{name}")
+        assert editor.unknown_nodes() == [], name
+        complaint = editor.page.get_by_test_id("error-overlay")
+        if complaint.count():  # models, which are not here
+            assert name.startswith("wan22") and not re.search("missing node|nodes are missing", complaint.inner_text(), re.I)
+            editor.page.get_by_test_id("error-overlay-dismiss").click()
+
+
+def test_the_strip_grows_with_a_run_and_is_there_after_a_reload(talker):
+    talker.drag_slider("SyncCache", "target_speedup", 2.5)
+    settings = talker.values("SyncCache")
+    talker.watch(talker.part("SyncCache", "counts"))
+    counts = run(talker)
+    expect_counts(talker, counts)
+    talker.shot("run")
+    final = talker.part("SyncCache", "counts").inner_text()
+    assert len({*talker.watched()} - {final, ""}) >= 2
+    cells = talker.cells("SyncCache", "cells")
+    assert len(cells) == STEPS == int(counts["data-steps"])
+    assert (cells.count("c"), cells.count("r")) == (int(counts["data-computed"]), int(counts["data-reused"]))
+    talker.expect(talker.part("SyncCache", "recognised")).to_contain_text("blocks, 6 audio refreshes")
+    talker.expect(talker.part("SyncCache", "memory")).to_contain_text("iB")
+
+    talker.reload()
+    talker.look_at("SyncCache")
+    talker.expect(talker.part("SyncCache", "counts")).to_have_text(final)
+    talker.shot("reloaded")
+    assert talker.cells("SyncCache", "cells") == cells
+    assert talker.values("SyncCache") == settings and settings["preset"] == "Custom"
+
+
+def test_sliders_and_preset_follow_each_other(talker):
+    prediction = talker.part("SyncCache", "prediction")
+    before = prediction.inner_text()
+    talker.drag_slider("SyncCache", "target_speedup", 4.5)
+    talker.expect(prediction).not_to_have_text(before)
+    talker.shot("dragged")
+    assert talker.value("SyncCache", "target_speedup") == pytest.approx(4.5, abs=0.3)
+    assert talker.value("SyncCache", "preset") == "Custom"
+
+    talker.drag_slider("SyncCache", "cache_ratio", 0.4)
+    assert talker.value("SyncCache", "cache_ratio") < 0.6
+    talker.choose("SyncCache", "preset", "Faithful")
+    talker.wait_for_value("SyncCache", "target_speedup", 2)
+    talker.shot("preset")
+    assert [talker.value("SyncCache", name) for name in ("preset", "cache_ratio")] == ["Faithful", 1]
+
+
+def test_markup_in_texts_stays_text(talker):
+    """Titles, models' names and remarks come with workflows of strangers."""
+    event = {"node": talker.node_id("SyncCache"), "text": EVIL, "recognised": {"model": EVIL, "blocks": 1, "refreshes": 1}}
+    talker.page.evaluate("title => { app.graph.nodes.find(n => n.type === 'SyncCache').title = title }", EVIL)
+    talker.page.evaluate("event => app.api.dispatchCustomEvent('synccache', event)", event)
+    talker.expect(talker.part("SyncCache", "recognised")).to_contain_text("<img")
+    talker.shot("markup")
+    assert talker.page.locator(".synccache-strip img").count() == 0
+    assert talker.page.evaluate("window.hurt") is None
+
+
+def test_a_workflow_opens_without_our_script(talker, open_editor):
+    """As in a ComfyUI that serves no file of the pack: the widgets keep their values, the rest is not there."""
+    talker.drag_slider("SyncCache", "target_speedup", 2.5)
+    bare = open_editor(talker.renderer, blocked="**/synccache.js*")
+    bare.noise += [("/synccache.js", "Failed to load resource"), ("/assets/", "/synccache.js")]
+    bare.page.evaluate("saved => app.loadGraphData(saved)", talker.page.evaluate("app.graph.serialize()"))
+    bare.look_at("SyncCache")
+    bare.shot("without")
+    bare.expect(bare.page.locator(".synccache-strip")).to_have_count(0)
+    for kind in ("SyncCache", "KSampler", "SyncCacheReport"):
+        values, before = bare.values(kind), talker.values(kind)  # fewer: our script has a widget of its own
+        assert values == {name: before[name] for name in values}
+    assert bare.value("SyncCache", "preset") == "Custom" and bare.value("KSampler", "steps") == STEPS
