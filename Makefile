@@ -17,7 +17,7 @@ help:
 	@echo 'make demo       a talking-portrait video, plain and accelerated, into out/ (CPU, no downloads of weights)'
 	@echo '                AUDIO=my.wav PORTRAIT=me.png SPEEDUP=3 STEPS=40 OUT=out ARGS="more options of demo.run"'
 	@echo 'make test       the tests; with ComfyUI in $$COMFYUI_PATH, a parent folder or ~/comfy/ComfyUI also those in it,'
-	@echo '                and tests/host a second time in $$COMFYUI_PATH_2. COMFYUI_PATH=none: without ComfyUI'
+	@echo '                and tests/host and tests/web again in $$COMFYUI_PATH_2. COMFYUI_PATH=none: without ComfyUI'
 	@echo '                DETECTOR=1: also those that need ultralytics (AGPL-3.0), which is installed into .venv for them'
 	@echo 'make clean      remove out/ and caches; make distclean: .venv as well'
 
