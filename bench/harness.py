@@ -5,7 +5,7 @@ import json
 import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -63,6 +63,20 @@ def on_all_cores(work: Callable, jobs: Sequence, label: str) -> list:
     """[work(job)], each process on one thread; work and jobs travel by pickle."""
     with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(jobs))) as pool:
         return list(bar(pool.imap(work, jobs), label, "clip", total=len(jobs)))
+
+
+def as_done(work: Callable, jobs: Sequence, label: str) -> Iterator[tuple]:
+    """(job, work(job)) in the order in which they are done, as `on_all_cores` does them."""
+    if not jobs:
+        return
+    with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(jobs))) as pool:
+        done = pool.imap_unordered(partial(_with_job, work), enumerate(jobs))
+        for index, result in bar(done, label, "clip", total=len(jobs)):
+            yield jobs[index], result
+
+
+def _with_job(work: Callable, numbered: tuple) -> tuple:
+    return numbered[0], work(numbered[1])
 
 
 def closeness(frames: np.ndarray, plain: np.ndarray) -> dict[str, float]:

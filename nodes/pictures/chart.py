@@ -13,7 +13,6 @@ from .drawing import (
     BLUE,
     LEFT,
     MID_BLUE,
-    PALE_BLUE,
     PANEL,
     QUIET,
     RIGHT,
@@ -27,6 +26,7 @@ from .drawing import (
     drawable,
     every,
     legend,
+    memory_bar,
     percent,
     round_marks,
     timeline,
@@ -158,14 +158,8 @@ def _error_axis(facts: Facts, box: Box) -> Axis:
 
 def _details(canvas: Canvas, facts: Facts, box: Box) -> None:
     """The memory bar and a few facts."""
-    canvas.text(box.x0, box.y0 - 42, "Memory of the cache", size=15)
     bar = Box(box.x0, box.y0 - 26, box.x1, box.y0 - 4)
-    canvas.box(bar, PALE_BLUE, 4)
-    share = min(1.0, facts.chosen.bytes / facts.room) if facts.room else 0.0
-    if share > 0:
-        canvas.box(Box(bar.x0, bar.y0, bar.x0 + max(8.0, share * bar.width), bar.y1), BLUE, 4)
-    canvas.text(bar.x0, bar.y1 + 13, facts.used_label, TEXT, 13)
-    canvas.text(bar.x1, bar.y1 + 13, facts.room_label, QUIET, 13, "rm")
+    memory_bar(canvas, bar, facts.chosen.bytes, facts.room, (facts.used_label, facts.room_label))
     panel = Box(box.x0, box.y0 + 34, box.x1, min(box.y1, box.y0 + 52 + 22 * len(facts.details)))
     canvas.box(panel, PANEL, 8)
     for row, line in enumerate(facts.details[:7]):

@@ -158,6 +158,17 @@ def timeline(canvas: Canvas, box: Box, computed: Sequence[bool], sigmas: Sequenc
         canvas.text(middle, box.y1 + 14, f"{sigmas[step]:.3g}", QUIET, 12, "mm")
 
 
+def memory_bar(canvas: Canvas, bar: Box, held: int, room: int, labels: tuple[str, str]) -> None:
+    """Bytes held of those there is room for, with what to write below."""
+    canvas.text(bar.x0, bar.y0 - 16, "Memory of the cache", size=15)
+    canvas.box(bar, PALE_BLUE, 4)
+    share = min(1.0, held / room) if room else 0.0
+    if share > 0:
+        canvas.box(Box(bar.x0, bar.y0, bar.x0 + max(8.0, share * bar.width), bar.y1), BLUE, 4)
+    canvas.text(bar.x0, bar.y1 + 13, labels[0], TEXT, 13)
+    canvas.text(bar.x1, bar.y1 + 13, labels[1], QUIET, 13, "rm")
+
+
 def legend(canvas: Canvas, right: float, y: float, entries: Sequence[tuple[tuple, str]]) -> None:
     """Dots with labels, ending at `right`."""
     for colour, label in reversed(entries):

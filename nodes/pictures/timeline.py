@@ -24,6 +24,7 @@ from .drawing import (
     drawable,
     every,
     legend,
+    memory_bar,
     round_marks,
     timeline,
 )
@@ -115,12 +116,6 @@ def bars(
 
 def _memory(canvas: Canvas, run: Run, box: Box) -> None:
     """The memory bar, and what a person should know."""
-    canvas.text(box.x0, box.y0 - 24, "Memory of the cache", size=15)
     bar = Box(box.x0, box.y0 - 8, box.x1, box.y0 + 14)
-    canvas.box(bar, PALE_BLUE, 4)
-    share = min(1.0, run.held / run.room) if run.room else 0.0
-    if share > 0:
-        canvas.box(Box(bar.x0, bar.y0, bar.x0 + max(8.0, share * bar.width), bar.y1), BLUE, 4)
-    canvas.text(bar.x0, bar.y1 + 13, run.held_label, TEXT, 13)
-    canvas.text(bar.x1, bar.y1 + 13, run.room_label, QUIET, 13, "rm")
+    memory_bar(canvas, bar, run.held, run.room, (run.held_label, run.room_label))
     canvas.lines(Box(box.x0, bar.y1 + 32, box.x1, box.y1), [drawable(note) for note in run.notes], TEXT, 13, 19)
