@@ -1,0 +1,153 @@
+"""What a setting of `bench.quality` needs before its clips, kept in a file: calibrations, and the rivals' settings."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from demo.standalone import LATENT
+from demo.table import WAN_14B
+from synccache_core import Grid, __version__
+from synccache_core.attach import calibrate
+from synccache_core.choice import Planner
+from synccache_core.plan import Budget
+from synccache_core.policy import MAX_ORDER
+from synccache_core.recording import Recording, merge
+from synccache_core.replay import replayed
+from synccache_core.schedule import Variant
+
+from .fitting import dicache_forms, edges, forms, lexicographic_path, thresholded, trace, tried
+from .harness import on_all_cores
+from .hooks import integrate
+from .rivals import Make
+from .rows import Ours, Row, Run, affordable, planned_sigmas, true_mask
+from .settings import COUNTS, TESTED, Setting
+
+CALIBRATION = tuple(range(100, 106))  # bench.schedules plans from the same
+TRIED = 2  # of them, on which forms are compared and LeMiCa's edges measured
+REPLAYS = 5
+UNIPC_GRIDS = ((0, False), (1, False), (1, True))  # order, correction of the plan whose steps UniPC takes for its sigmas
+LEAST = 3  # two steps to start with, and the last
+
+
+@dataclass
+class Fit:
+    """recording, masked: merged calibrations without and with a mask. rivals: (name, computed steps of 40, what to make).
+    unipc: number of steps -> (order, correction) of the grid that served UniPC best.
+    """
+
+    recording: Recording
+    masked: Recording
+    rivals: list[tuple[str, int, Make]]
+    unipc: dict[int, tuple[int, bool]]
+
+    def to_json(self) -> str:
+        recordings = {name: getattr(self, name).to_json() for name in ("recording", "masked")}
+        return json.dumps({**recordings, "rivals": self.rivals, "unipc": list(self.unipc.items())})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Fit":
+        data = json.loads(text)
+        recordings = (Recording.from_json(data[name]) for name in ("recording", "masked"))
+        rivals = [(name, count, (kind, settings)) for name, count, (kind, settings) in data["rivals"]]
+        return cls(*recordings, rivals, {count: tuple(grid) for count, grid in data["unipc"]})
+
+
+def planner_of(setting: Setting, recording: Recording, human_weight: float = 0.75) -> Planner:
+    """Correction is left out where the sampler has none, so that no plan counts on it."""
+    orders, corrections = range(MAX_ORDER + 1), (False, True) if setting.sampler == "euler" else (False,)
+    variants = [Variant(*each) for each in product(recording.levels, orders, corrections)]
+    return Planner(recording, human_weight=human_weight, variants=variants)
+
+
+@torch.inference_mode()
+def recorded(setting: Setting, number: int, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, Recording]:
+    """The latent of an uncached run and what it measured."""
+    on, grid = setting.stage(number), Grid.from_latent(LATENT)
+    with calibrate(on.talker.dit, setting.evaluated, grid, mask, cfg=setting.guidance) as session:
+        x = integrate(setting.sampler, on.noise(), setting.sigmas, lambda x, sigma: on.guided(x, sigma, session))
+        recording = session.recording()
+    return x, replace(recording, run=replace(recording.run, sampler=setting.sampler))
+
+
+def record(job: tuple[Setting, int]) -> tuple[Recording, Recording]:
+    """Calibrations of one clip without mask, replayed at two speeds and at one number of steps, and with one."""
+    setting, number = job
+    plain, recording = recorded(setting, number)
+    planner, run, done = planner_of(setting, recording), Run(setting, setting.stage(number), number), {}
+    speeds = [Budget(speedup=setting.steps / setting.count(count), cache_ratio=1.0) for count in TESTED]
+    for budget in (*speeds, Budget(computed=setting.count(TESTED[0]), cache_ratio=1.0)):
+        for choice in planner.trials(budget, REPLAYS):
+            if choice not in done:
+                plan = planner.plan(choice, budget, __version__)
+                latents, report = run.attached(plan=plan)
+                error = (latents - plain).norm().item() / recording.displacement("whole")
+                done[choice] = replayed(plan, report, error)
+    return replace(recording, replays=tuple(done.values())), recorded(setting, number, true_mask(number))[1]
+
+
+def fit(setting: Setting, file: Path, fresh: bool = False) -> Fit:
+    """From its file, or measured: about eight minutes on two cores at 40 steps."""
+    if file.is_file() and not fresh:
+        return Fit.from_json(file.read_text(encoding="utf-8"))
+    jobs = [(setting, number) for number in CALIBRATION]
+    plain, masked = (merge(each) for each in zip(*on_all_cores(record, jobs, f"{setting.name}: calibrations")))
+    masked = replace(masked, replays=plain.replays)  # what they say of a kind of plan does not depend on the weights
+    planner = planner_of(setting, plain)
+    made = Fit(plain, masked, *choose(setting, planner))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(made.to_json(), encoding="utf-8")
+    return Fit.from_json(made.to_json())  # numbers and tuples as the next start will read them
+
+
+def choose(setting: Setting, planner: Planner) -> tuple[list[tuple[str, int, Make]], dict[int, tuple[int, bool]]]:
+    """The rivals at every cost, each in the form that does best on the first calibration clips."""
+    jobs = [(setting, number) for number in CALIBRATION]
+    runs = on_all_cores(trace, jobs, f"{setting.name}: traces")
+    damage = np.mean(on_all_cores(edges, jobs[:TRIED], f"{setting.name}: LeMiCa's edges"), axis=0)
+    wanted = {}
+    for asked in COUNTS:
+        count = setting.count(asked)
+        path = {"LeMiCa-like path": [("scheduled", {"schedule": lexicographic_path(damage, count)})]}
+        wanted |= {(name, asked): made for name, made in {**forms(runs, count, setting.steps), **path}.items()}
+        wanted |= dicache_at_cost(setting, planner, runs, asked)
+    specs = [spec for made in wanted.values() for spec in made]
+    grids = [planned_sigmas(planner, setting.count(count), *grid) for count, grid in product(COUNTS, UNIPC_GRIDS)]
+    half = [(setting, number, specs, grids) for number in CALIBRATION[:TRIED]]
+    caches, others = (np.log(each).mean(0) for each in zip(*on_all_cores(tried, half, f"{setting.name}: forms")))
+    errors, found = iter(caches), []
+    for (name, asked), made in wanted.items():
+        best = min(zip((next(errors) for _ in made), range(len(made))))[1]
+        found.append((name, asked, made[best]))
+    best = others.reshape(len(COUNTS), -1).argmin(1)
+    return found, {count: UNIPC_GRIDS[i] for count, i in zip(COUNTS, best)}
+
+
+def dicache_at_cost(setting: Setting, planner: Planner, runs: Sequence, asked: int) -> dict[tuple[str, int], list[Make]]:
+    """DiCache with so many steps fewer that its probes are paid for: equal cost on this model, and on 14B."""
+    found = {}
+    for name, cost in (("this model", planner.recording.cost), ("14B", WAN_14B)):
+        count = affordable(setting.count(asked), setting.steps, (cost.block + cost.other) / cost.full)
+        if count >= LEAST:
+            found[f"DiCache, at cost on {name}", asked] = thresholded(dicache_forms(count), runs, count, setting.steps)
+    return found
+
+
+def rows_of(setting: Setting, made: Fit, counts: Sequence[int]) -> list[Row]:
+    """All ways at one setting but ComfyUI's own. counts: of 40 steps."""
+    planner = planner_of(setting, made.recording)
+    rows = Ours(setting, planner, planner_of(setting, made.masked)).rows(counts)
+    for asked in counts:
+        count = setting.count(asked)
+        for sampler in ("euler", "uni_pc"):
+            stock = tuple(replace(setting, steps=count).sigmas)
+            best = planned_sigmas(planner, count, *((0, False) if sampler == "euler" else made.unipc[asked]))
+            for name, sigmas in (("stock", stock), ("planned", best)):
+                label = f"no cache, fewer steps, {sampler}, {name} sigmas"
+                rows.append(Row(label, "plain", count, sigmas=sigmas, sampler=sampler))
+    rows += [Row(name, "rival", setting.count(asked), cache=make) for name, asked, make in made.rivals if asked in counts]
+    return rows

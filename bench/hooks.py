@@ -1,0 +1,124 @@
+"""A whole-step cache on diffsynth's Wan-S2V transformer, and the samplers that run it. Nothing stays on the model."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import numpy as np
+import torch
+
+from demo import sampling, thirdparty
+from demo.standalone import Standalone
+
+from .rivals import Cache, Entry
+
+BRANCHES = ("cond", "uncond")  # whoever comes first decides
+
+
+class Pass:
+    """One forward pass: whether the rest of it is left out, and what entered block 0."""
+
+    def __init__(self):
+        self.left_out, self.tokens = False, None
+
+
+@contextmanager
+def hooked(dit: torch.nn.Module, cache: Cache):
+    """Inside, every forward pass of `dit` asks `cache` at block 0, and after its probe, what stands for its blocks.
+
+    Audio comes in after a block, through the model's own method, which is left out with them.
+    """
+    state, last = Pass(), len(dit.blocks) - 1
+
+    def block(index: int, forward: Callable, hidden: torch.Tensor, context, t_mod: torch.Tensor, *rest) -> torch.Tensor:
+        if index == 0:
+            state.left_out, state.tokens = False, hidden
+            instead = cache.enter(entry_of(dit.blocks[0], hidden, t_mod))
+        if index == 0 and instead is not None or state.left_out:
+            state.left_out = True
+            return hidden if index else instead
+        out = forward(hidden, context, t_mod, *rest)
+        if index == cache.depth - 1:
+            instead = cache.probe(state.tokens, out.clone())  # audio is written into what a block returned
+            state.left_out = instead is not None
+            return instead if state.left_out else out
+        return out
+
+    def audio(original: Callable, index: int, hidden: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+        if state.left_out:
+            return hidden
+        out = original(index, hidden, *args, **kwargs)
+        if index == last:
+            cache.leave(state.tokens, out)
+        return out
+
+    with ExitStack() as stack:
+        for index, each in enumerate(dit.blocks):
+            replace(stack, each, "forward", partial(block, index, each.forward))
+        replace(stack, dit, "after_transformer_block", partial(audio, dit.after_transformer_block))
+        yield
+
+
+def replace(stack: ExitStack, owner: torch.nn.Module, name: str, value: Callable) -> None:
+    """Until the stack closes; the class's own method is back afterwards."""
+    if name in vars(owner):
+        raise ValueError(f"{type(owner).__name__}.{name} is replaced already")
+    setattr(owner, name, value)
+    stack.callback(vars(owner).pop, name)
+
+
+def entry_of(block: torch.nn.Module, hidden: torch.Tensor, t_mod: torch.Tensor) -> Entry:
+    """t_mod [1, 6, 2, C]: of the video's tokens and of the reference's, which is at time 0 and does not change."""
+    time = t_mod[:, :, 0]
+
+    def modulated() -> torch.Tensor:
+        shift, scale = (block.modulation + time)[:, :2].chunk(2, dim=1)
+        return block.norm1(hidden) * (1 + scale) + shift
+
+    return Entry(hidden, time, modulated)
+
+
+def branch_velocity(on: Standalone, cache: Cache, branch: str, x: torch.Tensor, sigma: float) -> torch.Tensor:
+    """x [1, 16, T, h, w] -> the branch's velocity, or what the cache has instead."""
+    cache.turn(branch)
+    instead = cache.latent(x)
+    if instead is not None:
+        return instead
+    inputs = on.conditional if branch == "cond" else on.unconditional
+    v = thirdparty.velocity(on.talker.dit, x, sigma, **inputs)
+    if not cache.skipped[-1]:
+        cache.output(x, v)
+    return v
+
+
+def guided(on: Standalone, cache: Cache, x: torch.Tensor, sigma: float) -> torch.Tensor:
+    """The velocity after guidance at one evaluation."""
+    cache.step()
+    cond, uncond = (branch_velocity(on, cache, branch, x, sigma) for branch in BRANCHES)
+    return sampling.guided(uncond, cond, on.settings.guidance)
+
+
+@torch.inference_mode()
+def sample_with(on: Standalone, cache: Cache, sampler: str, sigmas: Sequence[float]) -> torch.Tensor:
+    """The latent of a run with the cache."""
+    with hooked(on.talker.dit, cache):
+        return integrate(sampler, on.noise(), sigmas, partial(guided, on, cache))
+
+
+def integrate(sampler: str, x: torch.Tensor, sigmas: Sequence[float], velocity: Callable) -> torch.Tensor:
+    """From noise x down the sigmas [N + 1] with "euler", or with diffusers' UniPC of order 2 for flow models, "uni_pc"."""
+    if sampler == "euler":
+        return sampling.euler(x, list(sigmas), velocity)
+    from diffusers import UniPCMultistepScheduler
+
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0)
+    scheduler.set_timesteps(sigmas=np.array(sigmas[:-1]))
+    for sigma, timestep in zip(evaluated_at(sampler, sigmas), scheduler.timesteps):
+        x = scheduler.step(velocity(x, sigma), timestep, x).prev_sample
+    return x
+
+
+def evaluated_at(sampler: str, sigmas: Sequence[float]) -> list[float]:
+    """Sigmas [N + 1] at which the model is called: UniPC starts a hair below 1, where its log-SNR is finite."""
+    first = min(sigmas[0], 1 - 1e-6) if sampler == "uni_pc" else sigmas[0]
+    return [first, *sigmas[1:]]

@@ -1,0 +1,127 @@
+"""ComfyUI's own EasyCache and LazyCache, run by ComfyUI in this process, for `bench.quality`.
+
+In float32 ComfyUI hands the sampler's own tensor to the model, and EasyCache adds its cached difference to it in place,
+which moves the sample itself. Weights in bfloat16 hide that behind a copy; here the input is cloned before EasyCache sees
+it, so that no rounding comes between. Thresholds are bisected on calibration clips by real runs. start_percent and
+end_percent keep the rule of all rivals: so many steps at the start, and the last one. Everything is compared with ComfyUI's
+own uncached video, decoded by the same decoder as all others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from demo.comfy_graph import Comfy
+from demo.find_host import find_host
+from demo.scene import Settings
+
+from .fitting import bisect, warm_up
+from .harness import held_out_scene
+from .metrics import figures
+from .rows import Row, Run, costs
+from .settings import SHIFT, Setting
+
+CACHES = {"EasyCache of ComfyUI": "EasyCacheNode", "LazyCache of ComfyUI": "LazyCacheNode"}
+FLOOR = Row("uncached in ComfyUI", "floor", 0, often=False, floor="ComfyUI")
+THRESHOLDS, HALVINGS = (1e-3, 10.0), 9
+TRIED = (100, 101)  # calibration clips
+NO_HOST = "EasyCache and LazyCache were not run: no ComfyUI found (COMFYUI_PATH)"
+
+
+@dataclass
+class Native:
+    """One clip in ComfyUI. sampler: by ComfyUI's name."""
+
+    setting: Setting
+    number: int
+    seed: int
+
+    def __post_init__(self):
+        self.on = self.setting.stage(self.number, self.seed)  # before ComfyUI changes where modules are found
+        settings = Settings(self.setting.steps, self.setting.guidance, SHIFT, self.seed)
+        self.comfy = Host(find_host(), held_out_scene(self.number), settings)
+        self.comfy.sampler_name = self.setting.sampler
+        self.calls = 0
+        block = self.comfy.model.model.diffusion_model.blocks[0]
+        block.register_forward_pre_hook(self._count)
+
+    def _count(self, *_) -> None:
+        self.calls += 1
+
+    def sample(self, model) -> tuple[torch.Tensor, int]:
+        """(latent [1, 16, T, h, w], normalised as the standalone model has it; calls of the model)."""
+        self.calls = 0
+        raw = self.comfy.sampler(model, self.setting.steps)["samples"]
+        return (raw.float() - self.on.talker.mean) / self.on.talker.std, self.calls
+
+    def plain(self) -> tuple[torch.Tensor, int]:
+        return self.sample(self.comfy.model)
+
+    def cached(self, row: Row):
+        """The MODEL with one of ComfyUI's caches."""
+        from comfy_extras import nodes_easycache
+
+        steps, first = self.setting.steps, warm_up(row.count) - 2  # it takes two steps more to know a rate
+        model = self.comfy.model.clone()
+        if row.name.startswith("EasyCache"):
+            model.add_wrapper_with_key("diffusion_model", "bench_clone", cloned)
+        between = [max(0.0, (first - 0.5) / steps), (steps - 1.5) / steps]
+        return getattr(nodes_easycache, CACHES[row.name]).execute(model, row.threshold, *between, False).args[0]
+
+    def computed(self, calls: int, plain_calls: int) -> float:
+        """Computed steps, whether the branches were called together or apart."""
+        return calls * self.setting.steps / plain_calls
+
+
+class Host(Comfy):
+    """The demo's graph in ComfyUI, with the sampler that the setting names."""
+
+    sampler_name = "euler"
+
+    def sampler(self, model, steps):
+        """The KSampler node: LATENT."""
+        return self.call("KSampler", model=model, seed=self.settings.seed, steps=steps, cfg=self.settings.guidance,
+                         sampler_name=self.sampler_name, scheduler="simple", positive=self.conditioning[0],
+                         negative=self.conditioning[1], latent_image=self.latent, denoise=1.0)[0]  # fmt: skip
+
+
+def cloned(executor, x: torch.Tensor, *args, **kwargs):
+    return executor(x.clone(), *args, **kwargs)
+
+
+def fitted(job: tuple[Setting, str, int]) -> Row:
+    """One of the caches with the threshold at which it computes so many steps. job: setting, cache, computed steps."""
+    setting, name, count = job
+    clips = [Native(setting, number, number) for number in TRIED]
+    plain = [clip.plain()[1] for clip in clips]
+
+    def row_at(threshold: float) -> Row:
+        return Row(name, "native", count, threshold=float(f"{threshold:.6g}"))
+
+    def count_at(threshold: float) -> float:
+        row = row_at(threshold)
+        return float(np.mean([clip.computed(clip.sample(clip.cached(row))[1], full) for clip, full in zip(clips, plain)]))
+
+    return row_at(bisect(count_at, count, HALVINGS, THRESHOLDS))
+
+
+def film(job: tuple[Setting, int, int, Sequence[Row]]) -> dict[str, dict]:
+    """{key: figures} of ComfyUI's caches on one clip, beside its own uncached video, and of that one beside ours.
+
+    job: setting, number of the clip, seed, rows.
+    """
+    setting, number, seed, rows = job
+    clip, opening, found = Native(setting, number, seed), held_out_scene(number).opening, {}
+    latents, full = clip.plain()
+    frames = clip.on.decode(latents)
+    for row in rows:
+        if row == FLOOR:
+            ours = clip.on.decode(Run(setting, clip.on, number).uncached())
+            found[row.key] = costs(*[setting.steps] * 3) | figures(frames, ours, opening)
+            continue
+        cached, calls = clip.sample(clip.cached(row))
+        computed = clip.computed(calls, full)
+        found[row.key] = costs(computed, computed, computed) | figures(clip.on.decode(cached), frames, opening)
+    return found

@@ -1,0 +1,133 @@
+"""Speed against fidelity: SyncCache beside plain sampling with fewer steps and beside published caches, at equal cost.
+
+`python -m bench.quality [--quick] [--settings NAME ...] [--clips N] [--seeds N] [--fresh] [--json FILE] [--check]`.
+
+Held-out clips of the Tiny Talker, shift 8, each way against the uncached video of the same setting, clip and noise. Cost is
+computed work in full steps by operation count, for this model and for Wan2.2-S2V-14B at 832x480x77; seconds play no part.
+Methods and their adaptations: `rivals.py`, `fitting.py`; ComfyUI's EasyCache and LazyCache: `native.py`. Plans, thresholds
+and rivals' tables come from clips 100 to 105, that are not tested. Ablations are measured with the first seed only.
+Intervals: 95 %, bootstrap over clips, each the mean of its seeds; differences are paired.
+
+Everything measured is kept in --folder and taken up again at the next start, film by film; --fresh forgets it. One setting
+of 12 clips and 2 seeds takes about 100 minutes on two cores at 40 steps, --quick 15 at first and 3 once its calibration is
+kept. Needs espeak-ng. Evidence about the mechanism, never about a real model's quality.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+from demo.console import say
+from demo.find_host import find_host
+from synccache_core import __version__
+
+from . import native, rows
+from .fit import fit, rows_of
+from .harness import as_done, finish, on_all_cores, parser
+from .rows import Row, floors
+from .settings import COUNTS, SETTINGS, TESTED, Setting
+from .tables import Results, tables
+
+CLIPS, SEEDS, FEW = 12, 2, 2
+SEED_STEP = 1000  # the noise of a clip's k-th seed is that of number clip + 1000 k
+FOLDER = Path.home() / ".cache" / "synccache" / "quality"
+
+
+class Store:
+    """What is known of one setting, as JSON lines: {"version", "clip", "seed", "found": {key: figures}}."""
+
+    def __init__(self, file: Path, fresh: bool = False):
+        self.file, self.films = file, {}
+        if fresh:
+            file.unlink(missing_ok=True)
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else ()
+        for line in lines:
+            entry = json.loads(line)
+            if entry["version"] == __version__:
+                self.films.setdefault((entry["clip"], entry["seed"]), {}).update(entry["found"])
+
+    def add(self, clip: int, seed: int, found: dict[str, dict]) -> None:
+        self.films.setdefault((clip, seed), {}).update(found)
+        entry = {"version": __version__, "clip": clip, "seed": seed, "found": found}
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, allow_nan=False) + "\n")
+
+    def missing(self, clip: int, seed: int, ways: Sequence[Row]) -> list[Row]:
+        """Ablations wait for the first seed only."""
+        known = self.films.get((clip, seed), {})
+        return [row for row in ways if row.key not in known and (row.often or seed == 0)]
+
+    def chosen(self, films: Sequence[tuple[int, int]]) -> dict[tuple[int, int], dict[str, dict]]:
+        return {film: self.films[film] for film in films if film in self.films}
+
+
+def measure(store: Store, setting: Setting, films: Sequence[tuple[int, int]], ways: Sequence[Row], work: Callable) -> None:
+    """Film what is missing, and keep it."""
+    jobs = [(setting, clip, clip + SEED_STEP * seed, found)
+            for clip, seed in films if (found := store.missing(clip, seed, ways))]  # fmt: skip
+    say(f"{setting.name}: {sum(len(job[3]) for job in jobs)} videos in {len(jobs)} films to make, {work.__module__}")
+    for (_, clip, seed, _), found in as_done(work, jobs, setting.name):
+        store.add(clip, (seed - clip) // SEED_STEP, found)
+
+
+def native_rows(setting: Setting, file: Path, counts: Sequence[int], fresh: bool) -> list[Row]:
+    """ComfyUI's caches with their thresholds, which are kept in a file; none where there is no ComfyUI."""
+    if find_host() is None:
+        say(native.NO_HOST)
+        return []
+    if not file.is_file() or fresh:
+        jobs = [(setting, name, setting.count(count)) for count, name in product(COUNTS, native.CACHES)]
+        found = on_all_cores(native.fitted, jobs, f"{setting.name}: thresholds in ComfyUI")
+        file.write_text(json.dumps([[row.name, row.count, row.threshold] for row in found]), encoding="utf-8")
+    wanted = {setting.count(count) for count in counts}
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    floor = [native.FLOOR] if setting.sampler == "euler" else []  # ComfyUI's UniPC is not diffusers'
+    return [Row(name, "native", n, threshold=value) for name, n, value in kept if n in wanted] + floor
+
+
+def compare(setting: Setting, films: Sequence[tuple[int, int]], counts: Sequence[int], options) -> Results:
+    """Everything at one setting. films: (clip, number of its seed)."""
+    file = partial("{}/{}.{}".format, options.folder, setting.name)
+    store = Store(Path(file("jsonl")), options.fresh)
+    ways = [*rows_of(setting, fit(setting, Path(file("fit.json")), options.fresh), counts), *floors()]
+    measure(store, setting, films, ways, rows.film)
+    hosted = native_rows(setting, Path(file("native.json")), counts, options.fresh)
+    measure(store, setting, films, hosted, native.film)
+    return Results(setting, [*ways, *hosted], store.chosen(films))
+
+
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    made = parser("bench.quality", __doc__, f"{FEW} clips, one seed, the first setting, costs of {TESTED} steps of 40")
+    made.add_argument("--settings", nargs="+", choices=list(SETTINGS), help="some of the settings (default: all)")
+    made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
+    made.add_argument("--seeds", type=int, help=f"noises for each clip (default: {SEEDS})")
+    made.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was measured is kept (default: {FOLDER})")
+    made.add_argument("--fresh", action="store_true", help="forget what was measured")
+    found = made.parse_args(arguments)
+    found.clips = found.clips or (FEW if found.quick else CLIPS)
+    found.seeds = found.seeds or (1 if found.quick else SEEDS)
+    found.settings = found.settings or [*SETTINGS][: 1 if found.quick else None]
+    return found
+
+
+def report(options: argparse.Namespace) -> Iterator[tuple[dict[str, list[dict]], list[str]]]:
+    films = [(clip, seed) for seed in range(options.seeds) for clip in range(options.clips)]
+    for name in options.settings:
+        yield tables(compare(SETTINGS[name], films, TESTED if options.quick else COUNTS, options))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options, every, lacking = options_of(arguments), {}, []
+    for shown, missed in report(options):
+        every |= shown
+        lacking += missed
+    return finish(every, lacking, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""The ways that `bench.quality` compares on every clip, at one setting, and how each is filmed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from zlib import crc32
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from demo.portraits import HELD_OUT_SEED, render_clip
+from demo.standalone import LATENT, Standalone
+from demo.table import WAN_14B
+from demo.talker import SIZE
+from synccache_core import Config, Grid, __version__, attach
+from synccache_core.adapters import find
+from synccache_core.choice import Choice, Planner, Style
+from synccache_core.cost import CostModel
+from synccache_core.layout import even_groups, groups_for_ratio
+from synccache_core.plan import Budget, Plan
+from synccache_core.schedule import Variant
+
+from .harness import held_out_scene
+from .hooks import integrate, sample_with
+from .metrics import figures, mouth
+from .rivals import Make, make
+from .settings import TESTED, Setting
+
+RATIOS = (0.5, 0.25)  # 1 is the plan itself, 1 / M its audio frozen
+FLOORS = {"uncached, other attention kernel": "math", "uncached, matrix products in bfloat16": "bfloat16"}
+CREATED = "2026-01-01"  # plans made on another day are the same plans
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way. group: ours, plain, rival, native or floor. count: computed steps or cost that it was made for.
+
+    often: whether it is measured with every seed; ablations with the first only. One of sigmas (fewer steps), cache, plan,
+    config, threshold (of a cache of ComfyUI) and floor says what it does; sampler: of `sigmas`. masked: with the true mask
+    of the human.
+    """
+
+    name: str
+    group: str
+    count: int
+    often: bool = True
+    sigmas: tuple[float, ...] | None = None
+    sampler: str = "euler"
+    cache: Make | None = None
+    plan: Plan | None = None
+    config: Config | None = None
+    masked: bool = False
+    threshold: float | None = None
+    floor: str = ""
+
+    @property
+    def key(self) -> str:
+        """The same for the same way: what was measured is found again by it."""
+        return f"{self.name} | {self.count} | {crc32(repr(self).encode()):08x}"
+
+
+@dataclass
+class Ours:
+    """SyncCache's ways at one setting. masked: planned from calibrations with a mask of the human."""
+
+    setting: Setting
+    planner: Planner
+    masked: Planner
+
+    def rows(self, counts: Sequence[int]) -> list[Row]:
+        """counts: of 40 steps."""
+        made = [row for count in counts for row in self.curves(self.setting.count(count))]
+        for count in (c for c in TESTED if c in counts):
+            made += self.audio_and_mask(self.setting.count(count))
+        if TESTED[0] in counts:
+            made += self.ablations(self.setting.count(TESTED[0]))
+        return made
+
+    def curves(self, count: int) -> list[Row]:
+        planned = Row("planned", "ours", count, plan=self.at_cost(self.planner, count))
+        residual = Row("planned, residuals", "ours", count, plan=self.plan(self.best("residual", count)))
+        return [planned, residual, self.online("online", count, often=True)]
+
+    def audio_and_mask(self, count: int) -> list[Row]:
+        """Residuals with the audio frozen, those without probe that cost as much as `count` bare steps, and a mask."""
+        fresh, ways = self.plan(self.best("residual", count)), {}
+        ways["planned, residuals, audio frozen, rho 1/M"] = replace(
+            fresh, groups=even_groups(self.planner.recording.layout, 1), merge="freeze")  # fmt: skip
+        ways["planned, residuals' steps, outputs reused"] = replace(fresh, level="output", groups=())
+        ways["planned, outputs"] = self.plan(self.best("output", count))
+        for name, cost in (("this model", self.planner.recording.cost), ("14B", WAN_14B)):
+            fewer = affordable(count, self.setting.steps, cost.share("residual", 1, "refresh", probe=False))
+            ways[f"planned, residuals, no probe, at cost on {name}"] = self.plan(self.best("residual", fewer, probe=False))
+        ways["planned, masked"] = self.at_cost(self.masked, count)
+        made = [Row(name, "ours", count, often=False, plan=plan) for name, plan in ways.items()]
+        return [*made, self.online("online, masked", count, masked=True)]
+
+    def ablations(self, count: int) -> list[Row]:
+        layout, made = self.planner.recording.layout, []
+        best = self.best("residual", count)
+        for ratio in RATIOS:
+            groups = self.planner.segmentation.best(groups_for_ratio(layout, ratio))
+            plan = replace(self.plan(best), groups=self.planner.segmentation.groups[groups])
+            made.append(Row(f"planned, residuals, rho {ratio:g}", "ours", count, often=False, plan=plan))
+        for level, order in product(("output", "residual"), (0, 1, 2)):
+            plan = self.plan(self.best(level, count, order))
+            made.append(Row(f"planned, {level}s, order {order}", "ours", count, often=False, plan=plan))
+        made += [self.online(f"online, rho {ratio}", count, cache_ratio=value)
+                 for ratio, value in (("0.5", 0.5), ("0.25", 0.25), ("1/M, audio frozen", 0.0))]  # fmt: skip
+        return made + [self.online(f"online, order {order}", count, forecast_order=order) for order in (0, 2)]
+
+    def at_cost(self, planner: Planner, count: int) -> Plan:
+        """The best plan that is as quick as `count` bare steps."""
+        budget = Budget(speedup=self.setting.steps / count, cache_ratio=1.0)
+        return planner.plan(planner.choose(budget), budget, __version__, created=CREATED)
+
+    def plan(self, choice: Choice) -> Plan:
+        return self.planner.plan(choice, Budget(computed=choice.computed), __version__, created=CREATED)
+
+    def best(self, level: str, count: int, order: int | None = None, probe: bool = True) -> Choice:
+        """Least predicted error among this level's variants with `count` computed steps and all residuals."""
+        layout, found = self.planner.recording.layout, []
+        groups = layout.storable() if level == "residual" else 0
+        for solution in self.planner.solutions:
+            wanted = solution.variant.level == level and order in (None, solution.variant.order)
+            if wanted and solution.schedules[count]:
+                found.append(self.planner.choice(solution, count, groups, Style(probe=probe or level == "output")))
+        return min(found, key=lambda choice: choice.error)
+
+    def online(self, name: str, count: int, often: bool = False, masked: bool = False, **settings) -> Row:
+        target = self.planner.recording.cost.speedup(self.setting.steps, count)
+        return Row(name, "ours", count, often=often, masked=masked, config=Config(target_speedup=target, **settings))
+
+
+def affordable(cost: int, steps: int, share: float) -> int:
+    """The most computed steps n with n + (steps - n) share <= cost."""
+    return max(1, int((cost - steps * share) / (1 - share) + 1e-9))
+
+
+def planned_sigmas(planner: Planner, count: int, order: int, correction: bool) -> tuple[float, ...]:
+    """Where a plan that reuses outputs computes: the best sigmas for so many plain steps that we know to find."""
+    sigmas = planner.recording.run.sigmas
+    solution = planner.solve(Variant("output", order, correction))
+    return (*(sigmas[step] for step in solution.schedules[count]), sigmas[-1])
+
+
+def floors() -> list[Row]:
+    return [Row(name, "floor", 0, often=False, floor=kind) for name, kind in FLOORS.items()]
+
+
+Job = tuple[Setting, int, int, Sequence[Row]]  # setting, number of a clip, seed, ways
+
+
+def film(job: Job) -> dict[str, dict]:
+    """{key: figures} of the ways on one clip and seed, and what the uncached video is like by itself."""
+    setting, number, seed, rows = job
+    on, opening = setting.stage(number, seed), held_out_scene(number).opening
+    sampler = Run(setting, on, number)
+    plain = sampler.uncached()
+    frames, seen = on.decode(plain), []
+    found = {"uncached": mouth(frames, opening)}
+    for row in rows:
+        latents, cost = sampler.sample(row)
+        near = next((figures for known, figures in seen if torch.equal(known, latents)), None)
+        near = near or figures(on.decode(latents), frames, opening)
+        seen.append((latents, near))
+        found[row.key] = cost | near
+    return found
+
+
+@dataclass
+class Run:
+    """Samples ways on one clip with one noise."""
+
+    setting: Setting
+    on: Standalone
+    number: int
+
+    def plain(self, sampler: str, sigmas: Sequence[float]) -> torch.Tensor:
+        return integrate(sampler, self.on.noise(), sigmas, lambda x, sigma: self.on.guided(x, sigma, None))
+
+    @torch.inference_mode()
+    def uncached(self) -> torch.Tensor:
+        return self.plain(self.setting.sampler, self.setting.sigmas)
+
+    @torch.inference_mode()
+    def sample(self, row: Row) -> tuple[torch.Tensor, dict[str, float]]:
+        """(latents, computed steps and cost in full steps, for this model and for Wan2.2-S2V-14B)."""
+        if row.plan or row.config:
+            return self._synccache(row)
+        if row.cache:
+            cache = make(row.cache, self.setting.steps)
+            latents = sample_with(self.on, cache, self.setting.sampler, self.setting.sigmas)
+            return latents, costs(cache.computed, cache.spent(self.cost), cache.spent(WAN_14B))
+        if row.floor:
+            with FLOOR_CONTEXTS[row.floor]():
+                return self.uncached().float(), costs(*[self.setting.steps] * 3)
+        return self.plain(row.sampler, row.sigmas), costs(*[len(row.sigmas) - 1] * 3)
+
+    @property
+    def cost(self) -> CostModel:
+        grid = Grid.from_latent(LATENT)
+        return find(self.on.talker.dit).cost(self.on.talker.dit, grid, grid.tokens + grid.height * grid.width)
+
+    @torch.inference_mode()
+    def attached(self, config: Config | None = None, plan: Plan | None = None, mask: torch.Tensor | None = None):
+        """(latents, report) of a run with SyncCache; with a plan the report's settings are the plan's."""
+        dit, setting, grid = self.on.talker.dit, self.setting, Grid.from_latent(LATENT)
+        config = config or Config()
+        with attach(dit, config, setting.evaluated, grid, mask, plan=plan, sampler=setting.sampler) as session:
+            latents = integrate(
+                setting.sampler, self.on.noise(), setting.sigmas, lambda x, sigma: self.on.guided(x, sigma, session)
+            )
+        return latents, session.report
+
+    def _synccache(self, row: Row) -> tuple[torch.Tensor, dict[str, float]]:
+        latents, report = self.attached(row.config, row.plan, true_mask(self.number) if row.masked else None)
+        used = report.settings
+        shares = (cost.share(report.level, report.groups, used["merge"], used["probe"]) for cost in (self.cost, WAN_14B))
+        return latents, costs(report.computed, *(report.computed + report.reused * share for share in shares))
+
+
+def costs(computed: int, here: float, there: float) -> dict[str, float]:
+    return {"computed_steps": computed, "cost_full_steps": here, "cost_full_steps_14b": there}
+
+
+def true_mask(number: int) -> torch.Tensor:
+    """The renderer's human of the clip, [F, H, W] in 0..1."""
+    clip = render_clip(HELD_OUT_SEED + number, held_out_scene(number).opening, SIZE)
+    return torch.from_numpy(clip.human_mask)
+
+
+FLOOR_CONTEXTS = {
+    "math": lambda: sdpa_kernel(SDPBackend.MATH),
+    "bfloat16": lambda: torch.autocast("cpu", torch.bfloat16),
+}

@@ -1,0 +1,203 @@
+"""Wan2.2-S2V-14B with random weights at true size: seconds and memory of plain, computed and reused steps on a GPU.
+
+`python -m bench.scale [--quick] [--json FILE] [--check] [--size 832x480x77] [--blocks N] [--dim N]`. Runs ComfyUI's class
+where ComfyUI is found, else diffsynth's, which takes the guidance branches one by one, under `synccache_core.attach`. A step
+is an evaluation of both branches. The speed-up at 10 of 40 steps is that of eight evaluations with two computed, which has
+the same ideal; the eight are run twice and the second time counts. Fewer blocks are built where memory asks for it, and the
+rows say so.
+
+Without a GPU nothing is measured: the tables are then the operation count, seconds from assumed rates, and the bytes of all
+tensors that ComfyUI's class makes at true size, counted on tensors without data; about 4 minutes on two cores. `--device cpu
+--toy` runs the code that measures on a model of a few megabytes, whose figures mean nothing beyond that it runs.
+
+In the tables of bytes "extra" is what a cached run takes beside a plain one on the model's device. It is predicted as the
+cache, where that rests there, and what a session needs beside it: the hidden state where a segment began, for all branches
+of a pass, and two sketches of the probe. A memory budget bounds the cache alone; "over_cache" says how far the extra memory
+goes beyond that. PyTorch rounds blocks of pinned host memory up to powers of two: "host_rounded".
+"""
+
+import argparse
+import gc
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from demo.console import bar, say
+from demo.find_host import find_host
+from synccache_core import find
+
+from .harness import parser, show
+from .scale_model import HOST, TOY, Shape, Size, Stand, build, fill, without_data
+from .scale_run import HERE, PINNED, labels, memory_rows, speed_row, why
+from .scale_table import Rates, modelled_rows, operations
+
+SIZES = (Size(832, 480, 77), Size(1280, 720, 77))
+TOY_SIZE = Size(96, 96, 33)
+RATIOS, QUICK_RATIOS = (1.0, 0.5, 0.25, 1 / 12), (1.0, 1 / 12)
+IDEAL_SHARE, OFF_PERCENT, MEMORY_PERCENT = 0.95, 0.5, 2.0
+CAVEAT = "Random weights: seconds and bytes only, nothing about quality."
+NO_GPU = "No GPU was at hand: nothing here was measured. Operations and bytes are counted, seconds come from assumed rates."
+SMALL = "A toy on the CPU: the figures show that the code runs, and nothing about the real model."
+
+
+def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
+    made = parser("bench.scale", __doc__, "the first size, two cache ratios and three repeats only")
+    made.add_argument("--size", type=Size.parse, action="append", help="width x height x frames; may be given again")
+    made.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is one; cpu needs --toy")
+    made.add_argument("--toy", action="store_true", help="a tiny model instead of the one with 14 billion parameters")
+    made.add_argument("--blocks", type=int, help="blocks of the model, default 40 or as many as fit")
+    made.add_argument("--dim", type=int, help="width of the model, default 5120")
+    made.add_argument("--tflops", type=float, default=400, help="assumed where there is no GPU (default: 400)")
+    made.add_argument("--memory-gbs", type=float, default=2500, help="assumed GB/s of its memory (default: 2500)")
+    made.add_argument("--bus-gbs", type=float, default=25, help="assumed GB/s between it and the host (default: 25)")
+    options = made.parse_args(argv)
+    if options.device == "cpu" and not options.toy:
+        made.error("--device cpu needs --toy: the real size would take days")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        made.error("no GPU that torch can use was found")
+    if options.device is None and torch.cuda.is_available():
+        options.device = "cuda"
+    try:
+        options.shape = (TOY if options.toy else Shape()).scaled(options.dim, options.blocks)
+    except ValueError as error:
+        made.error(str(error))
+    sizes = options.size or ((TOY_SIZE,) if options.toy else SIZES)
+    options.sizes = sizes[:1] if options.quick else sizes
+    return options
+
+
+def machine(device: str | None, source: str) -> dict:
+    """In words. source: whose class the model is."""
+    words = f"{os.cpu_count()} CPU cores"
+    if device == "cuda":
+        about = torch.cuda.get_device_properties(0)
+        words += f", one {about.name} with {about.total_memory / 2**30:.0f} GiB"
+    else:
+        words += ", no GPU" * (not torch.cuda.is_available())
+    return {"machine": words, "torch": torch.__version__.split("+")[0], "model": f"{source}, random weights"}
+
+
+def shape_for(options: argparse.Namespace, size: Size) -> Shape:
+    """As asked for, else as deep as the GPU's memory allows."""
+    if options.device != "cuda" or options.blocks:
+        return options.shape
+    gc.collect()
+    torch.cuda.empty_cache()
+    return options.shape.fitted(size, torch.cuda.mem_get_info()[0])
+
+
+def measure(options: argparse.Namespace) -> tuple[str, dict[str, list[dict]]]:
+    """(whose class was run, tables of seconds and of bytes) on the device."""
+    on_gpu, ratios = options.device == "cuda", QUICK_RATIOS if options.quick else RATIOS
+    places = (HERE, PINNED) if on_gpu else (HERE,)
+    kind = "measured" if on_gpu else "counted"
+    seconds, memory, source = [], [], ""
+    for size in options.sizes:
+        shape = shape_for(options, size)
+        model, source = build(shape, options.device)
+        with torch.no_grad():
+            fill(model)
+            for batched in (False, True) if source.startswith(HOST) else (False,):
+                stand = Stand(model, source, shape, size, options.device, batched)
+                say(f"{size}, {shape.blocks} blocks, branches {stand.guidance}")
+                seconds += [timed_or_why_not(stand, place, 3 if options.quick else 5) for place in places]
+                memory += memory_rows(stand, places, ratios, kind)
+            del model, stand
+    return source, {
+        f"seconds per step of two branches, measured{'' if on_gpu else ' on the CPU'}": seconds,
+        f"bytes beside the weights, {kind}": memory,
+    }
+
+
+def timed_or_why_not(stand: Stand, place: str, repeats: int) -> dict:
+    try:
+        return speed_row(stand, place, repeats)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        return labels(stand, place) | {"note": why(error)}
+
+
+def reckon(options: argparse.Namespace) -> tuple[str, dict[str, list[dict]]]:
+    """(whose class was counted, tables) where there is no GPU."""
+    rates = Rates(options.tflops * 1e12, options.memory_gbs * 1e9, options.bus_gbs * 1e9)
+    seconds, memory, source = [], [], ""
+    with without_data():
+        model, source = build(options.shape, "cuda")
+        for size in options.sizes:
+            cost = find(model).cost(model, size.grid, size.tokens)
+            seconds += modelled_rows(options.shape, size, cost, rates)
+            if source.startswith(HOST):
+                memory += counted(Stand(model, source, options.shape, size, "cuda", real=False), options.quick)
+    tables = {f"seconds per step of two branches, modelled: {rates}, all assumed": seconds}
+    if memory:
+        tables["bytes on a GPU beside the weights, counted on tensors without data"] = memory
+    return source, tables
+
+
+def counted(stand: Stand, quick: bool) -> Iterator[dict]:
+    stands = (stand, replace(stand, batched=True))
+    for one in bar(stands, f"bytes at {stand.size}", "way"):
+        yield from memory_rows(one, (HERE, PINNED), QUICK_RATIOS if quick else RATIOS, "counted")
+
+
+def counts(options: argparse.Namespace) -> list[dict]:
+    with without_data():
+        model, _ = build(options.shape, "cuda")
+        costs = {size: find(model).cost(model, size.grid, size.tokens) for size in options.sizes}
+    return [operations(options.shape, size, cost) for size, cost in costs.items()]
+
+
+def missed(tables: dict[str, list[dict]], on_gpu: bool, toy: bool = False) -> Iterator[str]:
+    """A toy's sketches of the probe are as large as its residuals: it says nothing about what goes beyond a budget."""
+    bounds = (("over_predicted_percent", "predicted"), *([] if toy else [("over_cache_percent", "the cache has, which a "
+              "budget bounds")]))  # fmt: skip
+    for row in (row for rows in tables.values() for row in rows if "guidance" in row):
+        name = f"{row['size']}, {row['guidance']}, cache at {row['cache_at']}"
+        if "note" in row:
+            yield f"{name}: {row['note']}"
+        for key, than in bounds:
+            if (over := row.get(key) or 0.0) > MEMORY_PERCENT:
+                yield f"{name}, ratio {row['cache_ratio']}: {over:.1f} % more bytes than {than}, allowed {MEMORY_PERCENT:g}"
+        if on_gpu and row.get("measured_over_ideal", 1.0) < IDEAL_SHARE:
+            yield f"{name}: speed-up is {row['measured_over_ideal']:.3f} of the ideal, required {IDEAL_SHARE}"
+        if on_gpu and row.get("off_overhead_percent", 0.0) > OFF_PERCENT:
+            yield f"{name}: {row['off_overhead_percent']:.2f} % overhead when off, allowed {OFF_PERCENT}"
+
+
+def tell(tables: dict[str, list[dict]], remark: str, options: argparse.Namespace) -> int:
+    """Print and write the tables, and what falls short of what could be looked at; the exit status."""
+    for title, rows in tables.items():
+        say(f"\n{title}")
+        show(rows)
+    say(f"\n{remark or CAVEAT}")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        told = tables | {"remark": [{"remark": remark or CAVEAT}]}
+        options.json.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if not options.check:
+        return 0
+    lines = list(missed(tables, not remark, options.toy))
+    for line in lines:
+        say(f"missed: {line}")
+    if remark:
+        say("speed-up and overhead were not checked, which takes a GPU")
+    elif not lines:
+        say("every acceptance figure is met")
+    return int(bool(lines))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = options_of(argv)
+    known = {"operations of one call of one branch, counted": counts(options)}
+    source, tables = measure(options) if options.device else reckon(options)
+    remark = "" if options.device == "cuda" and not options.toy else SMALL if options.device else NO_GPU
+    if not options.device and find_host() is None:
+        remark += " Without ComfyUI the bytes of a pass were not counted."
+    return tell({"machine": [machine(options.device, source)]} | known | tables, remark, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Figures of videos, intervals, what counts as equal cost, and that measurements are taken up again. No weights."""
+
+import numpy as np
+import pytest
+
+from bench import metrics, rows, tables
+from bench.quality import Store
+from bench.settings import SETTINGS, Setting
+from synccache_core import __version__
+
+
+@pytest.fixture(scope="module")
+def video():
+    frames = np.random.default_rng(0).uniform(size=(6, 96, 96, 3)).astype(np.float32)
+    return np.clip(0.5 + 0.2 * np.cumsum(frames - 0.5, axis=0), 0, 1)
+
+
+def test_figures_of_the_video_itself_and_of_a_shifted_one(video):
+    opening = np.linspace(0, 1, 6)
+    same = metrics.figures(video, video, opening)
+    assert same["whole_db"] == same["worst_frame_human_db"] == metrics.MOST_DB and same["flicker_percent"] == 0.0
+    assert same["whole_ssim"] == pytest.approx(1.0, abs=1e-5) and same["background_flicker_ratio"] == pytest.approx(1.0)
+    other = video.copy()
+    other[2] += 0.01
+    found = metrics.figures(other, video, opening)
+    assert found["worst_frame_whole_db"] == pytest.approx(40.0, abs=1e-3)
+    assert found["whole_db"] == pytest.approx(40.0 + 10 * np.log10(6), abs=1e-3)
+    assert found["vmaf"] < same["vmaf"] <= 100 and found["flicker_percent"] > 0
+
+
+def test_ssim_against_the_published_formula():
+    """Constant pictures have no variance: SSIM is (2 a b + C1) / (a^2 + b^2 + C1)."""
+    one, other = (np.full((1, 32, 32, 3), value) for value in (0.5, 0.25))
+    wanted = (2 * 0.5 * 0.25 + 1e-4) / (0.25 + 0.0625 + 1e-4)
+    assert metrics.ssim_map(one, other) == pytest.approx(np.full((1, 32, 32), wanted), rel=1e-3)
+
+
+def test_the_mask_edge_lies_on_both_sides_of_the_outline():
+    masks = metrics.regions(96)
+    edge = masks["mask_edge"]
+    assert (edge & masks["human"]).any() and (edge & masks["background"]).any() and edge.mean() < 0.3
+
+
+def test_settings_scale_costs():
+    assert len(SETTINGS) == 8 and next(iter(SETTINGS)) == "40-cfg2-euler"
+    assert [Setting(steps=20).count(n) for n in (16, 10, 6)] == [8, 5, 3]
+    assert rows.affordable(10, 40, 0.0) == 10 and rows.affordable(10, 40, 0.1) == 6 and rows.affordable(2, 40, 0.1) == 1
+
+
+def results(levels: dict[str, tuple[str, float, float]]) -> tables.Results:
+    """{name: (group, whole and human dB, cost)} on twelve clips and two seeds; clips differ by up to 0.2 dB."""
+    ways = [rows.Row(name, group, 8) for name, (group, *_) in levels.items()]
+    films = {}
+    for clip in range(12):
+        film = {"uncached": {"mouth_correlation": 0.97, "mouth_lag_frames": 0}}
+        for row in ways:
+            _, db, cost = levels[row.name]
+            film[row.key] = dict.fromkeys((*tables.SHOWN, *tables.OTHERS), db + 0.02 * clip) | rows.costs(8, cost, cost)
+            film[row.key]["mouth_correlation"] = 0.97
+        films |= {(clip, 0): film, (clip, 1): film}
+    return tables.Results(Setting(), ways, films)
+
+
+def test_acceptance_counts_only_what_is_equally_dear():
+    found = results({"planned": ("ours", 70.0, 8.0), "near": ("rival", 60.0, 8.3), "dear": ("rival", 69.0, 11.0)})
+    shown = tables.ahead(found)
+    assert {row["reading"]: row["best_other"] for row in shown if row["region"] == "whole_db"} == {
+        "equal computed steps": "dear", "equal cost on this model": "near", "equal cost on 14B": "near"}  # fmt: skip
+    assert list(tables.missed(found, shown)) == []
+
+
+@pytest.mark.parametrize(("db", "cost", "said"), [(66.9, 8.0, "6.9 dB ahead"), (60.05, 8.0, "intervals overlap"),
+                                                   (70.0, 8.4, "costs 8.4 full steps")])  # fmt: skip
+def test_shortfalls_are_named(db, cost, said):
+    found = results({"planned": ("ours", db, cost), "near": ("rival", 60.0, 8.0)})
+    assert any(said in line for line in tables.missed(found, tables.ahead(found)))
+
+
+def test_the_first_table_says_whether_a_part_helps():
+    fresh, still = "planned, residuals", "planned, residuals' steps, outputs reused"
+    found = results({fresh: ("ours", 60.0, 8), still: ("ours", 61.0, 8)})
+    shown, _ = tables.tables(found)
+    title, first = next(iter(shown.items()))
+    assert "audio refreshed at equal computed steps: helps in 0, harms in 1 of 1" in title
+    assert first[0]["verdict"] == "harms" and first[0]["gain_human_db"] == -1.0
+
+
+def test_what_was_measured_is_taken_up_again(tmp_path):
+    often, seldom = rows.Row("a", "ours", 8), rows.Row("b", "ours", 8, often=False)
+    store = Store(tmp_path / "x.jsonl")
+    assert store.missing(0, 0, [often, seldom]) == [often, seldom] and store.missing(0, 1, [often, seldom]) == [often]
+    store.add(0, 0, {often.key: {"whole_db": 1.0}})
+    again = Store(tmp_path / "x.jsonl")
+    assert again.missing(0, 0, [often, seldom]) == [seldom] and again.films == {(0, 0): {often.key: {"whole_db": 1.0}}}
+    assert Store(tmp_path / "x.jsonl", fresh=True).films == {}
+    (tmp_path / "y.jsonl").write_text('{"version": "0", "clip": 0, "seed": 0, "found": {}}\n')
+    assert Store(tmp_path / "y.jsonl").films == {} and __version__ != "0"
+
+
+def test_other_parameters_are_another_way():
+    one, other = (rows.Row("a", "rival", 8, cache=("easycache", {"threshold": value})) for value in (0.1, 0.2))
+    assert one.key != other.key and one.key == rows.Row("a", "rival", 8, cache=("easycache", {"threshold": 0.1})).key
