@@ -59,9 +59,10 @@ def _newest_slice(module: torch.nn.Module, padding: tuple[int, int], x: torch.Te
     return made.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
 
 
-def on_all_cores(work: Callable, jobs: Sequence, label: str) -> list:
-    """[work(job)], each process on one thread; work and jobs travel by pickle."""
-    with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(jobs))) as pool:
+def on_all_cores(work: Callable, jobs: Sequence, label: str, fresh: bool = False) -> list:
+    """[work(job)], each process on one thread; work and jobs travel by pickle. fresh: a new process for each job."""
+    spawn, most = multiprocessing.get_context("spawn"), min(os.cpu_count() or 1, len(jobs))
+    with spawn.Pool(most, maxtasksperchild=1 if fresh else None) as pool:
         return list(bar(pool.imap(work, jobs), label, "clip", total=len(jobs)))
 
 
@@ -115,6 +116,8 @@ def show(rows: Sequence[dict]) -> None:
 def shown(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, tuple):  # an interval
+        return "{:.4g} ({:.4g} to {:.4g})".format(*value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

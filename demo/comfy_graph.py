@@ -59,7 +59,7 @@ class Comfy:
         self.nodes = load_nodes(folder)
         self.model, self.vae, self.conditioning, self.latent = self.load(scene)
 
-    def call(self, name, **inputs):
+    def call(self, name, /, **inputs):
         """Execute one node, of either API; returns the tuple of its outputs."""
         node = self.nodes[name]
         with torch.inference_mode():
