@@ -13,6 +13,7 @@ from .errors import BadConfig
 
 NEGATIVE = 1e-6  # a Gram summed in float32 has eigenvalues this far below zero, relative to its largest
 SKETCH = 16  # axes of a sketch; with 12, plans made anew from six merged clips lost up to a tenth more
+CURVE = 3  # recorded steps that a step between them is interpolated from
 NOISE = 1e-13  # eigenvalues that planning can do without, relative to the largest: errors below 3e-7
 
 
@@ -76,10 +77,18 @@ def trajectory(gram: np.ndarray, sigmas: np.ndarray) -> Trajectory:
 
 
 def interpolation(sigmas: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """P [T', T] with y(wanted) = P y(sigmas), linear in sigma and constant beyond the ends. sigmas: [T], falling."""
-    rising = np.asarray(sigmas, dtype=np.float64)[::-1]
-    eye = np.eye(len(rising))
-    return np.stack([np.interp(wanted, rising, row) for row in eye], axis=1)[:, ::-1]
+    """P [T', T] with y(wanted) = P y(sigmas): parabolas through the recorded step below and the two above, or, beyond the
+    ends, through the last three. sigmas: [T], falling. Straight lines bend only at recorded steps, so that a finer run
+    would seem to need those and no others.
+    """
+    sigmas, wanted = np.asarray(sigmas, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
+    count = min(CURVE, len(sigmas))
+    below = np.clip((sigmas >= wanted[:, None]).sum(1), count - 1, len(sigmas) - 1)
+    weights = np.zeros((len(wanted), len(sigmas)))
+    for row, last, sigma in zip(weights, below, wanted):
+        used = slice(last - count + 1, last + 1)
+        row[used] = _lagrange(sigmas[used], np.array([sigma]))[0]
+    return weights
 
 
 def forecast_weights(anchors: np.ndarray, sigma: np.ndarray, max_gain: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from .samplers import Sampler
 from .schedule import Variant, remap, solve_steps
 
 MOST_ANEW = 61  # sigmas; solving takes about a second there, and grows with the fourth power and more
+FINER = 1.5  # times the plan's steps: in much finer runs the dynamic programme trusts what is only interpolated
 
 
 def planned_config(plan: Plan, base: Config, adapter: str, layout: Layout) -> Config:
@@ -46,13 +47,13 @@ def fitted_config(
 def moved(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], str]:
     """The schedule at other sigmas [T' + 1], and a note ("" = as it was): the same share of steps, planned anew from the
     plan's sketch, interpolated in sigma; or at the nearest sigmas, where there is no sketch, a step takes several
-    evaluations, or the run has more of them than the plan: between recorded steps forecasts look better than they are.
+    evaluations, or the run has more than FINER times the plan's.
     """
     nearest, note = remap(plan.schedule, plan.run.sigmas, wanted)
     new, old = np.asarray(wanted, dtype=np.float64), np.asarray(plan.run.sigmas)
     falling = bool((np.diff(new) < 0).all() and (np.diff(old) < 0).all())
-    finer = len(new) > min(len(old), MOST_ANEW)
-    if not note or not plan.sketch or not falling or len(nearest) == 1 or finer:
+    most = min(FINER * len(old), MOST_ANEW)
+    if not note or not plan.sketch or not falling or len(nearest) == 1 or len(new) > most:
         return nearest, note
     y = interpolation(old[:-1], new[:-1]) @ np.array(plan.sketch)
     length = np.linalg.norm(np.diff(new) @ y)

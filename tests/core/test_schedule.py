@@ -371,10 +371,15 @@ def test_merging_averages_what_each_clip_is_relative_to():
         merge([])
 
 
-def test_interpolation_is_linear_in_sigma():
-    assert interpolation(np.array([1.0, 0.5]), np.array([1.0, 0.75, 0.5, 0.1])) == pytest.approx(
-        np.array([[1, 0], [0.5, 0.5], [0, 1], [0, 1]])
-    )
+def test_interpolation_follows_parabolas_also_beyond_the_ends():
+    sigmas, wanted = np.array([1.0, 0.8, 0.5, 0.3, 0.2]), np.array([1.1, 1.0, 0.9, 0.4, 0.2, 0.1])
+    curve = 3 * sigmas**2 - 2 * sigmas + 1
+    assert interpolation(sigmas, wanted) @ curve == pytest.approx(3 * wanted**2 - 2 * wanted + 1)
+    kept = interpolation(sigmas, wanted)
+    assert (kept[1], kept[4]) == (pytest.approx([1, 0, 0, 0, 0]), pytest.approx([0, 0, 0, 0, 1]))
+    assert kept[3] == pytest.approx([0, -1 / 15, 2 / 3, 2 / 5, 0])  # by hand: from 0.8, 0.5 and 0.3
+    assert interpolation(np.array([1.0, 0.5]), np.array([0.75])) == pytest.approx(np.array([[0.5, 0.5]]))
+    assert interpolation(np.array([1.0]), np.array([0.75, 0.1])) == pytest.approx(np.ones((2, 1)))
 
 
 def test_a_plan_is_planned_anew_from_its_sketch():
@@ -386,7 +391,7 @@ def test_a_plan_is_planned_anew_from_its_sketch():
     assert schedule == solve_steps(trajectory(y @ y.T, sigmas), Variant("output", 1)).schedules[4]
     assert moved(plan, plan.run.sigmas) == (plan.schedule, "")
     assert "nearest sigmas" in moved(replace(plan, sketch=()), sigmas)[1]
-    assert "nearest sigmas" in moved(plan, np.linspace(1.0, 0.0, 21))[1]  # nothing is known between recorded steps
+    assert "nearest sigmas" in moved(plan, np.linspace(1.0, 0.0, 21))[1]  # too little is known between recorded steps
 
 
 def test_human_weight_counts_the_region():
