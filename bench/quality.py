@@ -5,7 +5,8 @@
 Held-out clips of the Tiny Talker, shift 8, each way against the uncached video of the same setting, clip and noise. Cost is
 computed work in full steps by operation count, for this model and for Wan2.2-S2V-14B at 832x480x77; seconds play no part.
 Methods and their adaptations: `rivals.py`, `fitting.py`; ComfyUI's EasyCache and LazyCache: `native.py`. Plans, thresholds
-and rivals' tables come from clips 100 to 105, that are not tested. Ablations are measured with the first seed only.
+and rivals' tables come from clips 100 to 105, that are not tested. Ablations, and costs at which nothing is required, are
+measured with the first seed only.
 Intervals: 95 %, bootstrap over clips, each the mean of its seeds; differences are paired.
 
 Everything measured is kept in --folder and taken up again at the next start, film by film; --fresh forgets it. One setting
@@ -30,7 +31,7 @@ from .fit import fit, rows_of
 from .harness import as_done, finish, on_all_cores, parser
 from .rows import Row, floors
 from .settings import COUNTS, SETTINGS, TESTED, Setting
-from .tables import Results, tables
+from .tables import AHEAD_DB, Results, tables
 
 CLIPS, SEEDS, FEW = 12, 2, 2
 SEED_STEP = 1000  # the noise of a clip's k-th seed is that of number clip + 1000 k
@@ -57,10 +58,10 @@ class Store:
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, allow_nan=False) + "\n")
 
-    def missing(self, clip: int, seed: int, ways: Sequence[Row]) -> list[Row]:
-        """Ablations wait for the first seed only."""
+    def missing(self, clip: int, seed: int, ways: Sequence[Row], often: Sequence[int]) -> list[Row]:
+        """often: costs that are measured with every seed; the others, and ablations, with the first only."""
         known = self.films.get((clip, seed), {})
-        return [row for row in ways if row.key not in known and (row.often or seed == 0)]
+        return [row for row in ways if row.key not in known and (seed == 0 or row.often and row.count in often)]
 
     def chosen(self, films: Sequence[tuple[int, int]]) -> dict[tuple[int, int], dict[str, dict]]:
         return {film: self.films[film] for film in films if film in self.films}
@@ -68,8 +69,9 @@ class Store:
 
 def measure(store: Store, setting: Setting, films: Sequence[tuple[int, int]], ways: Sequence[Row], work: Callable) -> None:
     """Film what is missing, and keep it."""
+    often = [setting.count(count) for count in AHEAD_DB]
     jobs = [(setting, clip, clip + SEED_STEP * seed, found)
-            for clip, seed in films if (found := store.missing(clip, seed, ways))]  # fmt: skip
+            for clip, seed in films if (found := store.missing(clip, seed, ways, often))]  # fmt: skip
     say(f"{setting.name}: {sum(len(job[3]) for job in jobs)} videos in {len(jobs)} films to make, {work.__module__}")
     for (_, clip, seed, _), found in as_done(work, jobs, setting.name):
         store.add(clip, (seed - clip) // SEED_STEP, found)

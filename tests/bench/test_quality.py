@@ -88,10 +88,11 @@ def test_the_first_table_says_whether_a_part_helps():
 def test_what_was_measured_is_taken_up_again(tmp_path):
     often, seldom = rows.Row("a", "ours", 8), rows.Row("b", "ours", 8, often=False)
     store = Store(tmp_path / "x.jsonl")
-    assert store.missing(0, 0, [often, seldom]) == [often, seldom] and store.missing(0, 1, [often, seldom]) == [often]
+    assert store.missing(0, 0, [often, seldom], ()) == [often, seldom] and store.missing(0, 1, [often, seldom], ()) == []
+    assert store.missing(0, 1, [often, seldom], (often.count,)) == [often]
     store.add(0, 0, {often.key: {"whole_db": 1.0}})
     again = Store(tmp_path / "x.jsonl")
-    assert again.missing(0, 0, [often, seldom]) == [seldom] and again.films == {(0, 0): {often.key: {"whole_db": 1.0}}}
+    assert again.missing(0, 0, [often, seldom], ()) == [seldom] and again.films == {(0, 0): {often.key: {"whole_db": 1.0}}}
     assert Store(tmp_path / "x.jsonl", fresh=True).films == {}
     (tmp_path / "y.jsonl").write_text('{"version": "0", "clip": 0, "seed": 0, "found": {}}\n')
     assert Store(tmp_path / "y.jsonl").films == {} and __version__ != "0"
