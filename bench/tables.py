@@ -174,8 +174,9 @@ def missed(results: Results, table: Sequence[dict]) -> Iterator[str]:
             continue
         if row["plan_cost"] > row["at_cost_of_steps"] + 0.01:
             yield f"{where}: the plan costs {row['plan_cost']} full steps"
-        if row["ahead_db"] < row["required_db"] or row["intervals_overlap"] or row["ahead_low_db"] <= 0:
-            overlap = ", intervals overlap" * row["intervals_overlap"]
+        overlaps = row["intervals_overlap"] and row["required_db"] > 0  # at 2.5x it is enough to be ahead of all
+        if row["ahead_db"] < row["required_db"] or overlaps or row["ahead_low_db"] <= 0:
+            overlap = ", intervals overlap" * overlaps
             yield f"{where}: {row['ahead_db']} dB ahead of {row['best_other']}, required {row['required_db']:g}{overlap}"
     for asked in AHEAD_DB:
         plan = results.keys.get(("planned", results.setting.count(asked)))

@@ -239,7 +239,7 @@ def test_a_plan_at_other_sigmas(calibrated):
     planner = Planner(recording)
     plan = planner.plan(planner.choose(Budget(computed=6)), Budget(computed=6), "0")
     for steps, kept, given, said in (
-        (12, 5, plan, "planned anew, 5 of 12 are computed"), (20, 8, plan, "planned anew, 8 of 20 are computed"),
+        (12, 5, plan, "5 of 12 are computed"), (20, 8, plan, "8 of 20 are computed"),
         (32, 12, plan, "12 of 32 are computed, at the nearest sigmas"),
         (12, 5, replace(plan, sketch=()), "5 of 12 are computed, at the nearest sigmas"),
     ):  # fmt: skip

@@ -382,7 +382,7 @@ def test_interpolation_follows_parabolas_also_beyond_the_ends():
     assert interpolation(np.array([1.0]), np.array([0.75, 0.1])) == pytest.approx(np.ones((2, 1)))
 
 
-def test_a_plan_is_planned_anew_from_its_sketch():
+def test_a_plan_is_planned_anew_from_its_sketch(monkeypatch):
     planner, sigmas = Planner(recording()), np.linspace(1.0, 0.0, 8)
     plan = planner.plan(planner.choice(planner.solve(Variant("output", 1)), 6, 0), Budget(computed=6), "0")
     schedule, note = moved(plan, sigmas)
@@ -392,6 +392,12 @@ def test_a_plan_is_planned_anew_from_its_sketch():
     assert moved(plan, plan.run.sigmas) == (plan.schedule, "")
     assert "nearest sigmas" in moved(replace(plan, sketch=()), sigmas)[1]
     assert "nearest sigmas" in moved(plan, np.linspace(1.0, 0.0, 21))[1]  # too little is known between recorded steps
+    path = trajectory(y @ y.T, sigmas)
+    nearest = remap(plan.schedule, plan.run.sigmas, sigmas)[0]
+    promised = predicted_error(path, schedule, Variant("output", 1)) / predicted_error(path, nearest, Variant("output", 1))
+    for most, expected in ((promised * 1.01, schedule), (promised * 0.99, nearest)):
+        monkeypatch.setattr("synccache_core.planned.PROMISE", most)
+        assert moved(plan, sigmas)[0] == expected
 
 
 def test_human_weight_counts_the_region():
