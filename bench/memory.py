@@ -3,7 +3,7 @@
 `python -m bench.memory [--quick] [--json FILE] [--check]`. On the CPU, the Tiny Talker on diffsynth and toy models of both
 kinds. "predicted" comes from shapes alone, before a run; "reported" is `RunReport.bytes_held`; "counted" is the most that
 the storages of all tensors reachable from the cache took after any evaluation, so that a view counts as all it keeps alive.
-"beside" is what a session holds outside the cache between evaluations: two sketches of the probe, at most 256 channels wide,
+"beside" is what a session holds outside the cache between evaluations: two sketches of the probe, 128 channels wide at 14B,
 which the prediction leaves out. About 5 minutes on two cores. Needs diffsynth, no ComfyUI.
 """
 

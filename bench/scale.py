@@ -11,9 +11,9 @@ tensors that ComfyUI's class makes at true size, counted on tensors without data
 --toy` runs the code that measures on a model of a few megabytes, whose figures mean nothing beyond that it runs.
 
 In the tables of bytes "extra" is what a cached run takes beside a plain one on the model's device. It is predicted as the
-cache, where that rests there, and what a session needs beside it: the hidden state where a segment began, for all branches
-of a pass, and two sketches of the probe. A memory budget bounds the cache alone; "over_cache" says how far the extra memory
-goes beyond that. PyTorch rounds blocks of pinned host memory up to powers of two: "host_rounded".
+cache, where that rests there, else the residual that is being made, and two sketches of the probe. A memory budget bounds
+the cache alone; "over_cache" says how far the extra memory goes beyond that. PyTorch rounds blocks of pinned host memory up
+to powers of two: "host_rounded".
 """
 
 import argparse

@@ -220,16 +220,18 @@ def _pinned(which: str) -> int:
     return getattr(torch.cuda, "host_memory_stats", dict)().get(f"active_bytes.{which}", 0)
 
 
-def predicted(shape: Shape, size: Size, ratio: float, batched: bool) -> tuple[int, int]:
-    """(bytes of the cache of two branches, bytes of what a session needs on the device beside it).
+def predicted(shape: Shape, size: Size, ratio: float, batched: bool, place: str) -> tuple[int, int]:
+    """(bytes of the cache of two branches, bytes that a session adds on the model's device).
 
-    Beside it: the hidden state where a segment began, of all branches of a pass, and a sketch of the probe per branch.
+    These are the cache, where it rests there, or else the residual that is being made, of all branches of a pass, which has
+    no older one to take the place of; and a sketch of the probe per branch.
     """
     tokens = size.grid.tokens
     residual, sketched = shape.hidden_bytes(tokens), len(range(0, shape.dim, max(1, shape.dim // SKETCH_CHANNELS)))
     groups = groups_for_ratio(shape.layout, ratio)
     cache = cache_bytes(BRANCHES * residual, 0, "residual", groups, ORDER, False)
-    return cache, residual * (BRANCHES if batched else 1) + BRANCHES * tokens * sketched * shape.dtype.itemsize
+    there = cache if place == HERE else residual * (BRANCHES if batched else 1)
+    return cache, there + BRANCHES * tokens * sketched * shape.dtype.itemsize
 
 
 def rounded(shape: Shape, size: Size, cache: int) -> int:
@@ -256,8 +258,7 @@ def memory_rows(stand: Stand, places: Sequence[str], ratios: Sequence[float], ki
         return
     for place in places:
         for ratio in ratios:
-            cache, beside = predicted(stand.shape, stand.size, ratio, stand.batched)
-            on_device = beside + (cache if place == HERE else 0)
+            cache, on_device = predicted(stand.shape, stand.size, ratio, stand.batched, place)
             row = labels(stand, place) | {
                 "cache_ratio": round(ratio, 4), "residuals": groups_for_ratio(stand.shape.layout, ratio),
                 "cache_gib": cache / GIB, f"plain_{kind}_gib": plain / GIB, "extra_predicted_gib": on_device / GIB,

@@ -84,14 +84,17 @@ class Call:
 
     def _open(self, segment: int, hidden: torch.Tensor) -> None:
         if self._start is None:  # a frozen group goes on from where its first segment opened
+            group, _ = self.session.residuals.group_of(segment)
+            for key in self.keys:
+                self.session.make_room(key, group)
             # A copy: hosts update a block's input in place (HunyuanVideo, LTX-2), and a view would make residuals zero.
             self._start = hidden[:, : self.tokens].detach().clone()
 
     def _close(self, segment: int, out: torch.Tensor) -> None:
         if self.session.residuals.freezes(segment):
             return
-        added = out[:, : self.tokens].detach() - self._start
-        self._start = None
+        end, start, self._start = out[:, : self.tokens].detach(), self._start, None
+        added = torch.sub(end, start, out=start) if end.dtype == start.dtype else end - start
         group, last = self.session.residuals.group_of(segment)
         for key, part in zip(self.keys, added.chunk(len(self.keys))):
             held = self._sums.pop((key, group), None)

@@ -8,11 +8,11 @@ The shallow probe is DiCache's idea; the two-region form is our reading of SyncC
 
 import torch
 
-SKETCH_CHANNELS = 256
+SKETCH_CHANNELS = 128  # at 14B two sketches are a fortieth of a residual of both branches
 
 
 def sketch(hidden: torch.Tensor, tokens: int) -> torch.Tensor:
-    """[B, L, C] -> a copy [B, tokens, <=256] of evenly strided channels, enough to measure change by.
+    """[B, L, C] -> a copy [B, tokens, C'] of evenly strided channels, enough to measure change by.
 
     A copy, since the host writes into the tensor that a block returned.
     """

@@ -69,6 +69,9 @@ class Residuals:
         reasons = (self._store.missing(key, range(len(self.groups)), shape, dtype) for key in keys)
         return next(filter(None, reasons), None)
 
+    def make_room(self, key: Hashable, group: int, sigma: float) -> None:
+        self._store.make_room(key, group, sigma)
+
     def keep(self, key: Hashable, group: int, sigma: float, residual: torch.Tensor) -> bool:
         """Store a residual that nobody else holds; False where the byte budget was outgrown."""
         self._magnitudes.append(residual.abs().amax().float())

@@ -168,6 +168,9 @@ class Session:
             current.odd_branch = True
         return STORE if residuals.settled and residuals.groups and not current.tick.last else PLAIN
 
+    def make_room(self, key: Hashable, group: int) -> None:
+        self.residuals.make_room(key, group, self._evaluation.tick.sigma)
+
     def keep(self, key: Hashable, group: int, residual: torch.Tensor) -> None:
         """Store a residual that nobody else holds; its magnitude is checked before it is ever used."""
         if not self.residuals.keep(key, group, self._evaluation.tick.sigma, residual):

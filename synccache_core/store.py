@@ -25,6 +25,17 @@ class ResidualStore:
         self.peak = 0
         self._anchors: dict[tuple[Hashable, int], list[tuple[float, torch.Tensor]]] = {}
 
+    def make_room(self, branch: Hashable, group: int, sigma: float) -> None:
+        """Forget what a residual at `sigma` will replace: the oldest anchor, or the one at this very sigma, since two at one
+        sigma have no slope. Called before the residual is made, so that the two are never held together.
+        """
+        anchors = self._anchors.get((branch, group), [])
+        same = [i for i, (at, _) in enumerate(anchors) if at == sigma]
+        stale = same or ([0] if len(anchors) > self.order else [])
+        for index in stale:
+            _, old = anchors.pop(index)
+            self.bytes -= old.numel() * old.element_size()
+
     def put(self, branch: Hashable, group: int, sigma: float, residual: torch.Tensor) -> bool:
         """Keep a residual; False, and nothing of the branch's group left, where the budget does not allow it."""
         key = (branch, group)
@@ -32,7 +43,7 @@ class ResidualStore:
         if anchors and not _alike(anchors[-1][1], residual):
             self._drop(key)
             anchors = self._anchors.setdefault(key, [])
-        self._make_room(anchors, sigma)
+        self.make_room(branch, group, sigma)
         size = residual.numel() * residual.element_size()
         if self.budget is not None and self.bytes + size > self.budget:
             self._drop(key)
@@ -66,14 +77,6 @@ class ResidualStore:
     def clear(self) -> None:
         self._anchors.clear()
         self.bytes = 0
-
-    def _make_room(self, anchors: list, sigma: float) -> None:
-        """Forget the oldest anchor, or the one at this very sigma: two at one sigma have no slope."""
-        same = [i for i, (at, _) in enumerate(anchors) if at == sigma]
-        stale = same or ([0] if len(anchors) > self.order else [])
-        for index in stale:
-            _, old = anchors.pop(index)
-            self.bytes -= old.numel() * old.element_size()
 
     def _drop(self, key) -> None:
         for _, old in self._anchors.pop(key, []):

@@ -84,9 +84,9 @@ def test_modelled_seconds(true_size):
 
 
 def test_predicted_bytes_by_hand():
-    residual, sketch = 31200 * 5120 * 2, 31200 * 256 * 2
-    assert predicted(Shape(), SMALL, 1.0, batched=False) == (44 * residual, residual + 2 * sketch)
-    assert predicted(Shape(), SMALL, 1 / 12, batched=True) == (4 * residual, 2 * residual + 2 * sketch)
+    residual, sketch = 31200 * 5120 * 2, 31200 * 128 * 2
+    assert predicted(Shape(), SMALL, 1.0, False, HERE) == (44 * residual, 44 * residual + 2 * sketch)
+    assert predicted(Shape(), SMALL, 1 / 12, True, PINNED) == (4 * residual, 2 * residual + 2 * sketch)
     assert rounded(Shape(), SMALL, 44 * residual) == 44 << 29  # 512 MiB each
 
 
