@@ -66,3 +66,17 @@ def test_fit_gives_up_order_before_residuals():
     assert fit(55, 10, 11, 2) == (5, 0)
     assert fit(9, 10, 11, 1) == (0, 0)
     assert fit(0, 10, 11, 1) == (0, 0)
+
+
+def test_room_is_made_before_the_residual_is():
+    store = ResidualStore(order=1)
+    for sigma in (1.0, 0.5):
+        store.put("c", 0, sigma, ONES.clone())
+    store.make_room("c", 0, 0.2)
+    assert store.bytes == 32 and [at for at, _ in store.anchors("c", 0)] == [0.5]
+    store.put("c", 0, 0.2, ONES.clone())
+    assert store.bytes == 64 == store.peak and [at for at, _ in store.anchors("c", 0)] == [0.5, 0.2]
+    store.make_room("c", 0, 0.2)  # the model is called again at this sigma
+    assert [at for at, _ in store.anchors("c", 0)] == [0.5]
+    store.make_room("c", 1, 0.2)  # nothing there yet
+    assert store.bytes == 32
