@@ -74,7 +74,7 @@ def number(key: str, digits: int) -> Callable[[dict], str | None]:
 
 
 PARTS = {
-    "part": "part", "at equal": "equal", "steps of 40": "at_cost_of_steps", "with": "way", "without": "against",
+    "part": "part", "at equal": "equal", "cost in steps": "at_cost_of_steps", "with": "way", "without": "against",
     "gain, human, dB": spread("gain_human_db", 2), "gain, mouth, dB": spread("gain_mouth_db", 2),
     "gain, mouth correlation": spread("gain_mouth_correlation", 4), "verdict": "verdict",
 }  # fmt: skip
@@ -192,8 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(found != page)
     PAGE.write_text(found, encoding="utf-8")
     for setting in SETTINGS.values():
-        if (FOLDER / f"{setting.name}.json").is_file():
-            draw(setting, DOCS / f"results-{setting.name}.png")
+        picture = f"results-{setting.name}.png"
+        if f"({picture})" in found:
+            draw(setting, DOCS / picture)
     return 0
 
 
