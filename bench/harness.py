@@ -121,15 +121,21 @@ def shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def finish(tables: dict[str, list[dict]], missed: Iterable[str], options: argparse.Namespace) -> int:
-    """Print the tables, write them, and say what falls short; the exit status."""
+def publish(tables: dict[str, list[dict]], caveat: str, options: argparse.Namespace, also: dict | None = None) -> None:
+    """Print the tables and the caveat, and write the tables. also: what only the file is given."""
     for title, rows in tables.items():
         say(f"\n{title}")
         show(rows)
-    say(f"\n{CAVEAT}")
+    say(f"\n{caveat}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(tables, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(tables | (also or {}), indent=1, allow_nan=False)
+        options.json.write_text(text + "\n", encoding="utf-8")
+
+
+def finish(tables: dict[str, list[dict]], missed: Iterable[str], options: argparse.Namespace) -> int:
+    """Print the tables, write them, and say what falls short; the exit status."""
+    publish(tables, CAVEAT, options)
     lines = list(missed) if options.check else []
     for line in lines:
         say(f"missed: {line}")

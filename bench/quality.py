@@ -10,8 +10,8 @@ measured with the first seed only.
 Intervals: 95 %, bootstrap over clips, each the mean of its seeds; differences are paired.
 
 Everything measured is kept in --folder and taken up again at the next start, film by film; --fresh forgets it. One setting
-of 12 clips and 2 seeds takes about 100 minutes on two cores at 40 steps, --quick 15 at first and 3 once its calibration is
-kept. Needs espeak-ng. Evidence about the mechanism, never about a real model's quality.
+of 12 clips and 2 seeds takes about two hours on two cores at 40 steps, --quick a fraction of it. Needs espeak-ng.
+Evidence about the mechanism, never about a real model's quality.
 """
 
 import argparse

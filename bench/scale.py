@@ -18,7 +18,6 @@ to powers of two: "host_rounded".
 
 import argparse
 import gc
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ from demo.console import bar, say
 from demo.find_host import find_host
 from synccache_core import find
 
-from .harness import parser, show
+from .harness import parser, publish
 from .scale_model import HOST, TOY, Shape, Size, Stand, build, fill, without_data
 from .scale_run import HERE, PINNED, labels, memory_rows, speed_row, why
 from .scale_table import Rates, modelled_rows, operations
@@ -169,14 +168,7 @@ def missed(tables: dict[str, list[dict]], on_gpu: bool, toy: bool = False) -> It
 
 def tell(tables: dict[str, list[dict]], remark: str, options: argparse.Namespace) -> int:
     """Print and write the tables, and what falls short of what could be looked at; the exit status."""
-    for title, rows in tables.items():
-        say(f"\n{title}")
-        show(rows)
-    say(f"\n{remark or CAVEAT}")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        told = tables | {"remark": [{"remark": remark or CAVEAT}]}
-        options.json.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    publish(tables, remark or CAVEAT, options, {"remark": [{"remark": remark or CAVEAT}]})
     if not options.check:
         return 0
     lines = list(missed(tables, not remark, options.toy))

@@ -15,7 +15,7 @@ from .schedule import Variant, predicted_error, remap, solve_steps
 MOST_ANEW = 61  # sigmas; solving takes about a second there, and grows with the fourth power and more
 FINER = 1.5  # times the plan's steps: in much finer runs the dynamic programme trusts what is only interpolated
 # Of the error at the nearest sigmas. The best of all schedules on an interpolated path owes part of its promise to the
-# interpolation: of four plans carried over on the Tiny Talker, one that promised 3 % less lost 2 dB, others gained up to 4.
+# interpolation: of four plans carried over on the Tiny Talker, one that promised 3 % less lost 2 dB, others gained up to 3.
 PROMISE = 0.9
 
 
