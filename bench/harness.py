@@ -40,23 +40,34 @@ def stage(number: int, settings: Settings) -> Standalone:
     """A held-out scene, ready to be sampled in this process on one thread."""
     torch.set_num_threads(1)
     made = Standalone(held_out_scene(number), settings)
-    skip_zero_slices(made.talker.vae)
+    quicken(made.talker.vae)
     made.warm_up()
     return made
 
 
-def skip_zero_slices(vae: torch.nn.Module) -> None:
-    """Four times quicker decoding, the same but for rounding: the Tiny Talker's VAE looks at the newest slice only."""
+def quicken(vae: torch.nn.Module) -> None:
+    """Eight times quicker decoding, the same but for rounding: the Tiny Talker's VAE looks at the newest slice only, and
+    a norm over channels is slow where they are far apart in memory.
+    """
+    from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
+
     for module in vae.modules():
         spatial = getattr(module, "_padding", None)  # diffusers' causal convolutions: (w, w, h, h, 2 t, 0)
         if spatial and module.kernel_size[0] == 3 and module.stride[0] == 1 and not module.weight[:, :, :2].any():
             module.forward = partial(_newest_slice, module, (spatial[2], spatial[0]))
+        if isinstance(module, WanRMS_norm) and module.channel_first:
+            module.forward = partial(_root_mean_square, module)
 
 
 def _newest_slice(module: torch.nn.Module, padding: tuple[int, int], x: torch.Tensor, cache_x=None) -> torch.Tensor:
     frames = x.transpose(1, 2).flatten(0, 1)
     made = conv2d(frames, module.weight[:, :, -1], module.bias, padding=padding)
     return made.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+
+
+def _root_mean_square(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    share = module.scale * x.square().sum(1, keepdim=True).clamp_min(1e-24).rsqrt()
+    return x * share * module.gamma + module.bias
 
 
 def on_all_cores(work: Callable, jobs: Sequence, label: str, fresh: bool = False) -> list:

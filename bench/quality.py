@@ -1,6 +1,7 @@
 """Speed against fidelity: SyncCache beside plain sampling with fewer steps and beside published caches, at equal cost.
 
-`python -m bench.quality [--quick] [--settings NAME ...] [--clips N] [--seeds N] [--fresh] [--json FILE] [--check]`.
+`python -m bench.quality [--quick] [--settings NAME ...] [--clips N] [--seeds N] [--curves] [--fresh] [--json FILE]
+[--check]`.
 
 Held-out clips of the Tiny Talker, shift 8, each way against the uncached video of the same setting, clip and noise. Cost is
 computed work in full steps by operation count, for this model and for Wan2.2-S2V-14B at 832x480x77; seconds play no part.
@@ -92,13 +93,18 @@ def native_rows(setting: Setting, file: Path, counts: Sequence[int], fresh: bool
     return [Row(name, "native", n, threshold=value) for name, n, value in kept if n in wanted] + floor
 
 
+def asked_for(ways: Sequence[Row], options: argparse.Namespace) -> list[Row]:
+    return [row for row in ways if row.often or not options.curves]
+
+
 def compare(setting: Setting, films: Sequence[tuple[int, int]], counts: Sequence[int], options) -> Results:
     """Everything at one setting. films: (clip, number of its seed)."""
     file = partial("{}/{}.{}".format, options.folder, setting.name)
     store = Store(Path(file("jsonl")), options.fresh)
     ways = [*rows_of(setting, fit(setting, Path(file("fit.json")), options.fresh), counts), *floors()]
+    ways = asked_for(ways, options)
     measure(store, setting, films, ways, rows.film)
-    hosted = native_rows(setting, Path(file("native.json")), counts, options.fresh)
+    hosted = asked_for(native_rows(setting, Path(file("native.json")), counts, options.fresh), options)
     measure(store, setting, films, hosted, native.film)
     return Results(setting, [*ways, *hosted], store.chosen(films))
 
@@ -108,6 +114,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--settings", nargs="+", choices=list(SETTINGS), help="some of the settings (default: all)")
     made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
     made.add_argument("--seeds", type=int, help=f"noises for each clip (default: {SEEDS})")
+    made.add_argument("--curves", action="store_true", help="leave out SyncCache's ablations and the noise floor")
     made.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was measured is kept (default: {FOLDER})")
     made.add_argument("--fresh", action="store_true", help="forget what was measured")
     found = made.parse_args(arguments)

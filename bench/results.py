@@ -104,6 +104,13 @@ BYTES = {
     "as PyTorch rounds it": number("host_rounded_gib", 0),
 }  # fmt: skip
 
+GLANCE = {
+    "steps, guidance, sampler": "setting", "cost in steps": "cost", "videos": "films",
+    "planned, human, dB": number("human_db", 1), "mouth corr., change": number("mouth_change", 3),
+    "ahead on this model, whole, dB": "whole_here", "human, dB": "human_here", "of": "best_here",
+    "ahead on 14B, whole, dB": "whole_14b", "human, dB ": "human_14b", "of ": "best_14b", "asked for, dB": "asked",
+}  # fmt: skip
+
 
 def at_cost(name: str, title: str, count: int) -> list[dict]:
     """The ways of one cost, the best first."""
@@ -123,6 +130,27 @@ def compared(setting: Setting) -> Iterator[tuple[str, Callable[[], str]]]:
     yield f"{name} floor", lambda: markdown(rows(name, "noise floor"), WAYS)
 
 
+def at_a_glance() -> list[dict]:
+    """The plan at every cost of every setting that was measured, beside the best other at equal cost."""
+    found = []
+    for setting in (each for each in SETTINGS.values() if (FOLDER / f"{each.name}.json").is_file()):
+        ways = {(row["way"], row["at_cost_of_steps"]): row for row in rows(setting.name, "every way")}
+        compared_to = rows(setting.name, "the plan against")
+        beside = {(row["at_cost_of_steps"], row["reading"], row["region"]): row for row in compared_to}
+        uncached = rows(setting.name, "the uncached videos")[0]["mouth_correlation"]
+        for count in dict.fromkeys(cost for cost, _, _ in beside):
+            line = dict(setting=f"{setting.steps}, {setting.guidance:g}, {setting.sampler}", cost=count)
+            line |= {key: ways["planned", count][key] for key in ("films", "human_db")}
+            line["mouth_change"] = ways["planned", count]["mouth_correlation"] - uncached
+            for model, reading in (("here", "equal cost on this model"), ("14b", "equal cost on 14B")):
+                for region in ("whole", "human"):
+                    row = beside[count, reading, f"{region}_db"]
+                    line[f"{region}_{model}"] = spread("ahead_db")(row)
+                line[f"best_{model}"] = row["best_other"]
+            found.append(line | {"asked": row["required_db"]})
+    return found
+
+
 def whole(name: str, title: str) -> str:
     """A table as it is, with the columns' own names."""
     found = rows(name, title)
@@ -130,6 +158,7 @@ def whole(name: str, title: str) -> str:
 
 
 BLOCKS = {name: make for setting in SETTINGS.values() for name, make in compared(setting)}
+BLOCKS["settings"] = lambda: markdown(at_a_glance(), GLANCE)
 BLOCKS["scale bytes"] = lambda: markdown(rows("scale", "bytes"), BYTES)
 
 

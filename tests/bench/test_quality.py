@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench import metrics, rows, tables
-from bench.quality import Store
+from bench.quality import Store, asked_for, options_of
 from bench.settings import SETTINGS, Setting
 from synccache_core import __version__
 
@@ -101,3 +101,9 @@ def test_what_was_measured_is_taken_up_again(tmp_path):
 def test_other_parameters_are_another_way():
     one, other = (rows.Row("a", "rival", 8, cache=("easycache", {"threshold": value})) for value in (0.1, 0.2))
     assert one.key != other.key and one.key == rows.Row("a", "rival", 8, cache=("easycache", {"threshold": 0.1})).key
+
+
+def test_curves_leave_ablations_out():
+    ways = [rows.Row("planned", "ours", 10), rows.Row("planned, masked", "ours", 10, often=False), *rows.floors()]
+    assert asked_for(ways, options_of([])) == ways
+    assert asked_for(ways, options_of(["--curves"])) == ways[:1]
