@@ -15,10 +15,8 @@ from synccache_core import Grid, __version__
 from synccache_core.attach import calibrate
 from synccache_core.choice import Planner
 from synccache_core.plan import Budget
-from synccache_core.policy import MAX_ORDER
 from synccache_core.recording import Recording, merge
 from synccache_core.replay import replayed
-from synccache_core.schedule import Variant
 
 from .fitting import dicache_forms, edges, forms, lexicographic_path, thresholded, trace, tried
 from .harness import on_all_cores
@@ -57,13 +55,6 @@ class Fit:
         return cls(*recordings, rivals, {count: tuple(grid) for count, grid in data["unipc"]})
 
 
-def planner_of(setting: Setting, recording: Recording, human_weight: float = 0.75) -> Planner:
-    """Correction is left out where the sampler has none, so that no plan counts on it."""
-    orders, corrections = range(MAX_ORDER + 1), (False, True) if setting.sampler == "euler" else (False,)
-    variants = [Variant(*each) for each in product(recording.levels, orders, corrections)]
-    return Planner(recording, human_weight=human_weight, variants=variants)
-
-
 @torch.inference_mode()
 def recorded(setting: Setting, number: int, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, Recording]:
     """The latent of an uncached run and what it measured."""
@@ -78,7 +69,7 @@ def record(job: tuple[Setting, int]) -> tuple[Recording, Recording]:
     """Calibrations of one clip without mask, replayed at two speeds and at one number of steps, and with one."""
     setting, number = job
     plain, recording = recorded(setting, number)
-    planner, run, done = planner_of(setting, recording), Run(setting, setting.stage(number), number), {}
+    planner, run, done = Planner(recording), Run(setting, setting.stage(number), number), {}
     speeds = [Budget(speedup=setting.steps / setting.count(count), cache_ratio=1.0) for count in TESTED]
     for budget in (*speeds, Budget(computed=setting.count(TESTED[0]), cache_ratio=1.0)):
         for choice in planner.trials(budget, REPLAYS):
@@ -97,7 +88,7 @@ def fit(setting: Setting, file: Path, fresh: bool = False) -> Fit:
     jobs = [(setting, number) for number in CALIBRATION]
     plain, masked = (merge(each) for each in zip(*on_all_cores(record, jobs, f"{setting.name}: calibrations")))
     masked = replace(masked, replays=plain.replays)  # what they say of a kind of plan does not depend on the weights
-    planner = planner_of(setting, plain)
+    planner = Planner(plain)
     made = Fit(plain, masked, *choose(setting, planner))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(made.to_json(), encoding="utf-8")
@@ -139,8 +130,8 @@ def dicache_at_cost(setting: Setting, planner: Planner, runs: Sequence, asked: i
 
 def rows_of(setting: Setting, made: Fit, counts: Sequence[int]) -> list[Row]:
     """All ways at one setting but ComfyUI's own. counts: of 40 steps."""
-    planner = planner_of(setting, made.recording)
-    rows = Ours(setting, planner, planner_of(setting, made.masked)).rows(counts)
+    planner = Planner(made.recording)
+    rows = Ours(setting, planner, Planner(made.masked)).rows(counts)
     for asked in counts:
         count = setting.count(asked)
         for sampler in ("euler", "uni_pc"):

@@ -9,6 +9,7 @@ import torch
 
 from demo import sampling, thirdparty
 from demo.standalone import Standalone
+from synccache_core.samplers import Sampler, response
 
 from .rivals import Cache, Entry
 
@@ -116,6 +117,14 @@ def integrate(sampler: str, x: torch.Tensor, sigmas: Sequence[float], velocity: 
     for sigma, timestep in zip(evaluated_at(sampler, sigmas), scheduler.timesteps):
         x = scheduler.step(velocity(x, sigma), timestep, x).prev_sample
     return x
+
+
+def sampler_of(name: str, sigmas: Sequence[float]) -> Sampler:
+    """What SyncCache knows of `integrate`."""
+    bare = Sampler(name)
+    if not bare.multistep:
+        return bare
+    return Sampler(name, response=response(lambda velocity, x: integrate(name, x, sigmas, velocity), len(sigmas) - 1))
 
 
 def evaluated_at(sampler: str, sigmas: Sequence[float]) -> list[float]:

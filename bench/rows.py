@@ -21,7 +21,7 @@ from synccache_core.plan import Budget, Plan
 from synccache_core.schedule import Variant
 
 from .harness import held_out_scene
-from .hooks import integrate, sample_with
+from .hooks import integrate, sample_with, sampler_of
 from .metrics import figures, mouth
 from .rivals import Make, make
 from .settings import TESTED, Setting
@@ -215,7 +215,8 @@ class Run:
         """(latents, report) of a run with SyncCache; with a plan the report's settings are the plan's."""
         dit, setting, grid = self.on.talker.dit, self.setting, Grid.from_latent(LATENT)
         config = config or Config()
-        with attach(dit, config, setting.evaluated, grid, mask, plan=plan, sampler=setting.sampler) as session:
+        kind = sampler_of(setting.sampler, setting.sigmas)
+        with attach(dit, config, setting.evaluated, grid, mask, plan=plan, sampler=kind) as session:
             latents = integrate(
                 setting.sampler, self.on.noise(), setting.sigmas, lambda x, sigma: self.on.guided(x, sigma, session)
             )

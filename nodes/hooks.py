@@ -1,8 +1,11 @@
 """What runs inside ComfyUI's sampling: wrappers of its evaluations and forward passes, replacements of its blocks."""
 
+from dataclasses import replace
+
 import torch
 
 from ..synccache_core import Adapter, Sampler, Session
+from ..synccache_core.samplers import Response, response
 
 KEY = "synccache"
 
@@ -40,12 +43,25 @@ def branch_keys(options: dict) -> list[tuple]:
     return [(chunk, frames) for chunk in chunks]
 
 
-def sampler_of(sampler) -> Sampler:
-    """The core's view of a ComfyUI SAMPLER: the name of its function, as in the list of samplers."""
+def sampler_of(sampler, sigmas: torch.Tensor) -> Sampler:
+    """The core's view of a ComfyUI SAMPLER for a run over `sigmas`, with its name as in the list of samplers."""
     function = getattr(sampler, "sampler_function", None)
-    name = getattr(function, "__name__", type(sampler).__name__)
+    name = getattr(function, "__name__", type(sampler).__name__).removeprefix("sample_").replace("unipc", "uni_pc")
     options = getattr(sampler, "extra_options", None) or {}
-    return Sampler(name.removeprefix("sample_"), churn=options.get("s_churn", 0) > 0)
+    found = Sampler(name, churn=options.get("s_churn", 0) > 0)
+    return replace(found, response=learnt(function, options, sigmas)) if found.multistep else found
+
+
+def learnt(function, options: dict, sigmas: torch.Tensor) -> Response:
+    """The response of a sampler function, which runs once on a few numbers in place of a latent."""
+    def sample(velocity, x):
+        def denoised(x, sigma, **_):
+            return x - sigma.reshape(-1, 1, 1, 1, 1) * velocity(x, sigma)
+
+        # The function is given sigmas of its own: the host's uni_pc writes into them.
+        return function(denoised, x, sigmas.detach().cpu().float().clone(), {}, None, True, **options)
+
+    return response(sample, len(sigmas) - 1)
 
 
 class BlockHook:

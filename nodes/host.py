@@ -132,7 +132,7 @@ class HostRun:
         guider.model_options = comfy.model_patcher.create_model_options_clone(before)
         active = None
         try:
-            active = self._start(guider, args[0].shape, args[3].tolist(), sampler_of(args[2]))
+            active = self._start(guider, args[0].shape, args[3].tolist(), sampler_of(args[2], args[3]))
             yield active.session
         finally:
             guider.model_options = before
@@ -211,7 +211,11 @@ class CacheRun(HostRun):
     def gpu_bytes(self, model, noise_shape) -> int:
         if self._device(model, noise_shape) == "cpu":
             return 0
-        return residual_bytes(model, noise_shape, self.config)
+        return residual_bytes(model, noise_shape, self.config, self._planned_for)
+
+    @property
+    def _planned_for(self) -> Sampler:
+        return Sampler(self.plan.run.sampler) if self.plan else Sampler()
 
     def _device(self, model, noise_shape) -> str:
         """Core's name for the place of the residuals. auto: host memory once they would take a quarter of the GPU's."""
@@ -220,7 +224,7 @@ class CacheRun(HostRun):
         if comfy.model_management.is_device_cpu(model.load_device):
             return "same"
         total = comfy.model_management.get_total_memory(model.load_device)
-        return "cpu" if residual_bytes(model, noise_shape, self.config) > total / 4 else "same"
+        return "cpu" if residual_bytes(model, noise_shape, self.config, self._planned_for) > total / 4 else "same"
 
 
 def seen_by(guider, adapter: Adapter, sigmas: Sequence[float]) -> tuple:
@@ -229,7 +233,7 @@ def seen_by(guider, adapter: Adapter, sigmas: Sequence[float]) -> tuple:
     return adapter.layout(dit), sigmas, lambda grid, tokens: adapter.cost(dit, grid, tokens)
 
 
-def residual_bytes(model, noise_shape, config: Config) -> int:
+def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:
     """Bytes of all that is stored, conditional and unconditional branch together, for a latent [B, C, T, H, W]."""
     dit = diffusion_model(model)
     adapter = find(dit)
@@ -237,7 +241,8 @@ def residual_bytes(model, noise_shape, config: Config) -> int:
     size = comfy.model_management.dtype_size(model.model.get_dtype_inference())
     groups = len(wanted_groups(config, adapter.layout(dit)))
     one = 2 * noise_shape[0] * tokens * adapter.width(dit) * size
-    wanted = cache_bytes(one, 4 * prod(noise_shape), config.level, groups, config.forecast_order, config.correction)
+    held = sampler.corrected if config.correction else 0
+    wanted = cache_bytes(one, 4 * prod(noise_shape), config.level, groups, config.forecast_order, held)
     return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted
 
 

@@ -1,20 +1,20 @@
 """From a calibration run to a plan and a picture of it."""
 
 from dataclasses import replace
-from itertools import product
 
 import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io, ui
 
 from ..synccache_core import BadConfig, __version__
-from ..synccache_core.choice import Choice, Planner
+from ..synccache_core.choice import Choice, Planner, possible
 from ..synccache_core.plan import LEVELS, Budget, Plan
 from ..synccache_core.policy import MAX_ORDER
 from ..synccache_core.recording import Recording
 from ..synccache_core.schedule import Variant
 from ..synccache_core.telemetry import readable
 from ..synccache_core.untrusted import check_choice, check_number, check_text, shown
+from ..synccache_core.velocity import WANTED
 from .cache import GIB
 from .host import AUTO
 from .images import as_image
@@ -130,7 +130,11 @@ def allowed(recording: Recording, level: str, forecast_order: str, correction: s
         raise BadConfig(f"level {shown(level)} was not recorded, this calibration holds {', '.join(recording.levels)}")
     levels = recording.levels if level == AUTO else (level,)
     orders = range(MAX_ORDER + 1) if forecast_order == AUTO else (int(forecast_order),)
-    return [Variant(*v) for v in product(levels, orders, CORRECTIONS[correction])]
+    found = possible(recording, levels, orders, CORRECTIONS[correction])
+    if not found:
+        used = f"this calibration used {shown(recording.run.sampler)}, and level is {shown(level)}"
+        raise BadConfig(f"correction is on: {WANTED}; {used}")
+    return found
 
 
 def solved(recording: Recording, variants: list[Variant], human_weight: float) -> Planner:

@@ -58,13 +58,13 @@ def attach(
     mask: torch.Tensor | None = None,
     adapter: Adapter | None = None,
     plan: Plan | None = None,
-    sampler: str = "euler",
+    sampler: str | Sampler = "euler",
 ):
     """Run `model` through SyncCache inside the `with` block; afterwards it is exactly as before.
 
     sigmas: the schedule, N + 1 falling values. grid: video tokens of the calls to come. mask: see grid.token_weights.
     Each block of `model.blocks` must take the hidden state [B, L, C] first and return the new one. plan: overrides what it
-    decides of the config. sampler: name of what your loop does with a velocity, see samplers.py.
+    decides of the config. sampler: what your loop does with a velocity, or its name, see samplers.py.
 
         with attach(dit, Config(target_speedup=3.0), sigmas, Grid(20, 30, 52)) as session:
             for sigma, after in pairwise(sigmas):
@@ -73,7 +73,8 @@ def attach(
 
     Name the chunks of each forward pass where there are several: `with session.branch("cond"):` around it.
     """
-    adapter, kind, notes, moved = adapter or find(model), Sampler(sampler), [], False
+    kind = sampler if isinstance(sampler, Sampler) else Sampler(sampler)
+    adapter, notes, moved = adapter or find(model), [], False
     if plan is not None:
         config = planned_config(plan, config, adapter.name, adapter.layout(model))
         config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)

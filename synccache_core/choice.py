@@ -16,6 +16,7 @@ from .layout import groups_for_ratio
 from .plan import Budget, Plan, Provenance, Scores, fingerprint
 from .policy import MAX_ORDER
 from .recording import Recording
+from .samplers import Sampler
 from .schedule import Objective, Segmentation, Solution, Variant, gap_sizes, solve_segments, solve_steps
 from .telemetry import readable
 
@@ -63,6 +64,16 @@ class Choice:
         return len(self.schedule)
 
 
+def possible(
+    recording: Recording, levels: Iterable[str] | None = None, orders: Iterable[int] = range(MAX_ORDER + 1),
+    corrections: Iterable[bool] = (False, True),
+) -> list[Variant]:
+    """The variants of these kinds that the recording's sampler allows. levels: None = those recorded."""
+    sampler = Sampler(recording.run.sampler)
+    kinds = product(recording.levels if levels is None else levels, orders, corrections)
+    return [Variant(*kind) for kind in kinds if not kind[2] or sampler.could_correct(kind[0])]
+
+
 class Planner:
     """Solves a recording once for every variant and number of computed steps, then answers for any budget.
 
@@ -78,8 +89,7 @@ class Planner:
         self._how, self._human_weight = how or Objective(), human_weight
         replayed = dict.fromkeys(Style(p.merge, p.probe) for p in recording.replays)
         self._styles = (style,) if style else tuple(dict.fromkeys((PLAIN, *replayed)))
-        every = (Variant(*v) for v in product(recording.levels, range(MAX_ORDER + 1), (False, True)))
-        self._variants = every if variants is None else variants
+        self._variants = possible(recording) if variants is None else variants
         self._path = np.abs(np.diff(recording.run.sigmas))
         self._gain, self._speedups = cache(self._gain), cache(self._speedups)  # the front asks for the same ones often
 

@@ -63,14 +63,14 @@ def parameter_cost(layout: Layout, block: int, refresh: int, other: int) -> Cost
     return CostModel(float(block), float(refresh), float(other), layout)
 
 
-def cache_bytes(residual: int, output: int, level: str, groups: int, order: int, correction: bool) -> int:
+def cache_bytes(residual: int, output: int, level: str, groups: int, order: int, correction: int) -> int:
     """Held by the cache at its fullest. residual: one stored residual of every branch; output: one latent, in bytes.
     groups: stored residuals per branch, that of segment 0 included where it has one.
 
-    order + 1 anchors of what is reused. Correction adds the sum of what a gap used, and at level "residual" the outputs,
-    at most two, that it interpolates from.
+    order + 1 anchors of what is reused. correction: outputs that it holds (`Sampler.corrected`; Euler's is the sum of what a
+    gap used), 0 = off; at level "residual" also those that it interpolates from, at most two.
     """
     if level == "output":
         return output * (order + 1 + correction)
-    kept = min(order + 1, 2) + 1 if correction else 0
+    kept = min(order + 1, 2) + correction if correction else 0
     return groups * residual * (order + 1) + kept * output

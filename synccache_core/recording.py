@@ -17,6 +17,7 @@ from .errors import BadConfig
 from .gram import Trajectory, displacement, square_root, trajectory
 from .layout import Layout
 from .plan import LEVELS, Plan, RunFacts, check, fingerprint
+from .samplers import Sampler
 from .untrusted import PlanError, build, check_choice, check_number, check_numbers, check_text, parse, shown
 
 FORMAT, VERSION = "synccache-calibration", 1
@@ -141,7 +142,8 @@ class Recording:
 
     def bytes(self, level: str, groups: int, order: int, correction: bool, probe: bool = True) -> int:
         """Held by the cache, see `cost.cache_bytes`; without a probe segment 0 has a residual as well."""
-        return cache_bytes(self.residual_bytes, self.output_bytes, level, groups + (not probe), order, correction)
+        held = Sampler(self.run.sampler).corrected if correction else 0
+        return cache_bytes(self.residual_bytes, self.output_bytes, level, groups + (not probe), order, held)
 
     def to_json(self) -> str:
         cost = {"block": self.cost.block, "refresh": self.cost.refresh, "other": self.cost.other}

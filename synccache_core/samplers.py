@@ -3,11 +3,18 @@
 Facts of ComfyUI 0.20 to 0.33, comfy/k_diffusion/sampling.py; "ddim" is the function "euler" there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-# x' = x + (sigma' - sigma) v with one evaluation per step: retro-correction is exact for these only.
+import torch
+
+Response = tuple[tuple[float, ...], ...]  # see `response`
+ECHOES = 6  # evaluations over which a multistep sampler is led back to its way: ComfyUI's UniPC, of order 3, needs 5 or 6
+
+# x' = x + (sigma' - sigma) v with one evaluation per step: retro-correction needs to know no more of these.
 EULER = ("euler", "ddim", "flow_match_euler")
+# Linear in what the model gives, with one evaluation per step and no noise: retro-correction asks for their response.
+MULTISTEP = ("uni_pc", "uni_pc_bh2", "dpmpp_2m", "deis", "ipndm", "ipndm_v", "lms")
 # These make x anew from denoised and fresh noise at every step. An old velocity holds the old noise, and extrapolating it
 # diverges on a mixture of Gaussians; where only part of the noise is fresh ("ancestral", "sde") it is the better forecast.
 RENOISING = ("lcm",)
@@ -22,14 +29,34 @@ EVALUATIONS = {
 
 @dataclass(frozen=True)
 class Sampler:
-    """name: as in ComfyUI's sampler list. churn: noise is added by an option that the name does not tell."""
+    """name: as in ComfyUI's sampler list. churn: noise is added by an option that the name does not tell. response: of a
+    multistep sampler over this run's sigmas, see below; () = not known.
+    """
 
     name: str = "euler"
     churn: bool = False
+    response: Response = ()
 
     @property
     def euler(self) -> bool:
         return self.name in EULER and not self.churn
+
+    @property
+    def multistep(self) -> bool:
+        return self.name in MULTISTEP
+
+    def corrects(self, level: str) -> bool:
+        """Whether retro-correction works with this sampler at a level, "output" or "residual"."""
+        return self.euler or level == "output" and bool(self.response)
+
+    def could_correct(self, level: str) -> bool:
+        """The same, by the name alone: for plans, which are made where no sampler is at hand."""
+        return self.euler or level == "output" and self.multistep
+
+    @property
+    def corrected(self) -> int:
+        """Outputs that retro-correction holds, beside what it interpolates from."""
+        return ECHOES if self.multistep else 1
 
     @property
     def renoises(self) -> bool:
@@ -55,3 +82,23 @@ class Sampler:
             count = self.evaluations if there > 0 else 1
             found += [here + (there - here) * i / count for i in range(count)]
         return [*found, *sigmas[-1:]]
+
+
+def response(sample: Callable[[Callable, torch.Tensor], torch.Tensor], steps: int) -> Response:
+    """How far each output moves a linear sampler, [N + 1][N] for N steps: row k is the position at evaluation k, row N the
+    result, column l per unit of the velocity that evaluation l gave. Learnt by running the sampler once on N numbers.
+
+    sample(velocity, x) runs it from x, of 5 dimensions as a latent is, calling velocity(x, sigma) at every evaluation.
+    () where it does not call once per step, or is not finite.
+    """
+    seen: list[torch.Tensor] = []
+
+    def velocity(x: torch.Tensor, _sigma) -> torch.Tensor:
+        unit = torch.zeros_like(x)
+        unit[..., len(seen) : len(seen) + 1] = 1
+        seen.append(x.detach().flatten().clone())
+        return unit
+
+    seen.append(sample(velocity, torch.zeros(1, 1, 1, 1, steps)).flatten())
+    found = torch.stack(seen) if len(seen) == steps + 1 else torch.tensor(float("nan"))
+    return tuple(map(tuple, found.tolist())) if torch.isfinite(found).all() else ()

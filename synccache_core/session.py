@@ -203,7 +203,7 @@ class Session:
         self._decide(current, None, self.outputs.missing(current.tick.sigma, x))
         if not current.decision.reuse:
             return None
-        out = self.outputs.forecast(current.tick.sigma, self.clock.move(current.tick), x)
+        out = self.outputs.forecast(current.tick.sigma, self.clock.move(current.tick), x, current.tick.index)
         if out is None:
             current.decision = Decision(COMPUTE, "nonfinite forecast")
         return out
@@ -217,7 +217,7 @@ class Session:
         if not self.outputs.fits(out):
             self._break(f"caching stopped: memory_budget {readable(self.config.memory_budget)} is too small for outputs")
             return None
-        better = self.outputs.take(tick.sigma, self.clock.move(tick), out, x, current.reused, keep=not tick.last)
+        better = self.outputs.take(tick.sigma, self.clock.move(tick), out, x, current.reused, not tick.last, tick.index)
         self.report.corrections += better is not None
         return better
 
@@ -278,7 +278,7 @@ class Session:
         report.bytes_held = residuals.peak + (outputs.peak if outputs else 0)
         report.bytes_predicted = cache_bytes(
             report.residual_bytes, outputs.size if outputs else 0, config.level, report.groups, report.order,
-            bool(outputs and outputs.corrects),
+            outputs.corrected if outputs else 0,
         )
         if self.cost:
             share = self.cost.share(config.level, report.groups, config.merge, config.probe)

@@ -8,6 +8,7 @@ import torch
 
 from synccache_core import BadConfig, Config, Layout, Sampler, Session, StateError
 from synccache_core.cost import parameter_cost
+from synccache_core.samplers import response
 from synccache_core.testing import running, sample, toy_case
 from synccache_core.velocity import Velocities
 
@@ -21,7 +22,8 @@ def session(schedule, sigmas=HAND, sampler="euler", **settings):
     config = Config(
         schedule=schedule, force_last=False, **{"level": "output", "forecast_order": 0, "max_gain": 9.0, **settings}
     )
-    return Session(config, LAYOUT, sigmas, lambda g, t: parameter_cost(LAYOUT, 9, 1, 1), sampler=Sampler(sampler))
+    known = sampler if isinstance(sampler, Sampler) else Sampler(sampler)
+    return Session(config, LAYOUT, sigmas, lambda g, t: parameter_cost(LAYOUT, 9, 1, 1), sampler=known)
 
 
 def loop(run, sigmas, velocity, x=0.0, as_denoised=False):
@@ -172,13 +174,67 @@ def test_samplers_that_renoise_have_denoised_forecast():
 
 
 def test_what_a_sampler_cannot_have_is_said():
-    run = session((True, False, False, False), sampler="dpmpp_2m", correction=True)
+    run = session((True, False, False, False), sampler="er_sde", correction=True)
     loop(run, HAND, known([1, 2, 3, 4]))
     assert run.report.reused == 3 and run.report.corrections == 0
-    assert "correction is off: it is exact for euler only, and this run uses dpmpp_2m" in run.report.notes
+    assert any(note.startswith("correction is off") and "this run uses er_sde" in note for note in run.report.notes)
     run = session((True, False, False, False), sampler="euler_cfg_pp")
     _, calls = loop(run, HAND, known([1, 2, 3, 4]))
     assert calls == [0, 1, 2, 3] and any("needs the model at every step" in note for note in run.report.notes)
+
+
+def adams_bashforth(sigmas, velocity, x):
+    """Two steps, the first by Euler: x' = x + h (3 v - v_before) / 2."""
+    before = None
+    for here, there in pairwise(sigmas):
+        v = velocity(x, here)
+        x = x + (there - here) * (v if before is None else 1.5 * v - 0.5 * before)
+        before = v
+    return x
+
+
+def test_the_response_of_a_multistep_sampler_by_hand():
+    got = response(lambda velocity, x: adams_bashforth([1.0, 0.75, 0.5, 0.25], velocity, x), 3)
+    assert np.array(got) == pytest.approx(np.array([
+        [0, 0, 0],
+        [-0.25, 0, 0],
+        [-0.25 + 0.125, -0.375, 0],
+        [-0.25 + 0.125, -0.375 + 0.125, -0.375],
+    ]))  # fmt: skip
+    assert response(lambda velocity, x: velocity(velocity(x, 1.0), 0.5), 1) == ()  # two calls where one was asked for
+    assert response(lambda velocity, x: velocity(x, 1.0) / 0, 1) == ()
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_multistep_sampler_is_led_back(order):
+    """Outputs on a parabola, which interpolation knows: behind every computed step no error is left."""
+    sigmas = np.linspace(1.0, 0.0, 17).tolist()
+    path = [3 - 2 * s + 5 * s * s for s in sigmas]
+    learnt = response(lambda velocity, x: adams_bashforth(sigmas, velocity, x), 16)
+
+    def end(mask, correction):
+        run = session(
+            mask, sigmas, forecast_order=order, correction=correction, sampler=Sampler("uni_pc", response=learnt)
+        )
+        seen = []
+
+        def velocity(x, sigma):
+            seen.append(x.item())
+            return run.predict(sigma, lambda: torch.full((1,), path[len(seen) - 1]))
+
+        seen.append(adams_bashforth(sigmas, velocity, torch.zeros(1)).item())
+        return np.array(seen), run
+
+    computed = (0, 1, 2, 6, 11, 12, 15)
+    true, _ = end((True,) * 16, False)
+    mask = tuple(t in computed for t in range(16))
+    without, _ = end(mask, False)
+    with_it, run = end(mask, True)
+    assert np.abs(with_it - true)[[7, 12, 13, 16]].max() < 1e-4
+    assert order == 2 or np.abs(without - true)[[12, 16]].min() > 1e-2
+    assert run.report.bytes_held <= run.report.bytes_predicted == 4 * (order + 1 + 6)
+    run.close()
+    assert run.outputs._path.bytes == 0
 
 
 def test_a_gap_of_unknown_length_is_not_corrected():

@@ -119,6 +119,19 @@ def test_the_chart_shows_errors_that_add_up(pack, recording):
         assert len(shown.gaps) == choice.computed and math.hypot(*shown.gaps) == pytest.approx(choice.step_error, rel=1e-6)
 
 
+def test_correction_is_planned_where_the_sampler_can_have_it(pack, recording):
+    def kinds(sampler, correction):
+        used = replace(recording, run=replace(recording.run, sampler=sampler))
+        return {(v.level, v.correction) for v in pack.optimizer.allowed(used, "auto", "auto", correction)}
+
+    plain = {("output", False), ("residual", False)}
+    assert kinds("euler", "auto") == plain | {("output", True), ("residual", True)}
+    assert kinds("uni_pc", "auto") == plain | {("output", True)} and kinds("uni_pc", "on") == {("output", True)}
+    assert kinds("er_sde", "auto") == plain
+    with pytest.raises(pack.errors.BadConfig, match="correction is on: .*used 'er_sde', and level is 'auto'"):
+        kinds("er_sde", "on")
+
+
 def test_settings_narrow_the_choice(pack, recording, folder):
     def plan(**changes):
         return pack.plan.Plan.from_json(optimise(pack, recording, **changes).args[0])

@@ -1,0 +1,149 @@
+"""Retro-correction: what a computed step is given beside its true output, so that a gap before it is made up for.
+
+Between computed steps i < j a gap t of reused steps was given outputs u_t. When y_j is known, the gap can be interpolated,
+p_t, instead of extrapolated. A sampler is linear in what it is given: output l moves its position at evaluation k by R[k][l]
+(`samplers.response`). What is added, d_j to y_j and its echoes d_{j+1}, d_{j+2}, ... to what follows, puts every position
+from x_{j+1} on where it would have been, had the gap used p_t:
+
+    sum_{l=j}^{k-1} R[k][l] d_l = sum_t R[k][t] (p_t - u_t)    for k = j + 1, j + 2, ..., solved in this order
+
+Euler moves by (sigma' - sigma) v at once and for good, so that there are no echoes; UniPC moves too far at first, and takes
+it back over some steps. This is UniPC's corrector (arXiv 2302.04867) for a cache; the formula is ours. Anchors stay
+uncorrected.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from .forecast import bounded_weights, combine
+from .samplers import ECHOES, Response
+
+CORRECTOR_ANCHORS = 2  # computed outputs behind the newest one: a line or a parabola through three points
+Anchors = Sequence[tuple[float, torch.Tensor]]
+
+
+class EulerCorrector:
+    """Exact for the Euler update, whatever the outputs of the gap came from. near: how many anchors p_t takes."""
+
+    def __init__(self, near: int, max_gain: float):
+        self._near, self._max_gain = near, max_gain
+        self.clear()
+
+    @property
+    def bytes(self) -> int:
+        return _bytes(self._moved)
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a gap to make up for."""
+        return bool(self._gap) and self._known
+
+    def reused(self, index: int, sigma: float, move: float | None, velocity: torch.Tensor, anchors: Anchors) -> None:
+        """The sampler was given `velocity` at a reused evaluation. move: sigma' - sigma, None = unknown: no correction."""
+        if move is None:
+            self._known = False
+        if self._known:
+            self._gap.append((sigma, move))
+            self._moved = velocity * move if self._moved is None else self._moved.add_(velocity, alpha=move)
+
+    def close(self, index: int, sigma: float, move: float, velocity: torch.Tensor, anchors: Anchors) -> torch.Tensor:
+        """d_j: sum_t move_t (p_t - u_t) / move, with p through the newest anchors and (sigma, velocity)."""
+        points = newest(anchors, sigma, velocity, self._near)
+        total = [0.0] * len(points)
+        for at, step in self._gap:
+            _add(total, bounded_weights([s for s, _ in points], at, self._max_gain), step)
+        return combine([v for _, v in points], total).sub_(self._moved).div_(move)
+
+    def echo(self) -> None:
+        """There is none."""
+
+    def forget(self) -> None:
+        """The gap is closed, or cannot be."""
+        self._gap: list[tuple[float, float]] = []
+        self._moved: torch.Tensor | None = None
+        self._known = True
+
+    clear = forget
+
+
+class MultistepCorrector:
+    """For samplers whose response is known, and outputs u_t that were forecast from the anchors by `bounded_weights`."""
+
+    def __init__(self, near: int, max_gain: float, response: Response):
+        self._near, self._max_gain, self._response = near, max_gain, response
+        self.clear()
+
+    @property
+    def bytes(self) -> int:
+        return sum(map(_bytes, self._echoes))
+
+    @property
+    def open(self) -> bool:
+        return bool(self._gap) and self._known
+
+    def reused(self, index: int, sigma: float, move: float | None, velocity: torch.Tensor, anchors: Anchors) -> None:
+        if move is None or index >= len(self._response) - 1:
+            self._known = False
+        self._gap.append((index, sigma, bounded_weights([s for s, _ in anchors], sigma, self._max_gain)))
+
+    def close(
+        self, index: int, sigma: float, move: float, velocity: torch.Tensor, anchors: Anchors
+    ) -> torch.Tensor | None:
+        """d_j; its echoes are kept for the evaluations to come, together with those of the gaps before."""
+        values = [*(v for _, v in anchors), velocity]
+        found = self._solved(index, [s for s, _ in newest(anchors, sigma, velocity, self._near)], len(values))
+        for place, weights in enumerate(found[1:]):
+            if place < len(self._echoes):
+                self._echoes[place].add_(combine(values, weights))
+            else:
+                self._echoes.append(combine(values, weights))
+        return combine(values, found[0]) if found else None
+
+    def echo(self) -> torch.Tensor | None:
+        """What belongs to this evaluation of gaps that were closed before; asked for once at each."""
+        return self._echoes.pop(0) if self._echoes else None
+
+    def forget(self) -> None:
+        self._gap: list[tuple[int, float, list[float]]] = []
+        self._known = True
+
+    def clear(self) -> None:
+        self.forget()
+        self._echoes: list[torch.Tensor] = []
+
+    def _solved(self, index: int, points: Sequence[float], count: int) -> list[list[float]]:
+        """d_j and its echoes as weights of the anchors and the newest output, `count` values."""
+        rows, found = self._response, []
+        for last in range(index, min(index + 1 + ECHOES, len(rows) - 1)):
+            row = rows[last + 1]
+            if not row[last]:  # an output that moves nothing cannot make up for anything
+                break
+            left = self._effect(row, points, count)
+            for passed, weights in enumerate(found):
+                left = [e - row[index + passed] * w for e, w in zip(left, weights)]
+            found.append([e / row[last] for e in left])
+        return found
+
+    def _effect(self, row: Sequence[float], points: Sequence[float], count: int) -> list[float]:
+        """sum_t R[k][t] (p_t - u_t), row R[k]."""
+        total = [0.0] * count
+        for index, at, used in self._gap:
+            _add(total, bounded_weights(points, at, self._max_gain), row[index])
+            _add(total, [*used, 0.0], -row[index])
+        return total
+
+
+def newest(anchors: Anchors, sigma: float, velocity: torch.Tensor, near: int) -> list[tuple[float, torch.Tensor]]:
+    """The points that p_t goes through."""
+    return [*(a for a in anchors if a[0] > sigma), (sigma, velocity)][-near - 1 :]
+
+
+def _add(total: list[float], weights: Sequence[float], factor: float) -> None:
+    """Weights are those of the last values."""
+    for i, weight in enumerate(reversed(weights)):
+        total[-1 - i] += factor * weight
+
+
+def _bytes(tensor: torch.Tensor | None) -> int:
+    return 0 if tensor is None else tensor.numel() * tensor.element_size()
