@@ -1,6 +1,7 @@
 """UniPC, the sampler of ComfyUI's own Wan-S2V template: what SyncCache learns of it, and what correction gains."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,6 +42,13 @@ def test_others_are_not_run_for_it(comfy, hooks):
     for name in ("euler", "res_multistep", "lcm"):
         found = hooks.sampler_of(comfy.samplers.sampler_object(name), torch.linspace(1, 0, 5))
         assert (found.name, found.response) == (name, ())
+
+
+def test_a_function_that_wants_more_of_the_model_is_not_corrected(hooks):
+    def sample_uni_pc(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        return model.inner_model(x, sigmas[0])
+
+    assert hooks.sampler_of(SimpleNamespace(sampler_function=sample_uni_pc), torch.linspace(1, 0, 5)).response == ()
 
 
 def test_a_gap_is_made_up_for(comfy, hooks):
