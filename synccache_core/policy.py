@@ -29,7 +29,7 @@ class Config:
     probe's say. force_last: compute the last step whatever the schedule says.
 
     level: what is reused, the segments' residuals with fresh audio, or the model's output after guidance, the model not
-    called. correction: retro-correction, see velocity.py. groups: segments 1, 2, ... that share a stored residual, None =
+    called. correction: retro-correction, see corrector.py. groups: segments 1, 2, ... that share a stored residual, None =
     even ones by cache_ratio. merge: the audio refreshes inside a group still run, or are frozen into its residual. probe:
     whether segment 0 is computed at a reused evaluation; without, it has a residual of its own.
     """
