@@ -16,6 +16,7 @@ import torch
 from demo.standalone import Standalone
 
 from .hooks import guided, hooked, integrate, sample_with
+from .remember import Memory
 from .rivals import Cache, Entry, Make, Scheduled, make, relative
 from .settings import Setting
 
@@ -196,10 +197,13 @@ def edges(job: tuple[Setting, int]) -> np.ndarray:
     """
     setting, number = job
     on, sigmas, steps = setting.stage(number), setting.sigmas, setting.steps
-    path, rests = uncached(on, sigmas)
+    memory = Memory(on.talker.dit.blocks)
+    with memory:
+        path, rests = uncached(on, sigmas)
     damage, carried = np.full((steps, steps + 1), np.inf), {}
     for i in range(steps):
-        found = gap(on, sigmas, i, path[i], min(LONGEST_GAP, steps - i))
+        with memory:
+            found = gap(on, sigmas, i, path[i], min(LONGEST_GAP, steps - i))
         for j, x in found.items():
             damage[i, j] = float((x - path[j]).abs().mean())
         j = i + PROBED_GAP
@@ -236,8 +240,9 @@ def tried(job: tuple[Setting, int, Sequence[Make], Sequence[tuple[float, ...]]])
     """Relative L2 of the final latent, of caches and of uncached runs at other sigmas. job: setting, clip, both."""
     setting, number, specs, grids = job
     on = setting.stage(number)
-    plain = integrate(setting.sampler, on.noise(), setting.sigmas, lambda x, s: on.guided(x, s, None))
-    moved = (plain - on.noise()).norm()
-    caches = (sample_with(on, make(spec, setting.steps), setting.sampler, setting.sigmas) for spec in specs)
-    others = (integrate("uni_pc", on.noise(), grid, lambda x, s: on.guided(x, s, None)) for grid in grids)
-    return tuple([((x - plain).norm() / moved).item() for x in each] for each in (caches, others))
+    with Memory(on.talker.dit.blocks):
+        plain = integrate(setting.sampler, on.noise(), setting.sigmas, lambda x, s: on.guided(x, s, None))
+        moved = (plain - on.noise()).norm()
+        caches = (sample_with(on, make(spec, setting.steps), setting.sampler, setting.sigmas) for spec in specs)
+        others = (integrate("uni_pc", on.noise(), grid, lambda x, s: on.guided(x, s, None)) for grid in grids)
+        return tuple([((x - plain).norm() / moved).item() for x in each] for each in (caches, others))

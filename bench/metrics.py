@@ -43,22 +43,22 @@ def decibels(error: np.ndarray) -> np.ndarray:
     return np.minimum(MOST_DB, -10 * np.log10(np.maximum(error, 1e-30)))
 
 
+@lru_cache(maxsize=4)
+def window(size: int) -> torch.Tensor:
+    """SSIM's Gaussian window along one axis as a matrix [size, size]; borders are reflected."""
+    kernel = np.exp(-np.square(np.arange(WINDOW) - WINDOW // 2) / (2 * DEVIATION**2))
+    padded = np.pad(np.eye(size), ((WINDOW // 2,) * 2, (0, 0)), mode="reflect")
+    return torch.from_numpy(sum(w * padded[i : i + size] for i, w in enumerate(kernel / kernel.sum()))).float()
+
+
 def ssim_map(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Structural similarity [F, H, W] of luma: Gaussian window, borders reflected (Wang et al. 2004)."""
-    axis = torch.arange(WINDOW, dtype=torch.float32) - WINDOW // 2
-    kernel = torch.exp(-axis.square() / (2 * DEVIATION**2))
-    kernel = (kernel / kernel.sum()).reshape(1, 1, 1, -1)
-
-    def blur(values: torch.Tensor) -> torch.Tensor:
-        padded = torch.nn.functional.pad(values, (WINDOW // 2,) * 4, mode="reflect")
-        return torch.nn.functional.conv2d(torch.nn.functional.conv2d(padded, kernel), kernel.transpose(2, 3))
-
-    a, b = (torch.from_numpy((video @ LUMA).astype(np.float32))[:, None] for video in (one, other))
-    mean_a, mean_b, squares_a, squares_b, product = blur(torch.cat([a, b, a * a, b * b, a * b])).chunk(5)
+    """Structural similarity [F, H, W] of luma: Gaussian window (Wang et al. 2004)."""
+    height, width = (window(size) for size in one.shape[1:3])
+    a, b = (torch.from_numpy((video @ LUMA).astype(np.float32)) for video in (one, other))
+    mean_a, mean_b, squares_a, squares_b, product = (height @ each @ width.T for each in (a, b, a * a, b * b, a * b))
     spread = squares_a - mean_a**2 + squares_b - mean_b**2
     alike = (2 * mean_a * mean_b + SSIM_FLOORS[0]) * (2 * (product - mean_a * mean_b) + SSIM_FLOORS[1])
-    alike = alike / ((mean_a**2 + mean_b**2 + SSIM_FLOORS[0]) * (spread + SSIM_FLOORS[1]))
-    return alike[:, 0].numpy()
+    return (alike / ((mean_a**2 + mean_b**2 + SSIM_FLOORS[0]) * (spread + SSIM_FLOORS[1]))).numpy()
 
 
 def vmaf(frames: np.ndarray, plain: np.ndarray) -> float:
