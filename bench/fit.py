@@ -19,7 +19,7 @@ from synccache_core.recording import Recording, merge
 from synccache_core.replay import replayed
 
 from .fitting import dicache_forms, edges, forms, lexicographic_path, thresholded, trace, tried
-from .harness import on_all_cores
+from .harness import on_all_cores, packed, unpacked
 from .hooks import integrate
 from .rivals import Make
 from .rows import Ours, Row, Run, affordable, planned_sigmas, true_mask
@@ -84,14 +84,14 @@ def record(job: tuple[Setting, int]) -> tuple[Recording, Recording]:
 def fit(setting: Setting, file: Path, fresh: bool = False) -> Fit:
     """From its file, or measured: about eight minutes on two cores at 40 steps."""
     if file.is_file() and not fresh:
-        return Fit.from_json(file.read_text(encoding="utf-8"))
+        return Fit.from_json(unpacked(file))
     jobs = [(setting, number) for number in CALIBRATION]
     plain, masked = (merge(each) for each in zip(*on_all_cores(record, jobs, f"{setting.name}: calibrations")))
     masked = replace(masked, replays=plain.replays)  # what they say of a kind of plan does not depend on the weights
     planner = Planner(plain)
     made = Fit(plain, masked, *choose(setting, planner))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(made.to_json(), encoding="utf-8")
+    file.write_bytes(packed(made.to_json()))
     return Fit.from_json(made.to_json())  # numbers and tuples as the next start will read them
 
 

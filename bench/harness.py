@@ -1,6 +1,7 @@
 """What the benches share: held-out scenes, work on all cores, tables, intervals, --json, --quick, --check."""
 
 import argparse
+import gzip
 import json
 import math
 import multiprocessing
@@ -92,6 +93,15 @@ def as_done(work: Callable, jobs: Sequence, label: str) -> Iterator[tuple]:
 
 def _with_job(work: Callable, numbered: tuple) -> tuple:
     return numbered[0], work(numbered[1])
+
+
+def packed(text: str) -> bytes:
+    """The same for the same text; what is packed can be put one behind the other."""
+    return gzip.compress(text.encode(), mtime=0)
+
+
+def unpacked(file: Path) -> str:
+    return gzip.decompress(file.read_bytes()).decode()
 
 
 def closeness(frames: np.ndarray, plain: np.ndarray) -> dict[str, float]:

@@ -29,35 +29,36 @@ from synccache_core import __version__
 
 from . import native, rows
 from .fit import fit, rows_of
-from .harness import as_done, finish, on_all_cores, parser
+from .harness import as_done, finish, on_all_cores, packed, parser, unpacked
 from .rows import Row, floors
 from .settings import COUNTS, SETTINGS, TESTED, Setting
 from .tables import AHEAD_DB, Results, tables
 
 CLIPS, SEEDS, FEW = 12, 2, 2
+DIGITS = 6  # of every figure that is kept
 SEED_STEP = 1000  # the noise of a clip's k-th seed is that of number clip + 1000 k
 FOLDER = Path.home() / ".cache" / "synccache" / "quality"
 
 
 class Store:
-    """What is known of one setting, as JSON lines: {"version", "clip", "seed", "found": {key: figures}}."""
+    """What is known of one setting, as packed JSON lines: {"version", "clip", "seed", "found": {key: figures}}."""
 
     def __init__(self, file: Path, fresh: bool = False):
         self.file, self.films = file, {}
         if fresh:
             file.unlink(missing_ok=True)
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else ()
-        for line in lines:
+        for line in unpacked(file).splitlines() if file.is_file() else ():
             entry = json.loads(line)
             if entry["version"] == __version__:
                 self.films.setdefault((entry["clip"], entry["seed"]), {}).update(entry["found"])
 
     def add(self, clip: int, seed: int, found: dict[str, dict]) -> None:
+        found = {key: {name: float(f"{value:.{DIGITS}g}") for name, value in way.items()} for key, way in found.items()}
         self.films.setdefault((clip, seed), {}).update(found)
         entry = {"version": __version__, "clip": clip, "seed": seed, "found": found}
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, allow_nan=False) + "\n")
+        with self.file.open("ab") as file:
+            file.write(packed(json.dumps(entry, allow_nan=False) + "\n"))
 
     def missing(self, clip: int, seed: int, ways: Sequence[Row], often: Sequence[int]) -> list[Row]:
         """often: costs that are measured with every seed; the others, and ablations, with the first only."""
@@ -86,9 +87,9 @@ def native_rows(setting: Setting, file: Path, counts: Sequence[int], fresh: bool
     if not file.is_file() or fresh:
         jobs = [(setting, name, setting.count(count)) for count, name in product(COUNTS, native.CACHES)]
         found = on_all_cores(native.fitted, jobs, f"{setting.name}: thresholds in ComfyUI")
-        file.write_text(json.dumps([[row.name, row.count, row.threshold] for row in found]), encoding="utf-8")
+        file.write_bytes(packed(json.dumps([[row.name, row.count, row.threshold] for row in found])))
     wanted = {setting.count(count) for count in counts}
-    kept = json.loads(file.read_text(encoding="utf-8"))
+    kept = json.loads(unpacked(file))
     floor = [native.FLOOR] if setting.sampler == "euler" else []  # ComfyUI's UniPC is not diffusers'
     return [Row(name, "native", n, threshold=value) for name, n, value in kept if n in wanted] + floor
 
@@ -100,11 +101,11 @@ def asked_for(ways: Sequence[Row], options: argparse.Namespace) -> list[Row]:
 def compare(setting: Setting, films: Sequence[tuple[int, int]], counts: Sequence[int], options) -> Results:
     """Everything at one setting. films: (clip, number of its seed)."""
     file = partial("{}/{}.{}".format, options.folder, setting.name)
-    store = Store(Path(file("jsonl")), options.fresh)
-    ways = [*rows_of(setting, fit(setting, Path(file("fit.json")), options.fresh), counts), *floors()]
+    store = Store(Path(file("jsonl.gz")), options.fresh)
+    ways = [*rows_of(setting, fit(setting, Path(file("fit.json.gz")), options.fresh), counts), *floors()]
     ways = asked_for(ways, options)
     measure(store, setting, films, ways, rows.film)
-    hosted = asked_for(native_rows(setting, Path(file("native.json")), counts, options.fresh), options)
+    hosted = asked_for(native_rows(setting, Path(file("native.json.gz")), counts, options.fresh), options)
     measure(store, setting, films, hosted, native.film)
     return Results(setting, [*ways, *hosted], store.chosen(films))
 

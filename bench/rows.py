@@ -56,9 +56,20 @@ class Row:
     floor: str = ""
 
     @property
+    def recipe(self) -> tuple:
+        """What it does, whatever it is called and promises: plans that were asked for in other ways may come to the same.
+
+        Sigmas to nine digits: what was measured on one machine is found again on another.
+        """
+        plan, sigmas = self.plan, self.sigmas and tuple(float(f"{sigma:.9g}") for sigma in self.sigmas)
+        if plan:
+            plan = (plan.schedule, plan.level, plan.order, plan.correction, plan.groups, plan.merge, plan.probe)
+        return plan, self.config, self.masked, sigmas, self.sampler, self.cache, self.threshold, self.floor
+
+    @property
     def key(self) -> str:
         """The same for the same way: what was measured is found again by it."""
-        return f"{self.name} | {self.count} | {crc32(repr(self).encode()):08x}"
+        return f"{self.name} | {self.count} | {crc32(repr(self.recipe).encode()):08x}"
 
 
 @dataclass
@@ -163,7 +174,7 @@ def film(job: Job) -> dict[str, dict]:
     frames, seen = on.decode(plain), []
     found, done = {"uncached": mouth(frames, opening)}, {}
     for row in rows:
-        recipe = recipe_of(row)
+        recipe = repr(row.recipe)
         if recipe not in done:
             with nullcontext() if row.floor else memory:  # a floor is what other arithmetic makes of the same inputs
                 done[recipe] = sampler.sample(row)
@@ -173,12 +184,6 @@ def film(job: Job) -> dict[str, dict]:
         seen.append((latents, near))
         found[row.key] = cost | near
     return found
-
-
-def recipe_of(row: Row) -> object:
-    """What a row does: plans that were asked for in other ways may come to the same."""
-    plan = row.plan
-    return (plan.schedule, plan.level, plan.order, plan.correction, plan.groups, plan.merge, plan.probe) if plan else row.key
 
 
 @dataclass

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bench import metrics, rows, tables
+from bench.harness import packed
 from bench.quality import Store, asked_for, options_of
 from bench.settings import SETTINGS, Setting
 from synccache_core import __version__
@@ -87,20 +88,29 @@ def test_the_first_table_says_whether_a_part_helps():
 
 def test_what_was_measured_is_taken_up_again(tmp_path):
     often, seldom = rows.Row("a", "ours", 8), rows.Row("b", "ours", 8, often=False)
-    store = Store(tmp_path / "x.jsonl")
+    store = Store(tmp_path / "x.jsonl.gz")
     assert store.missing(0, 0, [often, seldom], ()) == [often, seldom] and store.missing(0, 1, [often, seldom], ()) == []
     assert store.missing(0, 1, [often, seldom], (often.count,)) == [often]
     store.add(0, 0, {often.key: {"whole_db": 1.0}})
-    again = Store(tmp_path / "x.jsonl")
-    assert again.missing(0, 0, [often, seldom], ()) == [seldom] and again.films == {(0, 0): {often.key: {"whole_db": 1.0}}}
-    assert Store(tmp_path / "x.jsonl", fresh=True).films == {}
-    (tmp_path / "y.jsonl").write_text('{"version": "0", "clip": 0, "seed": 0, "found": {}}\n')
-    assert Store(tmp_path / "y.jsonl").films == {} and __version__ != "0"
+    store.add(1, 0, {often.key: {"whole_db": 1.23456789}})
+    again = Store(tmp_path / "x.jsonl.gz")
+    assert again.missing(0, 0, [often, seldom], ()) == [seldom] and again.films == store.films
+    assert again.films == {(0, 0): {often.key: {"whole_db": 1.0}}, (1, 0): {often.key: {"whole_db": 1.23457}}}
+    assert Store(tmp_path / "x.jsonl.gz", fresh=True).films == {}
+    (tmp_path / "y.jsonl.gz").write_bytes(packed('{"version": "0", "clip": 0, "seed": 0, "found": {}}\n'))
+    assert Store(tmp_path / "y.jsonl.gz").films == {} and __version__ != "0"
 
 
 def test_other_parameters_are_another_way():
     one, other = (rows.Row("a", "rival", 8, cache=("easycache", {"threshold": value})) for value in (0.1, 0.2))
     assert one.key != other.key and one.key == rows.Row("a", "rival", 8, cache=("easycache", {"threshold": 0.1})).key
+
+
+def test_what_another_machine_measured_is_found_again():
+    """Rounding of the last digits, and what a plan promises, differ from machine to machine."""
+    grid = (1.0, 0.123456789012345, 0.0)
+    one, other = (rows.Row("a", "plain", 2, sigmas=sigmas) for sigmas in (grid, (1.0, 0.123456789012346, 0.0)))
+    assert one.key == other.key != rows.Row("a", "plain", 2, sigmas=(1.0, 0.1234568, 0.0)).key
 
 
 def test_curves_leave_ablations_out():
