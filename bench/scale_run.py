@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from synccache_core import Config, CostModel, attach, find
 from synccache_core.cost import cache_bytes
 from synccache_core.layout import groups_for_ratio
+from synccache_core.pinned import pieces
 from synccache_core.probe import SKETCH_CHANNELS
 
 from .scale_model import Shape, Size, Stand
@@ -235,9 +236,9 @@ def predicted(shape: Shape, size: Size, ratio: float, batched: bool, place: str)
 
 
 def rounded(shape: Shape, size: Size, cache: int) -> int:
-    """Bytes that PyTorch takes for `cache` bytes of pinned residuals: each in a block of a power of two."""
+    """Bytes that PyTorch takes for `cache` bytes of pinned residuals: each piece in a block of a power of two."""
     residual = shape.hidden_bytes(size.grid.tokens)
-    return cache // residual * (1 << (residual - 1).bit_length())
+    return cache // residual * sum(1 << (piece - 1).bit_length() for piece in pieces(residual))
 
 
 def filled(stand: Stand, place: str, ratio: float) -> None:

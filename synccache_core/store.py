@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterable
 import torch
 
 from .forecast import MAX_GAIN, bounded_weights, combine
+from .pinned import Pinned
 
 
 class ResidualStore:
@@ -23,7 +24,7 @@ class ResidualStore:
         self.device = device
         self.bytes = 0
         self.peak = 0
-        self._anchors: dict[tuple[Hashable, int], list[tuple[float, torch.Tensor]]] = {}
+        self._anchors: dict[tuple[Hashable, int], list[tuple[float, torch.Tensor | Pinned]]] = {}
 
     def make_room(self, branch: Hashable, group: int, sigma: float) -> None:
         """Forget what a residual at `sigma` will replace: the oldest anchor, or the one at this very sigma, since two at one
@@ -34,7 +35,7 @@ class ResidualStore:
         stale = same or ([0] if len(anchors) > self.order else [])
         for index in stale:
             _, old = anchors.pop(index)
-            self.bytes -= old.numel() * old.element_size()
+            self.bytes -= old.nbytes
 
     def put(self, branch: Hashable, group: int, sigma: float, residual: torch.Tensor) -> bool:
         """Keep a residual; False, and nothing of the branch's group left, where the budget does not allow it."""
@@ -44,7 +45,7 @@ class ResidualStore:
             self._drop(key)
             anchors = self._anchors.setdefault(key, [])
         self.make_room(branch, group, sigma)
-        size = residual.numel() * residual.element_size()
+        size = residual.nbytes
         if self.budget is not None and self.bytes + size > self.budget:
             self._drop(key)
             return False
@@ -60,7 +61,7 @@ class ResidualStore:
         used = anchors[-len(weights) :]
         return combine([value.to(device, non_blocking=True) for _, value in used], weights)
 
-    def anchors(self, branch: Hashable, group: int) -> list[tuple[float, torch.Tensor]]:
+    def anchors(self, branch: Hashable, group: int) -> list[tuple[float, torch.Tensor | Pinned]]:
         """(sigma, residual), newest last; not to be written into."""
         return self._anchors.get((branch, group), [])
 
@@ -80,16 +81,15 @@ class ResidualStore:
 
     def _drop(self, key) -> None:
         for _, old in self._anchors.pop(key, []):
-            self.bytes -= old.numel() * old.element_size()
+            self.bytes -= old.nbytes
 
-    def _rest(self, residual: torch.Tensor) -> torch.Tensor:
+    def _rest(self, residual: torch.Tensor) -> torch.Tensor | Pinned:
         if self.device is None or torch.device(self.device).type == residual.device.type:
             return residual
-        pinned = torch.empty_like(residual, device=self.device, pin_memory=residual.device.type == "cuda")
-        return pinned.copy_(residual, non_blocking=True)
+        return Pinned(residual) if residual.device.type == "cuda" else residual.to(self.device)
 
 
-def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
+def _alike(a: torch.Tensor | Pinned, b: torch.Tensor) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype
 
 

@@ -140,7 +140,7 @@ def recognised(model: str, blocks: int, refresh_points: int) -> str:
 
 def readable(count: int) -> str:
     """Bytes for a person."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
-        if count >= 0.1 * size:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= max(2**10, 0.1 * size):
             return f"{count / size:.2f} {unit}"
     return f"{count} bytes"

@@ -156,7 +156,7 @@ def test_settings_narrow_the_choice(pack, recording, folder):
         ({"cache_ratio": 0.0}, "cache_ratio must be a number in 0.05..1.0, got 0.0"),
         ({"memory_gb": -1.0}, "memory_gb must be .*0.0..1024.0, got -1.0"),
         ({"memory_gb": math.inf}, "memory_gb must be .* got inf"),
-        ({"memory_gb": 1e-7}, "memory_gb 1e-07: .*107 bytes.*smallest plan takes 1024 bytes"),
+        ({"memory_gb": 1e-7}, "memory_gb 1e-07: .*107 bytes.*smallest plan takes 1.00 KiB"),
         ({"human_weight": 1.5}, "human_weight must be a number in 0.0..1.0, got 1.5"),
         ({"level": "both"}, "level must be one of auto, output, residual, got 'both'"),
         ({"forecast_order": "3"}, "forecast_order must be one of auto, 0, 1, 2, got '3'"),

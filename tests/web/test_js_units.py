@@ -36,14 +36,14 @@ def cases() -> list[dict]:
     """Wishes at sizes, with what the core makes of them: the editor predicts by the same arithmetic."""
     made = []
     layouts = [Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)), Layout(10, (0, 2, 4, 6, 8, 9)), Layout(3, (0,))]
-    wishes = product(layouts, (8, 20, 40), (1.5, 2.0, 3.3, 5.0), (0.05, 0.5, 1.0), (0, 2), (0, 3 << 20))
-    for layout, steps, target, ratio, order, limit in wishes:
+    wishes = product(layouts, (8, 20, 40), (1.5, 2.0, 3.3, 5.0), (0.05, 0.5, 1.0), (0, 2), (0, 3 << 20), (80, 5000, 1 << 20))
+    for layout, steps, target, ratio, order, limit, residual in wishes:
         cost = CostModel(10.0, 1.0, 3.0, layout)
         computed, groups = cost.budget(steps, target), groups_for_ratio(layout, ratio)
-        held = cache_bytes(1 << 20, 0, "residual", groups, order, False)
+        held = cache_bytes(residual, 0, "residual", groups, order, False)
         held = min(held, limit) if limit else held
         size = {"expected": steps, "share": cost.reuse_share, "storable": layout.storable(),
-                "refreshes": len(layout.refresh), "residual_bytes": 1 << 20}  # fmt: skip
+                "refreshes": len(layout.refresh), "residual_bytes": residual}  # fmt: skip
         wish = {"target": target, "ratio": ratio, "order": order, "limit": limit}
         core = {"computed": computed, "steps": steps, "speedup": cost.speedup(steps, computed), "bytes": held}
         made.append({"size": size, "wish": wish, "core": core, "readable": readable(held)})

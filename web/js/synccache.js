@@ -10,7 +10,7 @@ const STRIPS = ["SyncCache", "SyncCacheCalibrate"];
 const PLANS = ["SyncCacheScheduleOptimizer", "SyncCacheLoadPlan"];
 const CUSTOM = "Custom";
 const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400;
-const GIB = 2 ** 30, MIB = 2 ** 20;
+const UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 };
 
 export const WORDS = {
   en: {
@@ -95,8 +95,8 @@ export function predict(size, wish) {
 }
 
 export function readable(bytes) {
-  if (bytes >= 0.1 * GIB) return `${(bytes / GIB).toFixed(2)} GiB`;
-  return bytes >= 0.1 * MIB ? `${(bytes / MIB).toFixed(2)} MiB` : `${Math.round(bytes)} bytes`;
+  const unit = Object.keys(UNITS).find((name) => bytes >= Math.max(UNITS.KiB, 0.1 * UNITS[name]));
+  return unit ? `${(bytes / UNITS[unit]).toFixed(2)} ${unit}` : `${Math.round(bytes)} bytes`;
 }
 
 export function percent(error) {
@@ -348,7 +348,7 @@ class Strip {
     const value = (name, otherwise) => number(widget(this.node, name)?.value) ?? otherwise;
     const [target, ratio] = this.presets[widget(this.node, "preset")?.value] ?? [value("target_speedup", 3), value("cache_ratio", 1)];
     const linked = this.node.inputs?.some((input) => input.name === "plan_json" && input.link != null) ?? false;
-    return { linked, wish: { target, ratio, order: value("forecast_order", 1), limit: value("memory_budget_gb", 0) * GIB } };
+    return { linked, wish: { target, ratio, order: value("forecast_order", 1), limit: value("memory_budget_gb", 0) * UNITS.GiB } };
   }
 }
 
