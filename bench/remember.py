@@ -1,20 +1,24 @@
 """Blocks that are given the same again return the same: all ways of one film start from one noise."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
+
+MOST = 2000  # results that are kept, a gigabyte of the Tiny Talker's
 
 
 class Memory:
     """While entered, a block whose inputs are those of an earlier call returns a copy of what it returned then.
 
     Hooks replace `forward` on a block itself; this stands below them, on its class. Entered again, it still knows what it
-    knew; results must not depend on anything but the inputs meanwhile (attention kernel, autocast).
+    knew; results must not depend on anything but the inputs meanwhile (attention kernel, autocast). most: results that
+    are kept, those that were wanted last.
     """
 
-    def __init__(self, blocks: torch.nn.ModuleList):
-        self.known: dict[tuple, torch.Tensor] = {}
-        self._blocks, self._classes = blocks, [type(block) for block in blocks]
+    def __init__(self, blocks: torch.nn.ModuleList, most: int = MOST):
+        self.known: OrderedDict[tuple, torch.Tensor] = OrderedDict()
+        self._blocks, self._classes, self._most = blocks, [type(block) for block in blocks], most
 
     def __enter__(self) -> "Memory":
         for index, (block, own) in enumerate(zip(self._blocks, self._classes)):
@@ -30,6 +34,9 @@ class Memory:
             key = (index, *map(fingerprint, inputs))
             if key not in self.known:
                 self.known[key] = computed(block, *inputs).clone()
+            self.known.move_to_end(key)
+            if len(self.known) > self._most:
+                self.known.popitem(last=False)
             return self.known[key].clone()  # hosts and hooks write into what a block returns
 
         return forward

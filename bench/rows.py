@@ -183,6 +183,7 @@ def film(job: Job) -> dict[str, dict]:
         near = near or figures(on.decode(latents), frames, opening)
         seen.append((latents, near))
         found[row.key] = cost | near
+    memory.known.clear()  # now, not when cycles are looked for
     return found
 
 

@@ -49,3 +49,11 @@ def test_a_hook_on_the_block_itself_stands_above():
             blocks[0](torch.ones(1), 1)
         del blocks[0].forward
     assert seen == [1, 1] and blocks[0].calls == 1
+
+
+def test_what_was_wanted_last_is_kept():
+    blocks = torch.nn.ModuleList([Doubling()])
+    with Memory(blocks, most=2) as memory:
+        for value in (1.0, 2.0, 1.0, 3.0, 1.0, 2.0):  # 3 takes the place of 2
+            assert blocks[0](torch.tensor(value), 1).item() == 2 * value
+    assert blocks[0].calls == 4 and len(memory.known) == 2
