@@ -21,6 +21,7 @@ from .schedule import Objective, Segmentation, Solution, Variant, gap_sizes, sol
 from .telemetry import readable
 
 REFRESH = "refresh"
+FAR = 0.03  # relative L2 of the final latent from which on plans of the Tiny Talker differed visibly (docs/RESULTS.md)
 SLOWER = 0.1  # how much slower than the fastest a variant may be, of the wanted speed, to be preferred for its error
 
 
@@ -131,7 +132,7 @@ class Planner:
         Raises BadConfig where not even the smallest variant fits the memory.
         """
         best = min(self._near(budget), key=_order)
-        return replace(best, notes=self._notes(best, budget))
+        return replace(best, notes=tuple(self._notes(best, budget)))
 
     def fitting(self, budget: Budget) -> list[Choice]:
         """Every variant and style that fits the memory, each as near to the wanted speed as it comes; raises BadConfig."""
@@ -264,13 +265,14 @@ class Planner:
             stale, float(self._speedups(variant, groups, style)[computed]), self._bytes(variant, groups, style), style,
         )
 
-    def _notes(self, choice: Choice, budget: Budget) -> tuple[str, ...]:
+    def _notes(self, choice: Choice, budget: Budget) -> Iterator[str]:
         if budget.speedup is not None and choice.speedup < 0.9 * budget.speedup:
             most = f"{choice.computed} computed steps give {choice.speedup:.1f}x"
-            return (f"speed-up {budget.speedup:g} is out of reach: {most}",)
+            yield f"speed-up {budget.speedup:g} is out of reach: {most}"
         if budget.computed is not None and choice.computed != budget.computed:
-            return (f"{budget.computed} computed steps are not possible here, {choice.computed} are planned",)
-        return ()
+            yield f"{budget.computed} computed steps are not possible here, {choice.computed} are planned"
+        if choice.error >= FAR:
+            yield f"a predicted error of {choice.error:.2%} will show: ask for less speed, or take more steps"
 
 
 def nearest_count(solution: Solution, wanted: float, values: np.ndarray | None = None) -> int:

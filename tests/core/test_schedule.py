@@ -8,7 +8,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from synccache_core.choice import Planner
+from synccache_core.choice import FAR, Planner
 from synccache_core.cost import CostModel
 from synccache_core.errors import BadConfig
 from synccache_core.files import load_file
@@ -431,6 +431,16 @@ def test_choices_keep_to_the_budget():
         planner.choose(Budget(computed=4, bytes=99))
     far = Planner(recording(shares={"output": 0.5, "residual": 0.5})).choose(Budget(speedup=50.0))
     assert "out of reach" in far.notes[0] and far.computed == 1
+
+
+def test_a_large_predicted_error_is_said():
+    for computed in range(1, 11):
+        choice = Planner(recording()).choose(Budget(computed=computed))
+        assert [note for note in choice.notes if "will show" in note] == [
+            f"a predicted error of {choice.error:.2%} will show: ask for less speed, or take more steps"
+        ] * (choice.error >= FAR)
+    errors = [Planner(recording()).choose(Budget(computed=computed)).error for computed in (1, 10)]
+    assert errors[0] > FAR > errors[1]
 
 
 def test_speed_and_bytes_by_hand():
