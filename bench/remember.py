@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-MOST = 2000  # results that are kept, a gigabyte of the Tiny Talker's
+MOST = 2000  # results that are kept, half a gigabyte of the Tiny Talker's
 
 
 class Memory:
