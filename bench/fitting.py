@@ -197,7 +197,7 @@ def edges(job: tuple[Setting, int]) -> np.ndarray:
     """
     setting, number = job
     on, sigmas, steps = setting.stage(number), setting.sigmas, setting.steps
-    memory = Memory(on.talker.dit.blocks)
+    memory = Memory(on.talker.dit.blocks)  # of the path alone, where every gap starts; runs to the end would crowd it out
     with memory:
         path, rests = uncached(on, sigmas)
     damage, carried = np.full((steps, steps + 1), np.inf), {}
