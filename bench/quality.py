@@ -11,7 +11,7 @@ measured with the first seed only.
 Intervals: 95 %, bootstrap over clips, each the mean of its seeds; differences are paired.
 
 Everything measured is kept in --folder and taken up again at the next start, film by film; --fresh forgets it.
-docs/results/films is such a folder, with what docs/RESULTS.md shows of some settings. One setting of 12 clips and 2 seeds
+docs/results/films is such a folder, with what docs/RESULTS.md shows of most settings. One setting of 12 clips and 2 seeds
 takes about two hours on two cores at 40 steps, --quick a fraction of it. Needs espeak-ng.
 Evidence about the mechanism, never about a real model's quality.
 """
