@@ -28,6 +28,7 @@ from ..synccache_core import (
     planned_config,
 )
 from ..synccache_core.cost import cache_bytes
+from ..synccache_core.policy import level_for
 from ..synccache_core.residuals import wanted_groups
 from .hooks import KEY, Active, BlockHook, diffusion_model_call, predict_noise, sampler_of
 from .run import RunHandle
@@ -199,6 +200,7 @@ class CacheRun(HostRun):
             tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
             notes = ["a plan decides: preset, target_speedup, cache_ratio, forecast_order and warmup have no say", *notes]
+        config = leveled(guider.model_patcher, noise_shape, config)
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
         session = self.made(
             config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
@@ -233,10 +235,18 @@ def seen_by(guider, adapter: Adapter, sigmas: Sequence[float]) -> tuple:
     return adapter.layout(dit), sigmas, lambda grid, tokens: adapter.cost(dit, grid, tokens)
 
 
+def leveled(model, noise_shape, config: Config) -> Config:
+    """The config with its level, for a latent of this shape."""
+    dit = diffusion_model(model)
+    adapter = find(dit)
+    grid = adapter.grid(torch.empty(*noise_shape, device="meta"))
+    return level_for(config, adapter.cost(dit, grid, grid.tokens))
+
+
 def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:
     """Bytes of all that is stored, conditional and unconditional branch together, for a latent [B, C, T, H, W]."""
     dit = diffusion_model(model)
-    adapter = find(dit)
+    adapter, config = find(dit), leveled(model, noise_shape, config)
     tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
     size = comfy.model_management.dtype_size(model.model.get_dtype_inference())
     groups = len(wanted_groups(config, adapter.layout(dit)))
