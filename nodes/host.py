@@ -28,6 +28,7 @@ from ..synccache_core import (
     planned_config,
 )
 from ..synccache_core.cost import cache_bytes
+from ..synccache_core.paper import paper_config
 from ..synccache_core.policy import level_for
 from ..synccache_core.residuals import wanted_groups
 from .hooks import KEY, Active, BlockHook, diffusion_model_call, predict_noise, sampler_of
@@ -40,16 +41,20 @@ FEW_STEPS = 8
 RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum")
 
 
-def attach(model, config: Config, mask, handle: RunHandle, cache_device: str = AUTO, plan: Plan | None = None):
+def attach(
+    model, config: Config, mask, handle: RunHandle, cache_device: str = AUTO, plan: Plan | None = None, paper: bool = False
+):
     """A clone of the ModelPatcher whose sampling runs go through SyncCache.
 
-    mask: human mask or None. cache_device: auto, gpu or cpu. plan: overrides what it decides of the config. Raises
-    UnsupportedModel, PlanError where the plan is for another model, StateError where SyncCache is applied already or
-    another cache is.
+    mask: human mask or None. cache_device: auto, gpu or cpu. plan: overrides what it decides of the config. paper: the
+    paper's method instead. Raises UnsupportedModel, PlanError where the plan is for another model, StateError where
+    SyncCache is applied already or another cache is.
     """
     dit = diffusion_model(model)
     adapter = find(dit)
-    if plan is not None:
+    if paper:
+        config, plan = paper_config(config, adapter.layout(dit)), None
+    elif plan is not None:
         config = planned_config(plan, config, adapter.name, adapter.layout(dit))
     patched = install(model, CacheRun(mask, handle, config, cache_device, plan))
     recognise(dit, adapter, handle)
