@@ -104,7 +104,7 @@ class SyncCache(io.ComfyNode):
             ),
             io.Combo.Input(
                 "reuse", options=list(REUSE), default=AUTO, optional=True, advanced=True,
-                tooltip="What the skipped steps reuse. residuals: what the heavy blocks added, with fresh audio. outputs: the "
+                tooltip="What skipped steps reuse. residuals: what the heavy blocks added, with fresh audio. outputs: the "
                 "model's whole result, which costs nothing. auto: residuals, or outputs on a small model, where fresh audio "
                 "is not cheap.",
             ),
