@@ -70,8 +70,8 @@ class CalibrationRun(HostRun):
     def outer_sample(self, executor, *args, **kwargs):
         guider = executor.class_obj
         before = _conditions(guider)
-        with self.running(guider, args) as session:
-            result = executor(*args, **kwargs)
+        with self.running(guider, args) as (session, given):
+            result = executor(*given, **kwargs)
             recording = session.recording()
             yardstick = session.yardstick(recording) if recording is not None else None
         if recording is not None:
@@ -95,8 +95,8 @@ class CalibrationRun(HostRun):
             run = self.replaying = self._run(guider, plan, f"{number} of {len(trials)}")
             try:
                 guider.conds = _copied(conditions)
-                with run.running(guider, args) as session:
-                    executor(*args, **kwargs)
+                with run.running(guider, args) as (session, given):
+                    executor(*given, **kwargs)
             finally:
                 self.replaying = None
             if session.end is None or session.report.computed != len(plan.schedule):

@@ -27,6 +27,7 @@ from ..synccache_core import (
     fitted_config,
     planned_config,
 )
+from ..synccache_core.clock import END
 from ..synccache_core.cost import cache_bytes
 from ..synccache_core.paper import paper_config
 from ..synccache_core.policy import level_for
@@ -128,22 +129,27 @@ class HostRun:
 
     def outer_sample(self, executor, *args, **kwargs):
         """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider."""
-        with self.running(executor.class_obj, args):
+        with self.running(executor.class_obj, args) as (_, args):
             return executor(*args, **kwargs)
 
     @contextmanager
     def running(self, guider, args: Sequence):
-        """One sampling run of a guider, its session installed and freed. args: those of `outer_sample`."""
+        """One sampling run of a guider, its session installed and freed: (session, what to call the executor with).
+
+        args: those of `outer_sample`. The sigmas are copied: the host's uni_pc writes into those that it is given, which may
+        belong to a node whose output goes to several samplers.
+        """
         before = guider.model_options
         guider.model_options = comfy.model_patcher.create_model_options_clone(before)
-        active = None
+        active, finished = None, False
         try:
-            active = self._start(guider, args[0].shape, args[3].tolist(), sampler_of(args[2], args[3]))
-            yield active.session
+            active = self._start(guider, args[0].shape, schedule_of(args[3]), sampler_of(args[2], args[3]))
+            yield active.session, (*args[:3], args[3].clone(), *args[4:])
+            finished = True
         finally:
             guider.model_options = before
             if active is not None:
-                self._end(active)
+                self._end(active, finished)
 
     def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
         """PREPARE_SAMPLING: ask the host for room by enlarging the batch by which it estimates memory."""
@@ -176,10 +182,10 @@ class HostRun:
         self.handle.add(session.report)
         return active
 
-    def _end(self, active: Active) -> None:
+    def _end(self, active: Active, finished: bool) -> None:
         """Free the run. A failure here must never hide the exception that ended the run."""
         try:
-            active.session.close()
+            active.session.close(finished)
             report = active.session.report
             log.info("SyncCache: %s", report.summary().replace("\n", "; "))
             if report.steps:
@@ -232,6 +238,12 @@ class CacheRun(HostRun):
             return "same"
         total = comfy.model_management.get_total_memory(model.load_device)
         return "cpu" if residual_bytes(model, noise_shape, self.config, self._planned_for) > total / 4 else "same"
+
+
+def schedule_of(sigmas: torch.Tensor) -> list[float]:
+    """A run's sigmas, with the end at 0 where a sampler before wrote uni_pc's 0.001 there."""
+    values = sigmas.tolist()
+    return [*values[:-1], 0.0] if len(values) > 1 and 0 < values[-1] <= END < values[-2] else values
 
 
 def seen_by(guider, adapter: Adapter, sigmas: Sequence[float]) -> tuple:

@@ -116,7 +116,7 @@ def _attached(model: torch.nn.Module, session: _Attached, adapter: Adapter):
     if "forward" in vars(model) and isinstance(vars(model)["forward"], _Forward):
         raise StateError("a SyncCache session is already attached to this model")
     with ExitStack() as stack:
-        stack.callback(session.close)
+        stack.push(lambda failed, *_: session.close(finished=failed is None))
         _override(stack, model, "forward", _Forward(session, model.forward))
         for index, block in enumerate(model.blocks):
             _override(stack, block, "forward", _block_forward(session, index, block.forward))

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from .advice import advice
+from .cost import cache_bytes
+from .policy import Config
 
 REPORT_FORMAT, REPORT_VERSION = "synccache-report", 1
 
@@ -132,6 +134,19 @@ class RunReport:
     def _speed_text(self) -> str:
         measured = f"{self.speedup_measured:.2f}× measured, " if self.speedup_measured else ""
         return f"{measured}{self.speedup_ideal:.2f}× by operation count"
+
+
+def account(report: RunReport, config: Config, residuals, outputs) -> None:
+    """Sizes as they stand after an evaluation. residuals, outputs: of the session."""
+    report.branches, report.groups = max(report.branches, len(residuals.sizes)), len(residuals.groups)
+    report.residual_bytes = sum(residuals.sizes.values())
+    if config.level == "residual":
+        report.order = residuals.order
+    report.bytes_held = residuals.peak + (outputs.peak if outputs else 0)
+    report.bytes_predicted = cache_bytes(
+        report.residual_bytes, outputs.size if outputs else 0, config.level, report.groups, report.order,
+        outputs.corrected if outputs else 0,
+    )
 
 
 def recognised(model: str, blocks: int, refresh_points: int) -> str:

@@ -232,14 +232,18 @@ def test_memory_held_is_memory_predicted_and_freed(stage):
 
 
 def run_sampler(stage, model, function):
+    return run_custom(stage, model, stage.comfy.samplers.KSAMPLER(function), torch.tensor([0.9, 0.6, 0.3, 0.0]))
+
+
+def run_custom(stage, model, sampler, sigmas, conditioning=None, latent=None, noise=None):
+    """As the custom sampler nodes run it. sampler: a name, or one of the host's SAMPLER objects."""
     samplers = stage.comfy.samplers
-    positive, negative, latent = stage.conditioning()
-    noise = torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(0))
-    sampler = samplers.KSAMPLER(function)
-    sigmas = torch.tensor([0.9, 0.6, 0.3, 0.0])
-    device = torch.device("cpu")
+    positive, negative, empty = conditioning or stage.conditioning()
+    latent = empty["samples"] if latent is None else latent
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0)) if noise is None else noise
+    sampler = samplers.sampler_object(sampler) if isinstance(sampler, str) else sampler
     return samplers.sample(
-        model, noise, positive, negative, 3.0, device, sigmas=sigmas, sampler=sampler, latent_image=latent["samples"]
+        model, noise, positive, negative, 3.0, torch.device("cpu"), sigmas=sigmas, sampler=sampler, latent_image=latent
     )
 
 
