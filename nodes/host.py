@@ -5,10 +5,10 @@ the host: ComfyUI 0.20 to 0.33, comfy/patcher_extension.py (wrappers) and comfy/
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import prod
+from math import inf, prod
 
 import comfy.model_management
 import comfy.model_patcher
@@ -214,7 +214,7 @@ class CacheRun(HostRun):
         config = leveled(guider.model_patcher, noise_shape, config)
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
         session = self.made(
-            config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
+            config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, ranges(guider),
         )
         session.report.plan, session.report.remapped = describe(self.plan) if self.plan else "", moved
         for sentence in notes:
@@ -271,6 +271,33 @@ def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:
     held = sampler.corrected if config.correction else 0
     wanted = cache_bytes(one, 4 * prod(noise_shape), config.level, groups, config.forecast_order, held)
     return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted
+
+
+def ranges(guider) -> list[tuple[float, float]]:
+    """(from, to), as sigmas, of the conditioning that holds for a part of the run only: prompts, guidance, ControlNets and
+    LoRA keyframes with a start or an end.
+    """
+    sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
+    found = set()
+    for conditions in guider.conds.values():
+        for entry in conditions:
+            found |= {(start, end) for start, end in percents(entry) if start > 0 or end < 1}
+    # The host compares in float32.
+    return [tuple(torch.tensor([inf if start <= 0 else sigma(start), sigma(end)]).tolist()) for start, end in sorted(found)]
+
+
+def percents(entry: dict) -> Iterator[tuple[float, float]]:
+    """(start, end) of all that an entry of the conditioning has for a part of the run, 0 to 1."""
+    yield max(entry.get("start_percent", 0.0), entry.get("clip_start_percent", 0.0)), min(
+        entry.get("end_percent", 1.0), entry.get("clip_end_percent", 1.0)
+    )
+    control = entry.get("control")
+    while control is not None:
+        yield getattr(control, "timestep_percent_range", (0.0, 1.0))
+        control = getattr(control, "previous_controlnet", None)
+    for hook in getattr(entry.get("hooks"), "hooks", ()):
+        for keyframe in getattr(hook.hook_keyframe, "keyframes", ()):
+            yield keyframe.start_percent, 1.0
 
 
 def remarks(guider, steps: int) -> list[str]:
