@@ -72,6 +72,7 @@ class CalibrationRun(HostRun):
         before = _conditions(guider)
         with self.running(guider, args) as (session, given):
             result = executor(*given, **kwargs)
+            self.handle.gave(session.report, result)
             recording = session.recording()
             yardstick = session.yardstick(recording) if recording is not None else None
         if recording is not None:

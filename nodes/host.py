@@ -129,8 +129,10 @@ class HostRun:
 
     def outer_sample(self, executor, *args, **kwargs):
         """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider."""
-        with self.running(executor.class_obj, args) as (_, args):
-            return executor(*args, **kwargs)
+        with self.running(executor.class_obj, args) as (session, given):
+            result = executor(*given, **kwargs)
+            self.handle.gave(session.report, result)
+            return result
 
     @contextmanager
     def running(self, guider, args: Sequence):

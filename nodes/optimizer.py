@@ -99,7 +99,7 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
         budget = wanted(target_speedup, cache_ratio, memory_gb)
         check_text("name", name, 80)
         check_number("human_weight", human_weight, 0.0, 1.0)
-        recording = run.recording()
+        recording = run.of(samples["samples"]).recording()
         variants = allowed(recording, level, forecast_order, correction)
         planner = solved(recording, variants, human_weight)
         choice = choose(planner, budget, memory_gb)

@@ -45,7 +45,8 @@ def comfy():
     pack = {name: sys.modules[f"{package}.{name}"] for name in parts}
     return SimpleNamespace(
         nodes=nodes, wan=wan, easycache=easycache, ids=ids, samplers=comfy.samplers, sd=comfy.sd, path=path,
-        host=pack["nodes.host"], hooks=pack["nodes.hooks"], run=pack["nodes.run"], text=pack["nodes.text"], core=pack["synccache_core"],
+        host=pack["nodes.host"], hooks=pack["nodes.hooks"], run=pack["nodes.run"], text=pack["nodes.text"],
+        core=pack["synccache_core"],
     )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def test_an_unsupported_model_is_named_or_passed_through(stage):
     with pytest.raises(stage.comfy.core.UnsupportedModel, match="SomeDiT.*Wan2.2-S2V"):
         stage.node(model=other)
     model, run = stage.node(model=other, if_unsupported="pass through")
-    assert model is other and "SomeDiT" in run.summary()
+    assert model is other and "SomeDiT" in run.of(None).summary()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_report_without_a_run_says_so(stage):
     samples = {"samples": torch.zeros(1)}
     out, text, timeline, heat = stage.execute(stage.comfy.ids["SyncCacheReport"], run=run, samples=samples)
     assert out is samples and json.loads(text)["runs"] == []
-    assert "no run recorded yet" in run.summary()
+    assert "this model was not sampled" in run.of(None).summary()
     assert all(image.ndim == 4 and image.shape[0] == 1 for image in (timeline, heat))
     out, text, *_ = stage.execute(stage.comfy.ids["SyncCacheReport"], samples=samples)  # the editor drops what is bypassed
     assert out is samples and "bypassed" in json.loads(text)["remark"]

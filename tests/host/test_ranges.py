@@ -1,7 +1,6 @@
 """Prompts and guidance that hold for a part of the run: what was reused before must not be taken for what holds now."""
 
 import pytest
-import torch
 
 from .test_semantics import close, run_custom
 

@@ -15,7 +15,7 @@ def test_off_is_bit_identical_and_leaves_no_trace(stage):
     model, run = stage.node(target_speedup=1.0)
     assert torch.equal(stage.sample(model), plain)
     assert model.wrappers == stage.model.wrappers and run.reports == []
-    assert run.summary().startswith("off: ")
+    assert run.of(None).summary().startswith("off: ")
 
 
 def test_all_computed_is_bit_identical(stage):
