@@ -9,7 +9,8 @@ from ..synccache_core.errors import SyncCacheError
 from ..synccache_core.plan import Budget
 from ..synccache_core.planned import planned_config
 from ..synccache_core.replay import ReplaySession, Yardstick, replayed
-from .host import CacheRun, HostRun, diffusion_model, install, recognise, seen_by
+from .guider import diffusion_model, guidance, seen_by
+from .host import CacheRun, HostRun, install, recognise
 from .run import RunHandle
 
 
@@ -61,7 +62,7 @@ class CalibrationRun(HostRun):
         shift = getattr(guider.model_patcher.get_model_object("model_sampling"), "shift", None)
         return CalibrationSession(
             *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
-            adapter=adapter.name, cfg=getattr(guider, "cfg", 1.0), shift=shift,
+            adapter=adapter.name, cfg=guidance(guider), shift=shift,
         )
 
     def gpu_bytes(self, model, noise_shape) -> int:

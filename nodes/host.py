@@ -5,10 +5,10 @@ the host: ComfyUI 0.20 to 0.33, comfy/patcher_extension.py (wrappers) and comfy/
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import inf, prod
+from math import prod
 
 import comfy.model_management
 import comfy.model_patcher
@@ -27,18 +27,17 @@ from ..synccache_core import (
     fitted_config,
     planned_config,
 )
-from ..synccache_core.clock import END
 from ..synccache_core.cost import cache_bytes
 from ..synccache_core.paper import paper_config
 from ..synccache_core.policy import level_for
 from ..synccache_core.residuals import wanted_groups
+from .guider import diffusion_model, ranges, remarks, schedule_of, seen_by, text_tokens
 from .hooks import KEY, Active, BlockHook, diffusion_model_call, predict_noise, sampler_of
 from .run import RunHandle
 
 log = logging.getLogger("synccache")
 
 AUTO = "auto"
-FEW_STEPS = 8
 RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum")
 
 
@@ -85,12 +84,6 @@ def install(model, run: "HostRun"):
     patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
     patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, diffusion_model_call)
     return patched
-
-
-def diffusion_model(model) -> torch.nn.Module:
-    """The DiT of a ModelPatcher, behind torch's compiled wrapper where there is one."""
-    dit = model.get_model_object("diffusion_model")
-    return getattr(dit, "_orig_mod", dit)
 
 
 def refuse_rivals(model_options: dict) -> None:
@@ -213,12 +206,13 @@ class CacheRun(HostRun):
             tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
             notes = ["a plan decides: preset, target_speedup, cache_ratio, forecast_order and warmup have no say", *notes]
-        config = leveled(guider.model_patcher, noise_shape, config)
+        config = leveled(guider.model_patcher, noise_shape, config, text_tokens(guider))
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
         session = self.made(
             config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, ranges(guider),
         )
-        session.report.plan, session.report.remapped = describe(self.plan) if self.plan else "", moved
+        session.report.plan = describe(self.plan, sampler.evaluated(sigmas)) if self.plan else ""
+        session.report.remapped = moved
         for sentence in notes:
             session.note(sentence)
         return session
@@ -242,24 +236,12 @@ class CacheRun(HostRun):
         return "cpu" if residual_bytes(model, noise_shape, self.config, self._planned_for) > total / 4 else "same"
 
 
-def schedule_of(sigmas: torch.Tensor) -> list[float]:
-    """A run's sigmas, with the end at 0 where a sampler before wrote uni_pc's 0.001 there."""
-    values = sigmas.tolist()
-    return [*values[:-1], 0.0] if len(values) > 1 and 0 < values[-1] <= END < values[-2] else values
-
-
-def seen_by(guider, adapter: Adapter, sigmas: Sequence[float]) -> tuple:
-    """layout, sigmas and cost, as a session takes them."""
-    dit = diffusion_model(guider.model_patcher)
-    return adapter.layout(dit), sigmas, lambda grid, tokens: adapter.cost(dit, grid, tokens)
-
-
-def leveled(model, noise_shape, config: Config) -> Config:
-    """The config with its level, for a latent of this shape."""
+def leveled(model, noise_shape, config: Config, text: int | None = None) -> Config:
+    """The config with its level, for a latent of this shape and a prompt of `text` tokens, None = not known."""
     dit = diffusion_model(model)
     adapter = find(dit)
     grid = adapter.grid(torch.empty(*noise_shape, device="meta"))
-    return level_for(config, adapter.cost(dit, grid, grid.tokens))
+    return level_for(config, adapter.cost(dit, grid, grid.tokens, text))
 
 
 def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:
@@ -273,40 +255,3 @@ def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:
     held = sampler.corrected if config.correction else 0
     wanted = cache_bytes(one, 4 * prod(noise_shape), config.level, groups, config.forecast_order, held)
     return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted
-
-
-def ranges(guider) -> list[tuple[float, float]]:
-    """(from, to), as sigmas, of the conditioning that holds for a part of the run only: prompts, guidance, ControlNets and
-    LoRA keyframes with a start or an end.
-    """
-    sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
-    found = set()
-    for conditions in guider.conds.values():
-        for entry in conditions:
-            found |= {(start, end) for start, end in percents(entry) if start > 0 or end < 1}
-    # The host compares in float32.
-    return [tuple(torch.tensor([inf if start <= 0 else sigma(start), sigma(end)]).tolist()) for start, end in sorted(found)]
-
-
-def percents(entry: dict) -> Iterator[tuple[float, float]]:
-    """(start, end) of all that an entry of the conditioning has for a part of the run, 0 to 1."""
-    yield max(entry.get("start_percent", 0.0), entry.get("clip_start_percent", 0.0)), min(
-        entry.get("end_percent", 1.0), entry.get("clip_end_percent", 1.0)
-    )
-    control = entry.get("control")
-    while control is not None:
-        yield getattr(control, "timestep_percent_range", (0.0, 1.0))
-        control = getattr(control, "previous_controlnet", None)
-    for hook in getattr(entry.get("hooks"), "hooks", ()):
-        for keyframe in getattr(hook.hook_keyframe, "keyframes", ()):
-            yield keyframe.start_percent, 1.0
-
-
-def remarks(guider, steps: int) -> list[str]:
-    """What a person should know before judging this run."""
-    found = []
-    if steps <= FEW_STEPS:
-        found.append(f"{steps} steps: a distilled or short run leaves little to skip")
-    if guider.model_options.get("context_handler") is not None:
-        found.append("context windows: ComfyUI gives every Wan-S2V window the audio of the first one")
-    return found

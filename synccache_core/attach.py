@@ -80,7 +80,7 @@ def attach(
         config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)
     config = level_for(config, adapter.cost(model, grid, grid.tokens))
     session = AttachedSession(config, *_of(model, adapter, sigmas), mask, adapter.title, sampler=kind, grid=grid)
-    session.report.plan, session.report.remapped = describe(plan) if plan else "", moved
+    session.report.plan, session.report.remapped = describe(plan, kind.evaluated(sigmas)) if plan else "", moved
     for sentence in notes:
         session.note(sentence)
     with _attached(model, session, adapter):

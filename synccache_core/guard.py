@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from .call import Call
+from .evaluation import Evaluation
 from .telemetry import RunReport
 
 log = logging.getLogger("synccache")
@@ -48,12 +49,11 @@ class Guarded:
 class Others:
     """Recognises another cache by what it does: a computed evaluation calls every block of the model, or was none.
 
-    steps: how many were none. most: blocks that a pass has called so far; a model that always runs without some is no cache.
+    most: blocks that a pass has called so far; a model that always runs without some is no cache.
     """
 
     def __init__(self):
         self.most = 0
-        self.steps = 0
 
     def skipped(self, calls: Sequence[Call]) -> int:
         """Blocks that were not called in some pass of an evaluation without reuse; all of them where there was no pass.
@@ -66,11 +66,16 @@ class Others:
         self.most = max([self.most, *counts])
         return self.most - min(counts, default=0)
 
-    def told(self, skipped: int) -> str:
-        """What a person should do about it."""
+    def look(self, evaluation: Evaluation) -> str:
+        """Note what was skipped in an evaluation; what a person should do about it, "" where nothing was or it was noted."""
+        if evaluation.reused or evaluation.skipped:
+            return ""
+        evaluation.skipped = self.skipped(evaluation.calls)
+        if not evaluation.skipped:
+            return ""
         return (
-            f"another extension skipped {skipped} of {self.most} blocks at a step that was to be computed: it is a cache as "
-            "well, remove it, or remove SyncCache"
+            f"another extension skipped {evaluation.skipped} of {self.most} blocks at a step that was to be computed: it is "
+            "a cache as well, remove it, or remove SyncCache"
         )
 
 

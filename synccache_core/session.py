@@ -15,10 +15,9 @@ from .grid import Grid
 from .guard import Guarded, Others, Regimes
 from .history import ProbeHistory
 from .layout import Layout
-from .policy import AUTO, COMPUTE, MIN_COMPUTED, RESIDUAL, Config, Decision, Facts, decide, warmup_steps
+from .policy import AUTO, COMPUTE, MIN_COMPUTED, RESIDUAL, Config, Decision, Facts, decide, fixed_schedule
 from .residuals import Residuals
 from .samplers import Sampler
-from .schedules import blended
 from .telemetry import RunReport, account, readable
 from .velocity import Outputs
 
@@ -49,8 +48,7 @@ class Session(Guarded):
     ):
         if config.level == AUTO:
             config = replace(config, level=RESIDUAL)
-        self.config = config
-        self.layout = layout
+        self.config, self.layout = config, layout
         self.sampler = sampler or Sampler()
         self.clock = Clock(sigmas, self.sampler)
         self.cost: CostModel | None = None
@@ -121,8 +119,6 @@ class Session(Guarded):
     def close(self, finished: bool = False) -> None:
         """Free every tensor; the report stays. finished: the sampler returned, rather than being interrupted."""
         self.report.finished = finished
-        if self._others.steps:
-            self.note(f"another extension skipped blocks at {self._others.steps} steps, which do not count as computed")
         rows = self._attempt(self._history.heat.rows)
         if rows:
             self.report.heat, self.report.heat_of = rows, "probe"
@@ -234,11 +230,7 @@ class Session(Guarded):
         """Whether the schedule computes an evaluation, None past its end. Made at the second one, when costs are known."""
         if self._schedule is None:
             sigmas = self.sampler.evaluated(self.clock.sigmas)
-            steps = len(sigmas) - 1
-            count = self._budget(steps)
-            warmup, end = warmup_steps(self.config, steps, count), self.config.force_last and self.clock.ends
-            computed = set(blended(sigmas, count, self.config.alpha, warmup, end))
-            self._schedule = tuple(step in computed for step in range(steps))
+            self._schedule = fixed_schedule(self.config, sigmas, self._budget(len(sigmas) - 1), self.clock.ends)
         self.report.budget = sum(self._schedule)
         return self._schedule[index] if index < len(self._schedule) else None
 
@@ -258,18 +250,14 @@ class Session(Guarded):
         self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
         self.report.reuse_share = self._share()
         target, most = self.config.target_speedup, self.cost.speedup(steps, min(steps, MIN_COMPUTED), self._share())
-        if self.config.schedule is None and self.config.threshold is None and most < target:
+        if self.config.schedule is None and self.config.threshold is None and round(most, 1) < round(target, 1):
             self.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×")
 
     def _watch_others(self, current: Evaluation) -> None:
         """Stop where another cache works on this model: what it left out must not be taken for a computed result."""
-        if current.reused or current.skipped:
-            return
-        current.skipped = self._others.skipped(current.calls)
-        if current.skipped:
-            self._others.steps += 1
-            if not self.broken:
-                self._break(f"{self.activity} stopped: {self._others.told(current.skipped)}")
+        reason = self._others.look(current)
+        if reason and not self.broken:
+            self._break(f"{self.activity} stopped: {reason}")
 
     def _finish(self) -> None:
         current = self._evaluation

@@ -34,7 +34,7 @@ def test_a_latent_that_the_host_kept_comes_with_its_own_report(stage, prompts):
     for latent, steps in ((twelve, 12), (ten, 10), (twelve.clone().half(), 12)):
         assert told(stage, run, latent)[0] == [steps] and "note: the latent" not in told(stage, run, latent)[1]
     steps, text = told(stage, run, ten * 1.01)
-    assert steps == [10] and text.endswith("note: the latent is not as this model's sampler gave it, so the newest run is described")
+    assert steps == [10] and "note: the latent is not as this model's sampler gave it" in text
     assert [len(report.steps) for report in run.reports] == [10]
 
 
