@@ -28,6 +28,7 @@ from ..synccache_core import (
     planned_config,
 )
 from ..synccache_core.cost import cache_bytes
+from ..synccache_core.mask import as_mask
 from ..synccache_core.paper import paper_config
 from ..synccache_core.policy import level_for
 from ..synccache_core.residuals import wanted_groups
@@ -109,6 +110,10 @@ class HostRun:
     handle: RunHandle
 
     title = ""
+
+    def __post_init__(self):
+        """Raises BadMask where the mask is none, before anything is sampled."""
+        self.mask = None if self.mask is None else as_mask(self.mask, "human_mask")
 
     def __deepcopy__(self, memo):
         return self
@@ -206,7 +211,7 @@ class CacheRun(HostRun):
             tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
             notes = ["a plan decides: preset, target_speedup, cache_ratio, forecast_order and warmup have no say", *notes]
-        config = leveled(guider.model_patcher, noise_shape, config, text_tokens(guider))
+        config = leveled(guider.model_patcher, noise_shape, config, sampler, text_tokens(guider))
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
         session = self.made(
             config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, ranges(guider),
@@ -236,18 +241,18 @@ class CacheRun(HostRun):
         return "cpu" if residual_bytes(model, noise_shape, self.config, self._planned_for) > total / 4 else "same"
 
 
-def leveled(model, noise_shape, config: Config, text: int | None = None) -> Config:
+def leveled(model, noise_shape, config: Config, sampler: Sampler, text: int | None = None) -> Config:
     """The config with its level, for a latent of this shape and a prompt of `text` tokens, None = not known."""
     dit = diffusion_model(model)
     adapter = find(dit)
     grid = adapter.grid(torch.empty(*noise_shape, device="meta"))
-    return level_for(config, adapter.cost(dit, grid, grid.tokens, text))
+    return level_for(config, adapter.cost(dit, grid, grid.tokens, text), sampler)
 
 
 def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:
     """Bytes of all that is stored, conditional and unconditional branch together, for a latent [B, C, T, H, W]."""
     dit = diffusion_model(model)
-    adapter, config = find(dit), leveled(model, noise_shape, config)
+    adapter, config = find(dit), leveled(model, noise_shape, config, sampler)
     tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
     size = comfy.model_management.dtype_size(model.model.get_dtype_inference())
     groups = len(wanted_groups(config, adapter.layout(dit)))

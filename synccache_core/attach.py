@@ -78,7 +78,7 @@ def attach(
     if plan is not None:
         config = planned_config(plan, config, adapter.name, adapter.layout(model))
         config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)
-    config = level_for(config, adapter.cost(model, grid, grid.tokens))
+    config = level_for(config, adapter.cost(model, grid, grid.tokens), kind)
     session = AttachedSession(config, *_of(model, adapter, sigmas), mask, adapter.title, sampler=kind, grid=grid)
     session.report.plan, session.report.remapped = describe(plan, kind.evaluated(sigmas)) if plan else "", moved
     for sentence in notes:

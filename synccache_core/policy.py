@@ -8,6 +8,7 @@ from typing import Literal
 from .cost import CostModel
 from .errors import BadConfig
 from .forecast import MAX_GAIN
+from .samplers import Sampler
 from .schedules import ALPHA, blended
 
 COMPUTE, REUSE = "compute", "reuse"
@@ -188,14 +189,16 @@ def decide(config: Config, facts: Facts) -> Decision:
     return _steer(facts)
 
 
-def level_for(config: Config, cost: CostModel) -> Config:
+def level_for(config: Config, cost: CostModel, sampler: Sampler | None = None) -> Config:
     """The config with a level: "auto" reuses residuals, with the audio refreshed at every step, where that costs no more
-    than MOST_REUSE_SHARE of a computed step (Wan2.2-S2V-14B: 5 %), else outputs, which cost nothing.
+    than MOST_REUSE_SHARE of a computed step (Wan2.2-S2V-14B: 5 %), else outputs, which cost nothing; or where the sampler
+    needs the model at every step.
     """
     if config.level != AUTO:
         return config
     cheap = cost.share(RESIDUAL, cost.layout.storable(), config.merge, config.probe) <= MOST_REUSE_SHARE
-    return replace(config, level=RESIDUAL if cheap or config.probing or config.groups else OUTPUT)
+    needed = cheap or config.probing or config.groups or (sampler is not None and sampler.guidance_inside)
+    return replace(config, level=RESIDUAL if needed else OUTPUT)
 
 
 def fixed_schedule(config: Config, sigmas: Sequence[float], computed: int, ends: bool) -> tuple[bool, ...]:

@@ -141,6 +141,21 @@ def test_a_mask_weighs_the_probe_or_is_refused_with_both_numbers(stage):
         stage.sample(model)
 
 
+@pytest.mark.parametrize("node", ["SyncCache", "SyncCacheCalibrate"])
+def test_a_mask_of_a_strange_kind_is_refused_before_anything_is_sampled(stage, node):
+    def made(mask):
+        more = {"preset": "Custom", "target_speedup": 2.0, "cache_ratio": 1.0} if node == "SyncCache" else {}
+        return stage.execute(stage.comfy.ids[node], model=stage.model, human_mask=mask, **more)
+
+    half = torch.zeros(9, 1, 40, 30)
+    half[:, :, :20] = 1.0
+    for mask in (half, half.numpy()):
+        stage.sample(made(mask)[0], steps=2)
+    for mask, told in ((torch.zeros(1, 3, 40, 30), "human_mask must be .* shape"), ("person", "human_mask must be .* str")):
+        with pytest.raises(stage.comfy.core.BadMask, match=told):
+            made(mask)
+
+
 def test_a_model_split_over_gpus_is_refused(stage):
     model, _ = stage.node()
     model.set_additional_models("multigpu", [stage.model.clone()])

@@ -15,7 +15,7 @@ def every(comfy):
 
 
 def test_every_sampler_of_the_host(stage, every):
-    """The counts of `samplers.EVALUATIONS` against the host: the last evaluation is known to be the last."""
+    """As an artist uses it. The counts of `samplers.EVALUATIONS` against the host: the last evaluation is known to be it."""
     known = stage.comfy.core.samplers
     said = []
     for name in every:
@@ -33,6 +33,7 @@ def test_every_sampler_of_the_host(stage, every):
             stage.model, STEPS, torch.device("cpu"), name, "simple", 1.0
         ).sigmas.tolist()
         expected = sum(sampler.per_step(sigmas))
+        assert report.level == ("residual" if name.endswith("cfg_pp") else "output"), name  # fresh audio is dear on it
         if len(report.steps) != expected or not report.reused or abs(report.computed - report.budget) > 1:
             said.append((name, expected, len(report.steps), report.computed, report.budget))
         assert (last.action, last.reason) == ("compute", "last step"), name
@@ -40,15 +41,16 @@ def test_every_sampler_of_the_host(stage, every):
     assert said == []
 
 
-def test_the_same_where_outputs_are_reused(stage, every):
+@pytest.mark.parametrize("level", ["output", "residual"])
+def test_the_same_on_a_schedule_that_is_given(stage, level):
     schedule = (True, True, False) * 8
-    for name in every:
-        model, run, _ = stage.attach(level="output", schedule=schedule)
+    for name in ("dpmpp_2s_ancestral", "heunpp2", "seeds_3", "dpm_fast", "dpm_adaptive", "sa_solver_pece", "euler_cfg_pp"):
+        model, run, _ = stage.attach(level=level, schedule=schedule)
         stage.sample(model, sampler=name, steps=STEPS, cfg=1.0)
         report = run.reports[0]
         assert report.finished and report.steps[-1].action == "compute", name
         reasons = {step.reason for step in report.steps}
-        if name == "dpm_adaptive" or name.endswith("cfg_pp"):
+        if name == "dpm_adaptive" or (level == "output" and name.endswith("cfg_pp")):
             assert report.reused == 0, name
             assert reasons & {"dpm_adaptive chooses its own steps", "the sampler needs the model"}, name
         else:
