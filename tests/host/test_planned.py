@@ -105,6 +105,21 @@ def test_from_calibration_to_a_planned_run(stage, core):
         assert close(out, plain, 0.3) and not torch.equal(out, plain)
 
 
+def test_the_guidance_of_a_guider_with_two_scales_is_recorded(stage):
+    from comfy_extras.nodes_custom_sampler import DualCFGGuider
+
+    from .test_samplers import falling
+
+    positive, negative, latent = stage.conditioning()
+    model, run = calibrate(stage, replays=0)
+    scales = {"cfg_conds": 2.5, "cfg_cond2_negative": 4.0, "style": "regular"}
+    guider = DualCFGGuider.execute(model, positive, positive, negative, **scales).args[0]
+    noise = torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(0))
+    sampler = stage.comfy.samplers.sampler_object("euler")
+    result = guider.sample(noise, latent["samples"], sampler, falling(stage, 6), seed=1)
+    assert run.of(result).recording().run.cfg == 2.5
+
+
 def test_a_plan_for_forty_steps_on_thirty_and_fifty(stage, core):
     _, run = calibrated(stage, steps=40)
     plan = plan_of(core, run.of(None).recording(), 10, level="output", order=1)

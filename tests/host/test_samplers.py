@@ -19,7 +19,7 @@ def test_every_sampler_of_the_host(stage, every):
     known = stage.comfy.core.samplers
     said = []
     for name in every:
-        model, run = stage.node(target_speedup=2.0)
+        model, run = stage.node(target_speedup=2.0, reuse="auto")
         out, report = stage.sample(model, sampler=name, steps=STEPS, cfg=1.0), run.reports[0]
         live = report.live(0)
         assert report.finished and live["finished"] and torch.isfinite(out).all(), name
