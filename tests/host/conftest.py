@@ -105,7 +105,7 @@ class Stage:
         return ksampler(model, seed, steps, cfg, sampler, "simple", positive, negative, latent, denoise)[0]["samples"]
 
     def node(self, model=None, **inputs):
-        """(MODEL, run) of the SyncCache node as an artist sets it; residuals, since this tiny model gets outputs by itself."""
+        """(MODEL, run) of the SyncCache node as an artist sets it; residuals: this tiny model would get outputs."""
         settings = {"preset": "Custom", "target_speedup": 2.0, "cache_ratio": 1.0, "reuse": "residuals", **inputs}
         return self.execute(self.comfy.ids["SyncCache"], model=model or self.model, **settings)
 
