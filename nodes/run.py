@@ -156,7 +156,7 @@ def fingerprint(latent) -> tuple[float, ...]:
 
 def parts_of(latent) -> list[torch.Tensor]:
     """The tensors of a latent, which holds several in the host's audio-video models."""
-    return list(latent.unbind()) if latent.is_nested else [latent]
+    return list(latent.unbind()) if getattr(latent, "is_nested", False) else [latent]
 
 
 def rounded(values: tuple[float, ...], dtype: torch.dtype) -> tuple[float, ...]:
