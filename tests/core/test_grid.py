@@ -47,7 +47,7 @@ def test_other_frame_counts_are_refused_with_both_numbers(frames):
         token_weights(torch.zeros(frames, 4, 4), GRID)
 
 
-@pytest.mark.parametrize("shape", [(4,), (1, 1, 4, 4), (0, 4, 4)])
+@pytest.mark.parametrize("shape", [(4,), (1, 2, 4, 4), (0, 4, 4)])
 def test_other_shapes_are_refused(shape):
     with pytest.raises(BadMask, match="shape"):
         token_weights(torch.zeros(shape), GRID)
