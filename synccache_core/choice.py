@@ -72,7 +72,7 @@ def possible(
     """The variants of these kinds that the recording's sampler allows. levels: None = those recorded."""
     sampler = Sampler(recording.run.sampler)
     kinds = product(recording.levels if levels is None else levels, orders, corrections)
-    return [Variant(*kind) for kind in kinds if not kind[2] or sampler.could_correct(kind[0])]
+    return [Variant(*kind) for kind in kinds if not kind[2] or sampler.could_correct]
 
 
 class Planner:

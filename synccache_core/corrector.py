@@ -68,15 +68,17 @@ class EulerCorrector:
 
 
 class MultistepCorrector:
-    """For samplers whose response is known, and outputs u_t that were forecast from the anchors by `bounded_weights`."""
+    """For samplers whose response is known. forecast: whether outputs u_t were forecast from the anchors by
+    `bounded_weights`; others, the model's own with reused residuals, are held until the gap is closed.
+    """
 
-    def __init__(self, near: int, max_gain: float, response: Response):
-        self._near, self._max_gain, self._response = near, max_gain, response
+    def __init__(self, near: int, max_gain: float, response: Response, forecast: bool = True):
+        self._near, self._max_gain, self._response, self._forecast = near, max_gain, response, forecast
         self.clear()
 
     @property
     def bytes(self) -> int:
-        return sum(map(_bytes, self._echoes))
+        return sum(map(_bytes, [*self._echoes, *self._held]))
 
     @property
     def open(self) -> bool:
@@ -85,13 +87,16 @@ class MultistepCorrector:
     def reused(self, index: int, sigma: float, move: float | None, velocity: torch.Tensor, anchors: Anchors) -> None:
         if move is None or index >= len(self._response) - 1:
             self._known = False
-        self._gap.append((index, sigma, bounded_weights([s for s, _ in anchors], sigma, self._max_gain)))
+        used = [*bounded_weights([s for s, _ in anchors], sigma, self._max_gain), 0.0] if self._forecast else []
+        if not self._forecast:
+            self._held.insert(0, velocity)
+        self._gap.append((index, sigma, used))
 
     def close(
         self, index: int, sigma: float, move: float, velocity: torch.Tensor, anchors: Anchors
     ) -> torch.Tensor | None:
         """d_j; its echoes are kept for the evaluations to come, together with those of the gaps before."""
-        values = [*(v for _, v in anchors), velocity]
+        values = [*self._held, *(v for _, v in anchors), velocity]
         found = self._solved(index, [s for s, _ in newest(anchors, sigma, velocity, self._near)], len(values))
         for place, weights in enumerate(found[1:]):
             if place < len(self._echoes):
@@ -106,6 +111,7 @@ class MultistepCorrector:
 
     def forget(self) -> None:
         self._gap: list[tuple[int, float, list[float]]] = []
+        self._held: list[torch.Tensor] = []  # of the gap, newest first
         self._known = True
 
     def clear(self) -> None:
@@ -113,7 +119,7 @@ class MultistepCorrector:
         self._echoes: list[torch.Tensor] = []
 
     def _solved(self, index: int, points: Sequence[float], count: int) -> list[list[float]]:
-        """d_j and its echoes as weights of the anchors and the newest output, `count` values."""
+        """d_j and its echoes as weights of what is held, the anchors and the newest output, `count` values."""
         rows, found = self._response, []
         for last in range(index, min(index + 1 + ECHOES, len(rows) - 1)):
             row = rows[last + 1]
@@ -128,9 +134,12 @@ class MultistepCorrector:
     def _effect(self, row: Sequence[float], points: Sequence[float], count: int) -> list[float]:
         """sum_t R[k][t] (p_t - u_t), row R[k]."""
         total = [0.0] * count
-        for index, at, used in self._gap:
+        for place, (index, at, used) in enumerate(reversed(self._gap)):
             _add(total, bounded_weights(points, at, self._max_gain), row[index])
-            _add(total, [*used, 0.0], -row[index])
+            if self._forecast:
+                _add(total, used, -row[index])
+            else:
+                total[place] -= row[index]
         return total
 
 

@@ -52,13 +52,15 @@ class Sampler:
     def multistep(self) -> bool:
         return self.name in MULTISTEP
 
-    def corrects(self, level: str) -> bool:
-        """Whether retro-correction works with this sampler at a level, "output" or "residual"."""
-        return self.euler or level == "output" and bool(self.response)
+    @property
+    def corrects(self) -> bool:
+        """Whether retro-correction works with this sampler."""
+        return self.euler or bool(self.response)
 
-    def could_correct(self, level: str) -> bool:
+    @property
+    def could_correct(self) -> bool:
         """The same, by the name alone: for plans, which are made where no sampler is at hand."""
-        return self.euler or level == "output" and self.multistep
+        return self.euler or self.multistep
 
     @property
     def corrected(self) -> int:

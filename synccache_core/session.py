@@ -205,7 +205,7 @@ class Session(Guarded):
             self._break(f"caching stopped: memory_budget {readable(self.config.memory_budget)} is too small for outputs")
             return None
         better = self.outputs.take(tick.sigma, self.clock.move(tick), out, x, current.reused, not tick.last, tick.index)
-        self.report.corrections += better is not None
+        self.report.corrections += better is not None and not current.reused
         return better
 
     def _decide(self, current: Evaluation, change: torch.Tensor | None, missing: str | None) -> None:

@@ -14,7 +14,7 @@ from .samplers import Response, Sampler
 from .store import ResidualStore
 
 KEY = ("output", 0)
-WANTED = "it works with euler, and at level output with uni_pc, dpmpp_2m, deis, ipndm and lms"
+WANTED = "it works with euler, uni_pc, dpmpp_2m, deis, ipndm and lms"
 
 
 class Velocities:
@@ -22,7 +22,7 @@ class Velocities:
 
     forecast: whether outputs are forecast from here, or only corrected. order: of the forecast; backtest: whether lower
     ones are tried, from `first` on. correction: whether `computed` and `reused` return what to add. response: of a sampler
-    that is not Euler's, which has what is forecast from here corrected only. sign: of the way that sigma goes, 1 where video
+    that is not Euler's. sign: of the way that sigma goes, 1 where video
     is turned back into noise. All tensors [B, C, T, H, W], or of any shape that stays the same.
     """
 
@@ -33,7 +33,7 @@ class Velocities:
         self._backtest = Backtest(order, first, max_gain, backtest and forecast)
         near = min(order + 1, CORRECTOR_ANCHORS)
         self._anchors = ResidualStore((order + 1 if forecast else near) - 1, max_gain=max_gain)
-        made = MultistepCorrector(near, max_gain, response) if response else EulerCorrector(near, max_gain)
+        made = MultistepCorrector(near, max_gain, response, forecast) if response else EulerCorrector(near, max_gain)
         self._corrector = made if correction else None
         self.peak = 0
         self.sign = -1.0
@@ -117,7 +117,7 @@ class Outputs:
     """
 
     def __init__(self, config: Config, sampler: Sampler):
-        self.corrects = config.correction and sampler.corrects(config.level)
+        self.corrects = config.correction and sampler.corrects
         self.size = 0
         self._whole = config.level == "output"
         self._budget = config.memory_budget if self._whole else None
@@ -137,8 +137,8 @@ class Outputs:
             return None, []
         made, remarks = cls(config, sampler), []
         made._path.sign = sign
-        if config.correction and not made.corrects:
-            remarks.append(f"correction is off: {WANTED}; this run uses {sampler.name} at level {config.level}")
+        if config.correction and not made.corrects and config.schedule is not None:  # a plan was made for another sampler
+            remarks.append(f"correction is off: {WANTED}; this run uses {sampler.name}")
         if config.level == "output" and sampler.guidance_inside:
             remarks.append(f"{sampler.name} needs the model at every step: nothing is reused at level output")
         return made if made.corrects or config.level == "output" else None, remarks
@@ -174,10 +174,11 @@ class Outputs:
         self._dtype = out.dtype
         if sigma <= 0:
             return None
+        velocity = self._velocity(out, sigma, x)
         if reused:
-            self._path.reused(sigma, move, self._velocity(out, sigma, x), index)
-            return None
-        added = self._path.computed(sigma, move, self._velocity(out, sigma, x), keep, index)
+            added = self._path.reused(sigma, move, velocity, index)
+        else:
+            added = self._path.computed(sigma, move, velocity, keep, index)
         if added is None:
             return None
         return (out + (added if x is None else added.mul_(-sigma))).to(out.dtype)
