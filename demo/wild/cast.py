@@ -52,7 +52,8 @@ def draw_room(seed: int) -> dict[str, numpy.ndarray | float]:
     rng = numpy.random.default_rng([seed, 8])
     wall = numpy.clip(rng.uniform(0.3, 0.9) + rng.uniform(-0.2, 0.2, 3), 0.05, 1)
     room = {
-        "wall": wall, "wall2": numpy.clip(wall + rng.choice([-1, 1]) * rng.uniform(0.1, 0.3) + rng.uniform(-.1, .1, 3), 0, 1),
+        "wall": wall,
+        "wall2": numpy.clip(wall + rng.choice([-1, 1]) * rng.uniform(0.1, 0.3) + rng.uniform(-.1, .1, 3), 0, 1),
         "floor": numpy.clip(rng.uniform(0.2, 0.7) + rng.uniform(-0.2, 0.2, 3), 0, 1),
         **one_of(rng, "wall", WALLS, (.2, .2, .2, .2, .2)),
         "wall_pitch": rng.uniform(9, 20), "slant": rng.uniform(-0.5, 0.5), "rail": rng.uniform(0.15, 0.7),
