@@ -11,10 +11,10 @@ import torch
 from ..portraits import FPS
 
 # Tracks that sway: the size of a sum of three sines, whose root mean square is 0.63 sizes.
-PERSON = {"body_x": 0.18, "body_y": 0.08, "lean_x": 0.14, "lean_y": 0.05, "tilt": 0.20, "body_tilt": 0.07, "yaw": 0.42,
-          "pitch": 0.22, "depth": 0.13, "gaze_x": 0.0, "gaze_y": 0.0, "shrug_l": 0.04, "shrug_r": 0.04,
+PERSON = {"body_x": 0.15, "body_y": 0.07, "lean_x": 0.11, "lean_y": 0.05, "tilt": 0.19, "body_tilt": 0.07, "yaw": 0.38,
+          "pitch": 0.20, "depth": 0.11, "gaze_x": 0.0, "gaze_y": 0.0, "shrug_l": 0.04, "shrug_r": 0.04,
           "hand_l_x": 0.24, "hand_l_y": 0.16, "hand_r_x": 0.24, "hand_r_y": 0.16, "hand_l_turn": 0.7, "hand_r_turn": 0.7}
-ROOM = {"pan_x": 0.10, "pan_y": 0.05, "zoom": 0.08, "light": 0.14, "light_x": 0.6, "light_y": 0.4, "sun": 0.5}
+ROOM = {"pan_x": 0.08, "pan_y": 0.045, "zoom": 0.07, "light": 0.11, "light_x": 0.6, "light_y": 0.4, "sun": 0.5}
 WEIGHTS = numpy.array([0.75, 0.45, 0.20])[:, None]
 RATES = numpy.array([[0.08, 0.28], [0.28, 0.60], [0.60, 1.10]])  # Hz
 STILL_ROOMS = 0.3
@@ -86,7 +86,7 @@ def draw_room_motion(seed: int, frames: int) -> dict[str, numpy.ndarray]:
     speed = rng.choice([-1, 1]) * rng.uniform(0.3, 0.9)
     tracks["passer"] = (rng.uniform(-1, 1) + speed * seconds + 1.7) % 3.4 - 1.7 if passes else numpy.full(frames, 9.0)
     tracks["passer_tone"] = numpy.full(frames, rng.uniform(0.1, 0.7))
-    tracks["slide"] = (0.0 if still else rng.uniform(-0.25, 0.25)) * (seconds - seconds[-1] / 2)
+    tracks["slide"] = (0.0 if still else rng.uniform(-0.2, 0.2)) * (seconds - seconds[-1] / 2)
     return tracks
 
 

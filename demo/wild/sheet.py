@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -20,6 +21,7 @@ from .sound import Bank, as_features
 from .source import clips_of
 from .talker import LATENTS
 from .tracker import Tracker
+from .train_dit import trainable_kernels
 from .train_vae import decode, encode
 from .world import is_pair
 
@@ -90,7 +92,8 @@ def perform_and_judge(dit: nn.Module, vae: nn.Module, tracker: Tracker | None, b
     reference = scale.process_in(encode(vae, join("reference")[:, :, None], half))
     noises = []
     for seed in (1, 2):
-        made = generate(dit, sound, reference, Sampling(sampling.steps, sampling.guidance, sampling.shift, seed * 100), half)
+        with trainable_kernels():
+            made = generate(dit, sound, reference, replace(sampling, seed=seed * 100), half)
         noises.append(decode(vae, scale.process_out(made), half))
         say(f"sheet: noise {seed} done", clock)
     rows = []

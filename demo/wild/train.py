@@ -27,7 +27,7 @@ from .train_dit import Kitchen, join, train_dit
 from .train_vae import ready_vae, train_vae
 
 # When each phase ends, as a share of the budget.
-ENDS = {"world": 0.09, "vae": 0.235, "tracker": 0.30, "latents": 0.375, "dit": 0.90}
+ENDS = {"world": 0.09, "vae": 0.235, "tracker": 0.30, "latents": 0.375, "dit": 0.94}
 SENTENCES, HELD_OUT_SENTENCES = 720, 40
 STARTED = time.monotonic()
 
@@ -43,7 +43,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="folder with weights of an earlier training to go on from")
     gpu = torch.cuda.is_available()
     parser.add_argument("--batch", type=int, default=256 if gpu else 8, help="chunks in a step of the transformer")
-    parser.add_argument("--stage", type=int, default=2000 if gpu else 24, help="clips kept as pictures")
+    parser.add_argument("--stage", type=int, default=3000 if gpu else 24, help="clips kept as pictures")
     parser.add_argument("--room", type=int, default=14000 if gpu else 400, help="clips kept as latents")
     parser.add_argument("--render", type=int, default=32 if gpu else 2, help="clips rendered at once")
     parser.add_argument("--steps", type=int, default=40, help="of the performance at the end")

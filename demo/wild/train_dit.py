@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from ..modelling import build_dit, initialise_dit, load_weights, save_model
 from ..progress import optimisers_for
@@ -38,6 +42,7 @@ NO_SOUND = 0.5  # of those without text, also without sound, while the mouth mov
 SILENT_NO_TEXT = 0.5
 FRESH_SHARE = 0.15  # of the time for rendering clips nobody has seen
 EXPORT_SECONDS = 60.0
+COMPILE_SHARE = 0.2  # of the budget; who takes longer than that to compile does without
 PART_BYTES = 14_000_000
 
 
@@ -106,16 +111,47 @@ def flow_loss(model: nn.Module, data: dict[str, Tensor], places: Tensor, extends
     return ((velocity.float() - (noise - clean)).square() * (weight / weight.mean())).mean()
 
 
+@contextmanager
+def trainable_kernels() -> Iterator[None]:
+    """A rotary embedding with a gradient, and attention that compiles without a change of its settings inside."""
+    import comfy.ops
+
+    usual = comfy.ops.scaled_dot_product_attention
+    comfy.ops.scaled_dot_product_attention = scaled_dot_product_attention
+    torch.backends.cuda.enable_cudnn_sdp(False)  # plans its kernels anew for every shape
+    try:
+        with rope_with_gradient():
+            yield
+    finally:
+        comfy.ops.scaled_dot_product_attention = usual
+
+
+@contextmanager
+def no_longer_than(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer; whole seconds, main thread only."""
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError(f"took longer than {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(int(seconds))
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def compiled_or_not(model: nn.Module, data: dict[str, Tensor], places: Tensor, half: bool, clock: Clock) -> nn.Module:
-    """Compile the blocks in place if that works here; plain blocks otherwise."""
+    """Compile the blocks in place if that works here, and soon enough; plain blocks otherwise."""
     plain = [block.forward for block in model.blocks]
     try:
         torch._dynamo.config.recompile_limit = 64
         for block in model.blocks:
             block.forward = torch.compile(block.forward, dynamic=False)
-        for extends in (False, True):
-            flow_loss(model, data, places, extends, half).backward()
-            say(f"dit: compiled, {'with' if extends else 'without'} a past", clock)
+        with no_longer_than(COMPILE_SHARE * clock.seconds):
+            for extends in (False, True):
+                flow_loss(model, data, places, extends, half).backward()
+                say(f"dit: compiled, {'with' if extends else 'without'} a past", clock)
     except Exception as error:  # the compiler may be missing or broken in many ways
         say(f"dit: not compiled: {type(error).__name__}: {str(error)[:300]}", clock)
         for block, forward in zip(model.blocks, plain):
@@ -153,20 +189,33 @@ def start_model(start: Path | None) -> nn.Module:
     return initialise_dit(build_dit(dict(CONFIG)))
 
 
+def halved(batch: int, model: nn.Module, clock: Clock) -> int:
+    """Half the batch, after it did not fit into the memory."""
+    if batch < 2:
+        raise MemoryError("not even one clip fits into the memory")
+    model.zero_grad(set_to_none=True)
+    torch.cuda.empty_cache()
+    say(f"dit: out of memory, {batch // 2} chunks in a step from now on", clock)
+    return batch // 2
+
+
 def train_dit(kitchen: Kitchen, start: Path | None, work: Path, out: Path, until: float, clock: Clock, batch: int,
               half: bool, compiles: bool) -> None:
     """Train until a moment; exports the averaged weights every minute and at the end."""
     device = kitchen.source.device
     model = start_model(start).to(device)
     optimisers, pool = optimisers_for(model, hidden, MUON_RATE, RATE), kitchen.pool
-    with rope_with_gradient():
+    with trainable_kernels():
         if compiles:
             compiled_or_not(model, pool.data, pool.pick(batch), half, clock)
         loop = Loop("dit", model, optimisers, until, clock)
         saved, cooked = time.monotonic(), kitchen.seconds
         for step in loop.steps():
-            loop.advance(flow_loss(model, pool.data, pool.pick(batch), step % EXTEND_EVERY == EXTEND_EVERY - 1, half),
-                         f"clips {pool.count} of {kitchen.source.made * kitchen.source.count}")
+            try:
+                loss = flow_loss(model, pool.data, pool.pick(batch), step % EXTEND_EVERY == EXTEND_EVERY - 1, half)
+                loop.advance(loss, f"clips {pool.count} of {kitchen.source.made * kitchen.source.count}")
+            except torch.OutOfMemoryError:
+                batch = halved(batch, model, clock)
             now = time.monotonic()
             if kitchen.seconds - cooked < FRESH_SHARE * (now - loop.start):
                 kitchen.fresh()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -40,22 +41,27 @@ def draw_video(pool: Pool, batch: int, length: int) -> tuple[Tensor, Tensor]:
     return video, 2 * interpolate(cells[:, None], size=frames.shape[-2:])[:, :, None]
 
 
-def norm_silu(x: Tensor, gamma: Tensor) -> Tensor:
-    """The VAE's channel-wise RMS norm and the SiLU that always follows it, summed in full precision."""
-    wide = x.float()
-    return silu(wide * torch.rsqrt(wide.square().mean(1, keepdim=True) + 1e-12) * gamma).to(x.dtype)
+def norm_silu(rows: Tensor, gamma: Tensor) -> Tensor:
+    """The VAE's channel-wise RMS norm of pixels [N, C] and the SiLU that always follows it, in full precision."""
+    wide = rows.float()
+    return silu(wide * torch.rsqrt(wide.square().mean(1, keepdim=True) + 1e-12) * gamma).to(rows.dtype)
+
+
+def on_pixels(x: Tensor, norm: torch.nn.Module, fused: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Run `norm_silu` on a video [B, C, F, H, W]: one compiled kernel serves every shape."""
+    last = x.movedim(1, -1)
+    return fused(last.reshape(-1, x.shape[1]), norm.gamma.flatten()).view(last.shape).movedim(-1, 1)
 
 
 def fuse_norms(model: torch.nn.Module, compiled: bool) -> torch.nn.Module:
     """Let each pair of norm and SiLU run as one function, in place."""
     from comfy.ldm.wan.vae import RMS_norm
 
-    torch._dynamo.config.recompile_limit = 64
     fused = torch.compile(norm_silu, dynamic=True) if compiled else norm_silu
     for layers in (list(module) for module in model.modules() if isinstance(module, torch.nn.Sequential)):
         for norm, activation in zip(layers, layers[1:]):
             if isinstance(norm, RMS_norm) and isinstance(activation, torch.nn.SiLU):
-                norm.forward, activation.forward = partial(fused, gamma=norm.gamma), torch.nn.Identity().forward
+                norm.forward, activation.forward = partial(on_pixels, norm=norm, fused=fused), torch.nn.Identity().forward
     return model
 
 
@@ -100,8 +106,8 @@ def compiles(device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     try:
-        x = torch.randn(2, 16, 3, 8, 8, device=device, requires_grad=True)
-        torch.compile(norm_silu, dynamic=True)(x, torch.ones(16, 1, 1, 1, device=device)).sum().backward()
+        rows = torch.randn(512, 16, device=device, requires_grad=True)
+        torch.compile(norm_silu, dynamic=True)(rows, torch.ones(16, device=device)).sum().backward()
         return True
     except Exception as error:  # the compiler may be missing or broken in many ways
         print(f"no compiled kernels: {error}", flush=True)
