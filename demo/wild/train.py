@@ -42,7 +42,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sounds", type=Path, help="the bank of sentences; default: sounds.npz in the work folder")
     parser.add_argument("--start", type=Path, help="folder with weights of an earlier training to go on from")
     gpu = torch.cuda.is_available()
-    parser.add_argument("--batch", type=int, default=256 if gpu else 8, help="chunks in a step of the transformer")
+    parser.add_argument("--batch", type=int, default=128 if gpu else 8, help="chunks in a step of the transformer")
     parser.add_argument("--stage", type=int, default=3000 if gpu else 24, help="clips kept as pictures")
     parser.add_argument("--room", type=int, default=14000 if gpu else 400, help="clips kept as latents")
     parser.add_argument("--render", type=int, default=32 if gpu else 2, help="clips rendered at once")
