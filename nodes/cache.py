@@ -5,15 +5,17 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..synccache_core import BadConfig, Config, Plan, UnsupportedModel
+from ..synccache_core import BadConfig, Config, Plan, UnsupportedModel, paper, policy
+from ..synccache_core.untrusted import check_choice
 from .host import AUTO, attach
 from .plans import view
 from .run import RunHandle, RunType
 from .text import Strip
 
-CUSTOM = "Custom"
+PAPER, CUSTOM = "Paper", "Custom"
 # What a preset asks for: target_speedup, cache_ratio. Faithful and Fast bracket the paper's 3.75x and 4.12x.
-PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0)}
+PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0), PAPER: (paper.SPEEDUP, paper.RATIO)}
+REUSE = {AUTO: policy.AUTO, "residuals": policy.RESIDUAL, "outputs": policy.OUTPUT}
 GIB = 2**30
 
 
@@ -34,7 +36,8 @@ class SyncCache(io.ComfyNode):
                     options=[*PRESETS, CUSTOM],
                     default="Balanced",
                     tooltip="Faithful asks for 2×, Balanced for 3×, Fast for 4×, each with full memory; faster means "
-                    "further from the uncached video. Custom: the two sliders below; moving one selects it.",
+                    "further from the uncached video. Paper: the published method at 3.75×. Custom: the two sliders below; "
+                    "moving one selects it.",
                     extra_dict={"synccache_presets": PRESETS},
                 ),
                 io.Float.Input(
@@ -52,14 +55,14 @@ class SyncCache(io.ComfyNode):
                 ),
                 io.Mask.Input(
                     "human_mask", optional=True,
-                    tooltip="Where the person is, from SyncCache Human Mask or any other node; its changes weigh more when "
-                    "steps are chosen. One mask, or one per frame.",
+                    tooltip="Where the person is, from SyncCache Human Mask or any other node. Its changes weigh more where "
+                    "the probe chooses the steps: preset Paper, or a probe_threshold. One mask, or one per frame.",
                 ),
                 *cls._advanced(),
                 io.String.Input(
                     "plan_json", optional=True, force_input=True,
                     tooltip="From the SyncCache Schedule Optimizer or Load Plan. A plan decides in place of preset, "
-                    "target_speedup, cache_ratio, forecast_order and warmup.",
+                    "target_speedup, cache_ratio, reuse, forecast_order and warmup.",
                 ),
             ],
             outputs=[
@@ -74,17 +77,17 @@ class SyncCache(io.ComfyNode):
         return [
             io.Float.Input(
                 "human_weight", default=0.75, min=0.0, max=1.0, step=0.05, advanced=True,
-                tooltip="Weight of the person against the background in the probe, with a human_mask.",
+                tooltip="Weight of the person against the background, with a human_mask and a probe_threshold.",
             ),
             io.Int.Input(
-                "forecast_order", default=1, min=0, max=2, advanced=True,
-                tooltip="0 reuses the last residual, 1 extends a line through the last two, 2 a parabola through three. "
-                "Each order needs that much more memory.",
+                "forecast_order", default=-1, min=-1, max=2, advanced=True,
+                tooltip="0 reuses the last value, 1 extends a line through the last two, 2 a parabola through three. "
+                "Each order needs that much more memory. -1: 0 or 1, whichever forecast the last computed step better.",
             ),
             io.Int.Input(
                 "warmup", default=-1, min=-1, max=1000, advanced=True,
-                tooltip="Steps at the start that are always computed. -1: 15 % of the steps, at least 2, at most a quarter "
-                "of the computed ones.",
+                tooltip="Steps at the start that are always computed. -1: the first, and with a probe 15 % of the steps, at "
+                "least 2, at most a quarter of the computed ones.",
             ),
             io.Combo.Input(
                 "cache_device", options=[AUTO, "gpu", "cpu"], default=AUTO, advanced=True,
@@ -99,28 +102,44 @@ class SyncCache(io.ComfyNode):
                 tooltip="What to do with a model that SyncCache does not know: stop with an error, or pass it through as "
                 "it is.",
             ),
+            io.Combo.Input(
+                "reuse", options=list(REUSE), default=AUTO, optional=True, advanced=True,
+                tooltip="What skipped steps reuse. residuals: what the heavy blocks added, with fresh audio. outputs: the "
+                "model's whole result, which costs nothing. auto: residuals, or outputs on a small model, where fresh audio "
+                "is not cheap.",
+            ),
+            io.Float.Input(
+                "probe_threshold", default=0.0, min=0.0, max=100.0, step=0.001, optional=True, advanced=True,
+                tooltip="Above 0, with Custom or Paper: a step is computed once the first block has changed by so much, "
+                "added up, instead of at fixed steps; target_speedup has no say then. 0: off.",
+            ),
         ]
 
     @classmethod
     def execute(
-        cls, model, preset, target_speedup, cache_ratio, human_mask=None, human_weight=0.75, forecast_order=1,
-        warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported="error", plan_json="",
+        cls, model, preset, target_speedup, cache_ratio, human_mask=None, human_weight=0.75, forecast_order=-1,
+        warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported="error", plan_json="", reuse=AUTO,
+        probe_threshold=0.0,
     ) -> io.NodeOutput:
         # Checked before a preset replaces them: the API can bypass the widgets' limits, and nothing is corrected silently.
         config = Config(
             target_speedup=target_speedup,
             cache_ratio=cache_ratio,
             human_weight=human_weight,
-            forecast_order=forecast_order,
+            forecast_order=policy.AUTO_ORDER if forecast_order == -1 else forecast_order,
+            backtest=forecast_order == -1,
             warmup=None if warmup == -1 else warmup,
             memory_budget=budget_bytes(memory_budget_gb),
+            level=level_of(reuse, probe_threshold),
+            choose=policy.PROBE if probe_threshold else policy.SCHEDULE,
+            threshold=probe_threshold or None,
         )
         config = with_preset(config, preset)
         plan = Plan.from_json(plan_json) if plan_json and plan_json.strip() else None
         handle = RunHandle(watcher=Strip(cls.hidden.unique_id))
         handle.send(plan=None if plan is None else view(plan))
         try:
-            return io.NodeOutput(attach(model, config, human_mask, handle, cache_device, plan), handle)
+            return io.NodeOutput(attach(model, config, human_mask, handle, cache_device, plan, preset == PAPER), handle)
         except UnsupportedModel as error:
             if if_unsupported == "error":
                 raise
@@ -134,7 +153,17 @@ def with_preset(config: Config, preset: str) -> Config:
     if preset not in PRESETS:
         raise BadConfig(f"preset must be one of {[*PRESETS, CUSTOM]}, got {preset!r}")
     speedup, ratio = PRESETS[preset]
+    if preset != PAPER:
+        config = replace(config, choose=policy.SCHEDULE, threshold=None)
     return replace(config, target_speedup=speedup, cache_ratio=ratio)
+
+
+def level_of(reuse: str, probe_threshold: float) -> str:
+    """The core's name. The probe looks at what fresh residuals are added to."""
+    check_choice("reuse", reuse, tuple(REUSE))
+    if probe_threshold and reuse == "outputs":
+        raise BadConfig(f"probe_threshold {probe_threshold:g} needs reuse residuals or auto, got reuse {reuse!r}")
+    return policy.RESIDUAL if probe_threshold else REUSE[reuse]
 
 
 def budget_bytes(gib: float) -> int | None:

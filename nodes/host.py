@@ -28,6 +28,8 @@ from ..synccache_core import (
     planned_config,
 )
 from ..synccache_core.cost import cache_bytes
+from ..synccache_core.paper import paper_config
+from ..synccache_core.policy import level_for
 from ..synccache_core.residuals import wanted_groups
 from .hooks import KEY, Active, BlockHook, diffusion_model_call, predict_noise, sampler_of
 from .run import RunHandle
@@ -39,16 +41,20 @@ FEW_STEPS = 8
 RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum")
 
 
-def attach(model, config: Config, mask, handle: RunHandle, cache_device: str = AUTO, plan: Plan | None = None):
+def attach(
+    model, config: Config, mask, handle: RunHandle, cache_device: str = AUTO, plan: Plan | None = None, paper: bool = False
+):
     """A clone of the ModelPatcher whose sampling runs go through SyncCache.
 
-    mask: human mask or None. cache_device: auto, gpu or cpu. plan: overrides what it decides of the config. Raises
-    UnsupportedModel, PlanError where the plan is for another model, StateError where SyncCache is applied already or
-    another cache is.
+    mask: human mask or None. cache_device: auto, gpu or cpu. plan: overrides what it decides of the config. paper: the
+    paper's method instead. Raises UnsupportedModel, PlanError where the plan is for another model, StateError where
+    SyncCache is applied already or another cache is.
     """
     dit = diffusion_model(model)
     adapter = find(dit)
-    if plan is not None:
+    if paper:
+        config, plan = paper_config(config, adapter.layout(dit)), None
+    elif plan is not None:
         config = planned_config(plan, config, adapter.name, adapter.layout(dit))
     patched = install(model, CacheRun(mask, handle, config, cache_device, plan))
     recognise(dit, adapter, handle)
@@ -199,6 +205,7 @@ class CacheRun(HostRun):
             tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
             notes = ["a plan decides: preset, target_speedup, cache_ratio, forecast_order and warmup have no say", *notes]
+        config = leveled(guider.model_patcher, noise_shape, config)
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
         session = self.made(
             config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
@@ -233,10 +240,18 @@ def seen_by(guider, adapter: Adapter, sigmas: Sequence[float]) -> tuple:
     return adapter.layout(dit), sigmas, lambda grid, tokens: adapter.cost(dit, grid, tokens)
 
 
+def leveled(model, noise_shape, config: Config) -> Config:
+    """The config with its level, for a latent of this shape."""
+    dit = diffusion_model(model)
+    adapter = find(dit)
+    grid = adapter.grid(torch.empty(*noise_shape, device="meta"))
+    return level_for(config, adapter.cost(dit, grid, grid.tokens))
+
+
 def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:
     """Bytes of all that is stored, conditional and unconditional branch together, for a latent [B, C, T, H, W]."""
     dit = diffusion_model(model)
-    adapter = find(dit)
+    adapter, config = find(dit), leveled(model, noise_shape, config)
     tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
     size = comfy.model_management.dtype_size(model.model.get_dtype_inference())
     groups = len(wanted_groups(config, adapter.layout(dit)))

@@ -11,7 +11,7 @@ from .errors import StateError
 from .grid import Grid
 from .plan import Plan
 from .planned import describe, fitted_config, planned_config
-from .policy import Config
+from .policy import Config, level_for
 from .samplers import Sampler
 from .session import Session
 
@@ -78,6 +78,7 @@ def attach(
     if plan is not None:
         config = planned_config(plan, config, adapter.name, adapter.layout(model))
         config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)
+    config = level_for(config, adapter.cost(model, grid, grid.tokens))
     session = AttachedSession(config, *_of(model, adapter, sigmas), mask, adapter.title, sampler=kind, grid=grid)
     session.report.plan, session.report.remapped = describe(plan) if plan else "", moved
     for sentence in notes:

@@ -14,15 +14,15 @@ STRETCH = 1.2  # above it a mask shows another crop than the video; rounding to 
 
 
 class ProbeHistory:
-    """mask: human mask as `grid.token_weights` takes it, or None. human_weight: lambda of the probe.
+    """mask: human mask as `grid.token_weights` takes it, or None. human_weight, omega: of the probe.
 
     accumulated: E, the sum of changes since the last computed evaluation. heat: the same per token, see heat.py.
     """
 
-    def __init__(self, mask: torch.Tensor | None, human_weight: float):
+    def __init__(self, mask: torch.Tensor | None, human_weight: float, omega: float | None = None):
         self.accumulated = 0.0
         self.heat = Heat()
-        self._mask, self._human_weight = mask, human_weight
+        self._mask, self._human_weight, self._omega = mask, human_weight, omega
         self._weights: dict[Grid, torch.Tensor | None] = {}
         self._sketches: dict[Hashable, torch.Tensor] = {}
         self._recent: list[tuple[float, float]] = []
@@ -61,7 +61,7 @@ class ProbeHistory:
             before = self._sketches.get(key)
             same = before is not None and before.shape == now.shape and before.device == now.device
             moved = token_change(now, before) if same else None
-            changes.append(weighed(*moved, weights, self._human_weight) if moved else None)
+            changes.append(weighed(*moved, weights, self._human_weight, self._omega) if moved else None)
             if moved and key == keys[0]:
                 self.heat.see(*moved, grid)
             self._sketches[key] = now

@@ -2,18 +2,25 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+from .cost import CostModel
 from .errors import BadConfig
 from .forecast import MAX_GAIN
+from .schedules import ALPHA
 
 COMPUTE, REUSE = "compute", "reuse"
-LEVELS = ("residual", "output")
+AUTO, RESIDUAL, OUTPUT = "auto", "residual", "output"
+LEVELS = (RESIDUAL, OUTPUT)
 MERGES = ("refresh", "freeze")
+SCHEDULE, PROBE = "schedule", "probe"
 MAX_ORDER = 2
+AUTO_ORDER = 1  # the highest that a backtest tries where nobody asks for more
 MIN_WARMUP = 2
-MIN_COMPUTED = MIN_WARMUP + 1  # and the last step
+MIN_COMPUTED = 2  # the first step and the last
+# Of a computed step. Above it probe and audio eat up what fresh residuals are worth: `python -m bench.online`.
+MOST_REUSE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -21,17 +28,23 @@ class Config:
     """Settings of one run; every field is checked, and an error names the field, its value and its range.
 
     target_speedup: wanted speed of the sampling loop, 1 = off. cache_ratio: share rho of the M residuals that get memory
-    of their own. forecast_order: 0 reuse, 1 line, 2 parabola, in sigma. max_gain: bound on how far a forecast reaches.
-    warmup: evaluations always computed at the start, None = max(2, 15 %), at most a quarter of the budget. human_weight:
-    lambda of the probe. memory_budget: bytes that stored residuals may take, None = no limit. cache_device: "same" as the
-    model's, or "cpu" (pinned where there is a GPU). threshold: fixed bound on the accumulated probe change instead of the
-    steered one. max_reuse_run: longest run of reused evaluations. schedule: per evaluation True = compute, replaces the
-    probe's say. force_last: compute the last step whatever the schedule says.
+    of their own. forecast_order: 0 reuse, 1 line, 2 parabola, in sigma; with backtest the highest that is tried, and each
+    gap takes the order that forecast the last computed evaluation best. max_gain: bound on how far a forecast reaches.
+    memory_budget: bytes that stored residuals may take, None = no limit. cache_device: "same" as the model's, or "cpu"
+    (pinned where there is a GPU). max_reuse_run: longest run of reused evaluations. force_last: compute the last step
+    whatever the schedule says.
+
+    choose: what decides which evaluations are computed. "schedule": a fixed one for the target speed, `schedules.blended`
+    with alpha; or the one given as `schedule`, per evaluation True = compute. "probe": the change that the first segment
+    shows, accumulated until it passes a threshold, the given one or one that is steered to the target speed.
+    warmup: evaluations always computed at the start, None = 1 on a schedule, else max(2, 15 %), at most a quarter of the
+    budget. omega: weight of the human tokens in the probe, the background's being 1 (the paper's; it uses 2). Without it,
+    human_weight: lambda of a probe that weighs the change of either region by itself.
 
     level: what is reused, the segments' residuals with fresh audio, or the model's output after guidance, the model not
-    called. correction: retro-correction, see corrector.py. groups: segments 1, 2, ... that share a stored residual, None =
-    even ones by cache_ratio. merge: the audio refreshes inside a group still run, or are frozen into its residual. probe:
-    whether segment 0 is computed at a reused evaluation; without, it has a residual of its own.
+    called; "auto": see `level_for`. correction: retro-correction, see corrector.py. groups: segments 1, 2, ... that share a
+    stored residual, None = even ones by cache_ratio. merge: the audio refreshes inside a group still run, or are frozen into
+    its residual. probe: whether segment 0 is computed at a reused evaluation; without, it has a residual of its own.
     """
 
     target_speedup: float = 3.0
@@ -46,7 +59,11 @@ class Config:
     max_reuse_run: int = 32
     schedule: tuple[bool, ...] | None = None
     force_last: bool = True
-    level: Literal["residual", "output"] = "residual"
+    choose: Literal["schedule", "probe"] = SCHEDULE
+    alpha: float = ALPHA
+    omega: float | None = None
+    backtest: bool = False
+    level: Literal["auto", "residual", "output"] = RESIDUAL
     correction: bool = False
     groups: tuple[tuple[int, ...], ...] | None = None
     merge: Literal["refresh", "freeze"] = "freeze"
@@ -62,23 +79,32 @@ class Config:
         _check("memory_budget", self.memory_budget, 0, 1 << 50, whole=True, optional=True)
         _check("threshold", self.threshold, 0.0, 1e9, optional=True)
         _check("max_reuse_run", self.max_reuse_run, 1, 10_000, whole=True)
-        for name, allowed in (("cache_device", ("same", "cpu")), ("level", LEVELS), ("merge", MERGES)):
+        _check("alpha", self.alpha, 0.0, 1.0)
+        _check("omega", self.omega, 1.0, 1000.0, optional=True)
+        for name, allowed in (("cache_device", ("same", "cpu")), ("level", (AUTO, *LEVELS)), ("merge", MERGES),
+                              ("choose", (SCHEDULE, PROBE))):  # fmt: skip
             _check_choice(name, getattr(self, name), allowed)
-        for name in ("force_last", "correction", "probe"):
+        for name in ("force_last", "correction", "probe", "backtest"):
             _check_choice(name, getattr(self, name), (True, False))
         _check_schedule(self.schedule)
         _check_groups(self.groups)
-        if self.schedule is None and not (self.level == "residual" and self.probe):
+        if self.probing and (self.level == OUTPUT or not self.probe):
             raise BadConfig(
-                f"level {self.level!r} with probe {self.probe} needs a schedule, since there is no probe to decide by; "
-                "got schedule None"
+                f"choose 'probe' needs the probe of level 'residual', got level {self.level!r} with probe {self.probe}"
             )
-        if self.level == "output" and self.groups:
+        if self.threshold is not None and self.choose != PROBE:
+            raise BadConfig(f"threshold is for choose 'probe', got threshold {self.threshold!r} with choose {self.choose!r}")
+        if self.level == OUTPUT and self.groups:
             raise BadConfig(f"groups must be None at level 'output', where no residual is stored; got {self.groups!r}")
 
     @property
     def off(self) -> bool:
         return self.target_speedup <= 1.0 and self.threshold is None and self.schedule is None
+
+    @property
+    def probing(self) -> bool:
+        """Whether the probe decides."""
+        return self.choose == PROBE and self.schedule is None
 
     def to_dict(self) -> dict:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -121,7 +147,8 @@ class Facts:
     evaluations computed so far. budget: evaluations that the whole run should compute. run: reused evaluations since the
     last computed one. change: probe change e, None where there is none, NaN or inf where it has no meaning.
     accumulated: E, the sum of changes since the last computed evaluation, this one included. ahead: predicted sum of
-    changes after this evaluation. missing: why the store cannot serve this evaluation, None where it can.
+    changes after this evaluation. missing: why the store cannot serve this evaluation, None where it can. scheduled:
+    whether the schedule computes it, None where the probe decides or the schedule has ended.
     """
 
     index: int
@@ -134,6 +161,7 @@ class Facts:
     accumulated: float
     ahead: float
     missing: str | None
+    scheduled: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -148,28 +176,38 @@ class Decision:
 
 
 def decide(config: Config, facts: Facts) -> Decision:
-    """Rules in order of authority: what must be computed, then the schedule or threshold that was given, then steering."""
+    """Rules in order of authority: what must be computed, then the schedule, or the threshold that was given or steered."""
     must = _must_compute(config, facts)
     if must:
         return Decision(COMPUTE, must)
-    if config.schedule is not None:
-        return Decision(COMPUTE if config.schedule[facts.index] else REUSE, "schedule")
+    if not config.probing:
+        return Decision(COMPUTE if facts.scheduled else REUSE, "schedule")
     if config.threshold is not None:
         reuse = facts.accumulated < config.threshold
         return Decision(REUSE if reuse else COMPUTE, "probe", config.threshold)
     return _steer(facts)
 
 
-def warmup_steps(config: Config, expected: int, budget: int) -> int:
-    """Evaluations that are always computed at the start: max(2, 15 %), but at most a quarter of the computed ones.
+def level_for(config: Config, cost: CostModel) -> Config:
+    """The config with a level: "auto" reuses residuals, with the audio refreshed at every step, where that costs no more
+    than MOST_REUSE_SHARE of a computed step (Wan2.2-S2V-14B: 5 %), else outputs, which cost nothing.
+    """
+    if config.level != AUTO:
+        return config
+    cheap = cost.share(RESIDUAL, cost.layout.storable(), config.merge, config.probe) <= MOST_REUSE_SHARE
+    return replace(config, level=RESIDUAL if cheap or config.probing or config.groups else OUTPUT)
 
-    A flow schedule of high shift takes its first steps close to sigma 1, where computing them all would leave too few for
-    the rest (`python -m bench.online` measures it on the Tiny Talker).
+
+def warmup_steps(config: Config, expected: int, budget: int) -> int:
+    """Evaluations that are always computed at the start. Where the probe decides: max(2, 15 %), but at most a quarter of the
+    computed ones, since a flow schedule of high shift takes its first steps close to sigma 1.
     """
     if config.schedule is not None:
         return 1
     if config.warmup is not None:
-        return config.warmup
+        return max(1, config.warmup)
+    if not config.probing:
+        return 1
     wanted = max(MIN_WARMUP, math.ceil(0.15 * expected))
     return min(wanted, max(MIN_WARMUP, budget // 4))
 
@@ -179,15 +217,15 @@ def _must_compute(config: Config, facts: Facts) -> str | None:
         return "last step"
     if facts.index < warmup_steps(config, facts.expected, facts.budget):
         return "warm-up"
-    if config.schedule is not None and facts.index >= len(config.schedule):
+    if not config.probing and facts.scheduled is None:
         return "past the schedule"
     if facts.missing:
         return facts.missing
     if facts.change is not None and not math.isfinite(facts.change):
         return "nonfinite probe"
-    if config.schedule is None and facts.change is None:
+    if config.probing and facts.change is None:
         return "no earlier probe"
-    if config.schedule is None and facts.run >= config.max_reuse_run:
+    if config.probing and facts.run >= config.max_reuse_run:
         return "longest reuse run"
     return None
 

@@ -20,26 +20,24 @@ def sketch(hidden: torch.Tensor, tokens: int) -> torch.Tensor:
     return hidden[:, :tokens, ::stride].detach().clone()
 
 
-def relative_change(
-    now: torch.Tensor, before: torch.Tensor, weights: torch.Tensor | None = None, human_weight: float = 0.75
-) -> torch.Tensor:
-    """Scalar tensor e of the formula above, in float32. now, before: [B, L, C]; weights: [L] in 0..1 or None.
-
-    No weights, or weights that leave one region empty: the plain mean over all tokens. 0/0 gives NaN, which the policy
-    answers with COMPUTE.
-    """
-    return weighed(*token_change(now, before), weights, human_weight)
-
-
 def token_change(now: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(sum |now - before|, sum |before|) of each token, [L] each, in float32."""
     return (now.float() - before.float()).abs().sum(dim=(0, 2)), before.float().abs().sum(dim=(0, 2))
 
 
-def weighed(moved: torch.Tensor, size: torch.Tensor, weights: torch.Tensor | None, human_weight: float) -> torch.Tensor:
-    """e from what `token_change` gives."""
+def weighed(
+    moved: torch.Tensor, size: torch.Tensor, weights: torch.Tensor | None, human_weight: float, omega: float | None = None
+) -> torch.Tensor:
+    """Scalar tensor e from what `token_change` gives. weights: [L] in 0..1, or None.
+
+    No weights, or weights that leave one region empty: the plain mean over all tokens. 0/0 gives NaN, which the policy
+    answers with COMPUTE.
+    """
     if weights is None or weights.sum() <= 0 or (1 - weights).sum() <= 0:
         return moved.sum() / size.sum()
+    if omega is not None:
+        soft = 1 + (omega - 1) * weights
+        return (soft * moved).sum() / (soft * size).sum()
     human = (weights * moved).sum() / (weights * size).sum()
     background = ((1 - weights) * moved).sum() / ((1 - weights) * size).sum()
     return human_weight * human + (1 - human_weight) * background

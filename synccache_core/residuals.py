@@ -4,9 +4,10 @@ from collections.abc import Hashable, Sequence
 
 import torch
 
+from .backtest import Backtest
 from .errors import BadConfig
 from .layout import Layout, even_groups, groups_for_ratio
-from .policy import Config
+from .policy import MAX_ORDER, Config
 from .store import ResidualStore, fit
 from .telemetry import readable
 
@@ -27,9 +28,10 @@ class Residuals:
     """groups: tuples of segments, each with one stored residual per branch; fewer once a byte budget cuts them.
 
     Without a byte budget every group fits; with one, `settle` decides after the first evaluation, when sizes are known.
+    first_order: of the forecast, until a backtest knows better.
     """
 
-    def __init__(self, config: Config, layout: Layout):
+    def __init__(self, config: Config, layout: Layout, first_order: int = MAX_ORDER):
         self.groups = wanted_groups(config, layout)
         self.settled = config.memory_budget is None
         self.sizes: dict[Hashable, int] = {}
@@ -37,6 +39,7 @@ class Residuals:
         device = "cpu" if config.cache_device == "cpu" else None
         self._store = ResidualStore(config.forecast_order, config.memory_budget, device, config.max_gain)
         self._magnitudes: list[torch.Tensor] = []
+        self._backtest = Backtest(config.forecast_order, first_order, config.max_gain, config.backtest)
 
     @property
     def empty(self) -> bool:
@@ -75,21 +78,25 @@ class Residuals:
     def keep(self, key: Hashable, group: int, sigma: float, residual: torch.Tensor) -> bool:
         """Store a residual that nobody else holds; False where the byte budget was outgrown."""
         self._magnitudes.append(residual.abs().amax().float())
+        self._backtest.see((key, group), sigma, residual)
         return self._store.put(key, group, sigma, residual)
 
     def forecast(self, key: Hashable, group: int, sigma: float, device: torch.device) -> torch.Tensor:
-        return self._store.forecast(key, group, sigma, device)
+        return self._store.forecast(key, group, sigma, device, min(self._backtest.order, self._store.order))
 
     def read(self, extra: torch.Tensor | None) -> tuple[float | None, bool]:
         """(`extra` as a number, whether all that was stored since is finite), read from the device in one go.
 
         Where it is not, everything stored is forgotten, before it was ever used.
         """
-        waiting = self._magnitudes + ([extra] if extra is not None else [])
+        compared = self._backtest.waiting()
+        waiting = self._magnitudes + compared + ([extra] if extra is not None else [])
         numbers = torch.stack(waiting).tolist() if waiting else []
         value = numbers.pop() if extra is not None else None
+        magnitudes, errors = numbers[: len(self._magnitudes)], numbers[len(self._magnitudes) :]
         self._magnitudes.clear()
-        sound = all(number < float("inf") for number in numbers)  # NaN compares false
+        self._backtest.decide(errors)
+        sound = all(number < float("inf") for number in magnitudes)  # NaN compares false
         if not sound:
             self._store.clear()
         return value, sound
@@ -114,6 +121,7 @@ class Residuals:
     def clear(self) -> None:
         self._store.clear()
         self._magnitudes.clear()
+        self._backtest.clear()
 
     def _fewer(self, count: int) -> tuple[tuple[int, ...], ...]:
         """Even groups, `count` with that of segment 0 where it has one; none where that leaves nothing for the others."""

@@ -18,6 +18,8 @@ MULTISTEP = ("uni_pc", "uni_pc_bh2", "dpmpp_2m", "deis", "ipndm", "ipndm_v", "lm
 # These make x anew from denoised and fresh noise at every step. An old velocity holds the old noise, and extrapolating it
 # diverges on a mixture of Gaussians; where only part of the noise is fresh ("ancestral", "sde") it is the better forecast.
 RENOISING = ("lcm",)
+# These add fresh noise at every step: the line through the last two outputs goes wrong there, by up to 14 dB.
+NOISY = ("ancestral", "sde", "lcm", "seeds", "sa_solver")
 # These read the unconditional result inside the model call, and would read an old one where the model is not called.
 GUIDANCE_INSIDE = ("cfg_pp",)
 EVALUATIONS = {
@@ -61,6 +63,11 @@ class Sampler:
     @property
     def renoises(self) -> bool:
         return self.name in RENOISING
+
+    @property
+    def first_order(self) -> int:
+        """Of a forecast, until this run has shown which is best: a line, or the last value where noise is added."""
+        return 0 if self.churn or any(part in self.name for part in NOISY) else 1
 
     @property
     def guidance_inside(self) -> bool:

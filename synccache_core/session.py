@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -14,9 +15,10 @@ from .evaluation import Evaluation
 from .grid import Grid
 from .history import ProbeHistory
 from .layout import Layout
-from .policy import COMPUTE, MIN_COMPUTED, Config, Decision, Facts, decide
+from .policy import AUTO, COMPUTE, MIN_COMPUTED, RESIDUAL, Config, Decision, Facts, decide, warmup_steps
 from .residuals import Residuals
 from .samplers import Sampler
+from .schedules import blended
 from .telemetry import RunReport, readable
 from .velocity import Outputs
 
@@ -47,6 +49,8 @@ class Session:
         on_step: Callable[[RunReport, int], None] | None = None,
         sampler: Sampler | None = None,
     ):
+        if config.level == AUTO:
+            config = replace(config, level=RESIDUAL)
         self.config = config
         self.layout = layout
         self.clock = Clock(sigmas)
@@ -56,13 +60,14 @@ class Session:
             model, layout.blocks, len(layout.refresh), config.to_dict(), level=config.level, order=config.forecast_order,
             storable=layout.storable(),
         )
-        self.residuals = Residuals(config, layout)
         self.sampler = sampler or Sampler()
+        self.residuals = Residuals(config, layout, self.sampler.first_order)
         self.outputs, remarks = Outputs.of(config, self.sampler)
         self.probes = config.level == "residual" and config.probe
         self._cost_of, self._on_step = cost, on_step
-        self._history = ProbeHistory(mask, config.human_weight)
+        self._history = ProbeHistory(mask, config.human_weight, config.omega)
         self._run = 0
+        self._schedule = config.schedule
         self._evaluation: Evaluation | None = None
         self._odd_branch = False
         for remark in remarks:
@@ -229,20 +234,44 @@ class Session:
         if config.level == "residual" and self.residuals.empty:
             missing = missing or "nothing cached"  # what was read a moment ago may have emptied the store
         self._history.add(tick.sigma, current.change)
-        planned = sum(config.schedule) if config.schedule is not None else None
-        self.report.budget = planned or (self.cost.budget(tick.expected, config.target_speedup) if self.cost else 1)
+        scheduled = None if config.probing or not tick.index else self._scheduled(tick.index)
+        if config.probing or self._schedule is None:
+            self.report.budget = self._budget(tick.expected)
         ahead = self._history.ahead(self.clock.distance_left(tick.sigma), tick.expected - tick.index - 1)
         facts = Facts(
             tick.index, tick.expected, tick.last, self.report.computed, self.report.budget, self._run,
-            current.change, self._history.accumulated, ahead, missing,
+            current.change, self._history.accumulated, ahead, missing, scheduled,
         )
         current.decision = decide(config, facts)
+
+    def _scheduled(self, index: int) -> bool | None:
+        """Whether the schedule computes an evaluation, None past its end. Made at the second one, when costs are known."""
+        if self._schedule is None:
+            sigmas = self.sampler.evaluated(self.clock.sigmas)
+            steps = len(sigmas) - 1
+            count = self._budget(steps)
+            warmup, end = warmup_steps(self.config, steps, count), self.config.force_last and sigmas[-1] <= 0
+            computed = set(blended(sigmas, count, self.config.alpha, warmup, end))
+            self._schedule = tuple(step in computed for step in range(steps))
+        self.report.budget = sum(self._schedule)
+        return self._schedule[index] if index < len(self._schedule) else None
+
+    def _budget(self, steps: int) -> int:
+        """How many of `steps` evaluations to compute for the wanted speed."""
+        if self.cost is None:
+            return max(1, min(steps, round(steps / self.config.target_speedup)))
+        return self.cost.budget(steps, self.config.target_speedup, self._share())
+
+    def _share(self) -> float:
+        """Cost of a reused evaluation over a computed one."""
+        config = self.config
+        return self.cost.share(config.level, len(self.residuals.groups), config.merge, config.probe)
 
     def _price(self, grid: Grid, tokens: int, steps: int) -> None:
         """First sight of a size: what a step costs, and whether the target can be had for it."""
         self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
-        self.report.reuse_share = self.cost.reuse_share
-        target, most = self.config.target_speedup, self.cost.speedup(steps, min(steps, MIN_COMPUTED))
+        self.report.reuse_share = self._share()
+        target, most = self.config.target_speedup, self.cost.speedup(steps, min(steps, MIN_COMPUTED), self._share())
         if self.config.schedule is None and self.config.threshold is None and most < target:
             self.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×")
 
@@ -281,8 +310,7 @@ class Session:
             outputs.corrected if outputs else 0,
         )
         if self.cost:
-            share = self.cost.share(config.level, report.groups, config.merge, config.probe)
-            report.speedup_ideal = self.cost.speedup(len(report.steps), report.computed, share)
+            report.speedup_ideal = self.cost.speedup(len(report.steps), report.computed, self._share())
 
     def _why_plain(self) -> str:
         if self.config.off:

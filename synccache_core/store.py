@@ -54,16 +54,20 @@ class ResidualStore:
         self.peak = max(self.peak, self.bytes)
         return True
 
-    def forecast(self, branch: Hashable, group: int, sigma: float, device: torch.device) -> torch.Tensor:
-        """R-hat at `sigma`, a new tensor on `device`, of the highest order that the anchors allow."""
-        anchors = self._anchors[(branch, group)]
+    def forecast(
+        self, branch: Hashable, group: int, sigma: float, device: torch.device, order: int | None = None
+    ) -> torch.Tensor:
+        """R-hat at `sigma`, a new tensor on `device`, of the highest order that the anchors, and `order`, allow."""
+        anchors = self.anchors(branch, group, order)
         weights = bounded_weights([at for at, _ in anchors], sigma, self.max_gain)
         used = anchors[-len(weights) :]
         return combine([value.to(device, non_blocking=True) for _, value in used], weights)
 
-    def anchors(self, branch: Hashable, group: int) -> list[tuple[float, torch.Tensor | Pinned]]:
-        """(sigma, residual), newest last; not to be written into."""
-        return self._anchors.get((branch, group), [])
+    def anchors(
+        self, branch: Hashable, group: int, order: int | None = None
+    ) -> list[tuple[float, torch.Tensor | Pinned]]:
+        """(sigma, residual), newest last, those that a forecast of `order` takes; not to be written into."""
+        return self._anchors.get((branch, group), [])[-(self.order if order is None else order) - 1 :]
 
     def missing(self, branch: Hashable, groups: Iterable[int], shape, dtype: torch.dtype) -> str | None:
         """None where every group of the branch holds a residual of exactly this shape and dtype, else the reason."""

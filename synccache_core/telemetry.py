@@ -99,7 +99,7 @@ class RunReport:
             "computed": self.computed, "reused": self.reused, "speedup": self.speedup_measured,
             "held": self.bytes_held, "limit": self.settings.get("memory_budget"), "calibration": self.calibration,
             "finished": self.finished, "why": self.why_slow(), "plan": self.plan, "storable": self.storable,
-            "share": self.reuse_share, "residual_bytes": self.residual_bytes,
+            "share": self.reuse_share, "residual_bytes": self.residual_bytes, "level": self.level,
         }  # fmt: skip
 
     def summary(self) -> str:

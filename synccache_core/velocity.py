@@ -5,10 +5,11 @@ For a flow model v = (x - denoised) / sigma, and an Euler step moves x by (sigma
 
 import torch
 
+from .backtest import Backtest
 from .corrector import CORRECTOR_ANCHORS, EulerCorrector, MultistepCorrector
 from .forecast import MAX_GAIN
 from .heat import Rows, forecast_error
-from .policy import Config
+from .policy import MAX_ORDER, Config
 from .samplers import Response, Sampler
 from .store import ResidualStore
 
@@ -19,14 +20,17 @@ WANTED = "it works with euler, and at level output with uni_pc, dpmpp_2m, deis, 
 class Velocities:
     """Outputs of the computed evaluations of one run, newest last, in float32 and owned by nobody else.
 
-    forecast: whether outputs are forecast from here, or only corrected. order: of the forecast. correction: whether
-    `computed` and `reused` return what to add. response: of a sampler that is not Euler's, which has what is forecast from
-    here corrected only. All tensors [B, C, T, H, W], or of any shape that stays the same.
+    forecast: whether outputs are forecast from here, or only corrected. order: of the forecast; backtest: whether lower
+    ones are tried, from `first` on. correction: whether `computed` and `reused` return what to add. response: of a sampler
+    that is not Euler's, which has what is forecast from here corrected only. All tensors [B, C, T, H, W], or of any shape
+    that stays the same.
     """
 
     def __init__(
-        self, order: int, forecast: bool, correction: bool, max_gain: float = MAX_GAIN, response: Response = ()
+        self, order: int, forecast: bool, correction: bool, max_gain: float = MAX_GAIN, response: Response = (),
+        backtest: bool = False, first: int = MAX_ORDER,
     ):
+        self._backtest = Backtest(order, first, max_gain, backtest and forecast)
         near = min(order + 1, CORRECTOR_ANCHORS)
         self._anchors = ResidualStore((order + 1 if forecast else near) - 1, max_gain=max_gain)
         made = MultistepCorrector(near, max_gain, response) if response else EulerCorrector(near, max_gain)
@@ -57,7 +61,7 @@ class Velocities:
 
     def expected(self, sigma: float) -> torch.Tensor:
         """A new tensor, finite or not; there must be anchors."""
-        return self._anchors.forecast(*KEY, sigma, self._anchors.anchors(*KEY)[-1][1].device)
+        return self._anchors.forecast(*KEY, sigma, self._anchors.anchors(*KEY)[-1][1].device, self._backtest.order)
 
     def reused(self, sigma: float, move: float | None, velocity: torch.Tensor, index: int = 0) -> torch.Tensor | None:
         """The sampler is about to be given `velocity` at a reused evaluation; returns what to add to it, None = nothing.
@@ -67,7 +71,7 @@ class Velocities:
         if self._corrector is None:
             return None
         echo = self._corrector.echo()
-        self._corrector.reused(index, sigma, move, velocity, self._anchors.anchors(*KEY))
+        self._corrector.reused(index, sigma, move, velocity, self._anchors.anchors(*KEY, self._backtest.order))
         self.peak = max(self.peak, self.bytes)
         return echo
 
@@ -80,12 +84,15 @@ class Velocities:
         """
         added = self._correction(sigma, move, velocity, index) if self._corrector else None
         if keep:
+            self._backtest.see(KEY, sigma, velocity)
+            self._backtest.decide(torch.stack(compared).tolist() if (compared := self._backtest.waiting()) else [])
             self._anchors.put(*KEY, sigma, velocity)
             self.peak = max(self.peak, self.bytes)
         return added
 
     def clear(self) -> None:
         self._anchors.clear()
+        self._backtest.clear()
         if self._corrector:
             self._corrector.clear()
 
@@ -117,7 +124,10 @@ class Outputs:
         self._kept = config.forecast_order + 1 + self.corrected
         self._sampler = sampler
         self._dtype = torch.float32
-        self._path = Velocities(config.forecast_order, self._whole, self.corrects, config.max_gain, sampler.response)
+        self._path = Velocities(
+            config.forecast_order, self._whole, self.corrects, config.max_gain, sampler.response, config.backtest,
+            sampler.first_order,
+        )
 
     @classmethod
     def of(cls, config: Config, sampler: Sampler) -> tuple["Outputs | None", list[str]]:

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from synccache_core import BadConfig, Config, CostModel, Layout, decide
-from synccache_core.policy import Facts, warmup_steps
+from synccache_core.policy import Facts, level_for, warmup_steps
 
 FACTS = Facts(
     index=20, expected=40, last=False, computed=8, budget=12, run=1, change=0.1, accumulated=0.2, ahead=1.0, missing=None
 )
+PROBE = Config(choose="probe")
 COST = CostModel(block=100.0, refresh=8.0, other=1.0, layout=Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)))
 
 
@@ -30,23 +31,23 @@ COST = CostModel(block=100.0, refresh=8.0, other=1.0, layout=Layout(40, (0, 4, 8
     ],
 )
 def test_reasons_to_compute(change, reason):
-    decision = decide(Config(), replace(FACTS, **change))
+    decision = decide(PROBE, replace(FACTS, **change))
     assert (decision.action, decision.reason) == ("compute", reason)
 
 
 def test_reasons_to_reuse():
-    assert decide(Config(), FACTS).reason == "probe" and decide(Config(), FACTS).reuse
-    assert decide(Config(), replace(FACTS, computed=11)).reason == "budget spent"
+    assert decide(PROBE, FACTS).reason == "probe" and decide(PROBE, FACTS).reuse
+    assert decide(PROBE, replace(FACTS, computed=11)).reason == "budget spent"
 
 
 def test_threshold_by_hand():
     # left = 12 - 8 - 1 = 3 computed evaluations before the last; (0.2 + 1.0) / 4 = 0.3
-    assert decide(Config(), FACTS).threshold == pytest.approx(0.3)
-    assert decide(Config(), replace(FACTS, accumulated=0.4)).action == "compute"
+    assert decide(PROBE, FACTS).threshold == pytest.approx(0.3)
+    assert decide(PROBE, replace(FACTS, accumulated=0.4)).action == "compute"
 
 
 def test_a_huge_threshold_still_computes_warm_up_and_last_step_and_bounds_the_run():
-    config = Config(threshold=1e9)
+    config = Config(choose="probe", threshold=1e9)
     assert decide(config, replace(FACTS, index=0)).reason == "warm-up"
     assert decide(config, replace(FACTS, last=True)).reason == "last step"
     assert decide(config, replace(FACTS, run=32)).reason == "longest reuse run"
@@ -54,15 +55,27 @@ def test_a_huge_threshold_still_computes_warm_up_and_last_step_and_bounds_the_ru
 
 
 def test_a_schedule_is_obeyed_except_where_nothing_may_be_reused():
-    config = Config(schedule=(True, False) * 20)
-    assert decide(config, replace(FACTS, index=21)).reuse
-    assert decide(config, replace(FACTS, index=20)).action == "compute"
-    assert decide(config, replace(FACTS, index=21, last=True)).action == "compute"
-    assert decide(config, replace(FACTS, index=0)).reason == "warm-up"
-    assert decide(config, replace(FACTS, index=99)).reason == "past the schedule"
-    planned = replace(config, force_last=False)
-    assert decide(planned, replace(FACTS, index=21, last=True)).reuse
-    assert decide(planned, replace(FACTS, index=0, last=True)).reason == "warm-up"
+    for config in (Config(), Config(schedule=(True, False) * 20)):
+        assert decide(config, replace(FACTS, scheduled=False)).reuse
+        assert decide(config, replace(FACTS, scheduled=True)).action == "compute"
+        assert decide(config, replace(FACTS, scheduled=False, run=99, change=None)).reuse
+        assert decide(config, replace(FACTS, scheduled=False, last=True)).reason == "last step"
+        assert decide(config, replace(FACTS, scheduled=False, missing="shape changed")).reason == "shape changed"
+        assert decide(config, replace(FACTS, index=0)).reason == "warm-up"
+        assert decide(config, replace(FACTS, scheduled=None)).reason == "past the schedule"
+        planned = replace(config, force_last=False)
+        assert decide(planned, replace(FACTS, scheduled=False, last=True)).reuse
+        assert decide(planned, replace(FACTS, index=0, last=True)).reason == "warm-up"
+
+
+def test_the_level_follows_from_what_a_reused_step_costs():
+    # r = 197 / 4097 = 4.8 % of a computed step: residuals; with a tenth of the blocks 17 %: outputs
+    assert level_for(Config(level="auto"), COST).level == "residual"
+    small = replace(COST, layout=Layout(10, (0, 2, 4, 6, 8, 9)))
+    assert small.reuse_share > 0.1 and level_for(Config(level="auto"), small).level == "output"
+    assert level_for(replace(PROBE, level="auto"), small).level == "residual"
+    assert level_for(Config(level="residual"), small).level == "residual"
+    assert level_for(Config(level="output"), COST).level == "output"
 
 
 def simulate(config: Config, steps: int, changes) -> list[bool]:
@@ -91,7 +104,7 @@ def test_the_budget_is_kept_whatever_the_probe_says(target, steps, shape):
         "noisy": [rng.uniform(0, 0.3) for _ in range(steps)],
         "spike": [5.0 if i == steps // 2 else 0.01 for i in range(steps)],
     }[shape]
-    reuse = simulate(Config(target_speedup=target, max_reuse_run=100), steps, changes)
+    reuse = simulate(Config(target_speedup=target, max_reuse_run=100, choose="probe"), steps, changes)
     assert reuse.count(False) == COST.budget(steps, target)
     assert not reuse[0] and not reuse[1] and not reuse[-1]
 
@@ -105,12 +118,13 @@ def test_budget_by_hand():
     assert COST.budget(40, 100.0) == 1
 
 
-def test_warm_up_is_fifteen_per_cent_but_at_most_a_quarter_of_the_budget():
-    assert warmup_steps(Config(), 40, 32) == 6
-    assert warmup_steps(Config(), 40, 20) == 5
-    assert warmup_steps(Config(), 40, 8) == 2
-    assert warmup_steps(Config(), 4, 4) == 2
-    assert warmup_steps(Config(warmup=9), 40, 8) == 9
+def test_warm_up_of_the_probe_is_fifteen_per_cent_but_at_most_a_quarter_of_the_budget():
+    assert warmup_steps(PROBE, 40, 32) == 6
+    assert warmup_steps(PROBE, 40, 20) == 5
+    assert warmup_steps(PROBE, 40, 8) == 2
+    assert warmup_steps(PROBE, 4, 4) == 2
+    assert warmup_steps(replace(PROBE, warmup=9), 40, 8) == 9
+    assert warmup_steps(Config(), 40, 20) == 1 and warmup_steps(Config(warmup=9), 40, 8) == 9
 
 
 @pytest.mark.parametrize(
@@ -121,7 +135,8 @@ def test_warm_up_is_fifteen_per_cent_but_at_most_a_quarter_of_the_budget():
         ("human_weight", math.inf), ("memory_budget", -1), ("threshold", -1.0), ("max_reuse_run", 0),
         ("cache_device", "disk"), ("level", "latent"), ("merge", None), ("probe", 0), ("correction", "yes"),
         ("force_last", None), ("groups", ()), ("groups", ((1, 3),)), ("groups", ((2, 1),)), ("groups", ((1,), ())),
-        ("groups", 5), ("schedule", (1, 0)), ("schedule", [True]),
+        ("groups", 5), ("alpha", 1.5), ("omega", 0.5), ("choose", "luck"), ("backtest", 1),
+        ("schedule", (1, 0)), ("schedule", [True]),
     ],
 )
 def test_bad_settings_name_field_and_value(field, value):
@@ -133,3 +148,10 @@ def test_bad_settings_name_field_and_value(field, value):
 def test_groups_have_no_place_at_output_level():
     with pytest.raises(BadConfig, match=r"groups must be None at level 'output'.*\(\(1,\),\)"):
         Config(level="output", schedule=(True,), groups=((1,),))
+
+
+def test_a_probe_cannot_decide_where_there_is_none():
+    with pytest.raises(BadConfig, match="choose 'probe' needs the probe of level 'residual', got level 'output'"):
+        Config(choose="probe", level="output")
+    with pytest.raises(BadConfig, match="threshold 0.5 with choose 'schedule'"):
+        Config(threshold=0.5)

@@ -5,10 +5,14 @@ import math
 import pytest
 import torch
 
-from synccache_core.probe import relative_change, sketch
+from synccache_core.probe import sketch, token_change, weighed
 
 BEFORE = torch.tensor([[[1.0], [1.0], [2.0], [2.0]]])  # 4 tokens, 1 channel
 NOW = torch.tensor([[[2.0], [1.0], [2.0], [3.0]]])
+
+
+def relative_change(now, before, weights=None, human_weight=0.75, omega=None):
+    return weighed(*token_change(now, before), weights, human_weight, omega)
 
 
 def test_plain_mean_by_hand():
@@ -26,6 +30,12 @@ def test_soft_weights_by_hand():
     human = (0.5 * 1 + 1.0 * 1) / (0.5 * 1 + 1.0 * 2)
     background = (0.5 * 1) / (0.5 * 1 + 1 + 2)
     assert relative_change(NOW, BEFORE, soft, 0.6).item() == pytest.approx(0.6 * human + 0.4 * background)
+
+
+def test_the_papers_soft_mask_multiplies_the_human_by_omega():
+    soft = torch.tensor([0.5, 0.0, 0.0, 1.0])  # weights 1.5, 1, 1, 2 at omega 2
+    assert relative_change(NOW, BEFORE, soft, omega=2.0).item() == pytest.approx((1.5 + 2) / (1.5 + 1 + 2 + 4))
+    assert relative_change(NOW, BEFORE, soft, omega=1.0).item() == pytest.approx(2 / 6)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from synccache_core import BadConfig, Config, Layout, Sampler, Session, StateError
+from synccache_core import Config, Layout, Sampler, Session, StateError
 from synccache_core.cost import parameter_cost
 from synccache_core.samplers import response
 from synccache_core.testing import running, sample, toy_case
@@ -269,13 +269,9 @@ def test_exceptions_of_the_model_pass_and_our_own_do_not(monkeypatch):
     assert calls == [0, 1, 2, 3] and any("ZeroDivisionError" in note for note in run.report.notes)
 
 
-def test_output_reuse_needs_predict_and_a_schedule():
+def test_output_reuse_needs_predict():
     with pytest.raises(StateError, match="predict"), session((True,)).evaluation(1.0):
         pass
-    with pytest.raises(BadConfig, match="level 'output'.*schedule None"):
-        Config(level="output")
-    with pytest.raises(BadConfig, match="probe False.*schedule None"):
-        Config(probe=False)
 
 
 def test_predict_is_evaluation_where_nothing_else_is_wanted():

@@ -8,7 +8,8 @@ const VIEW = "synccache_plan"; // nodes/plans.py
 const KEPT = "synccache"; // in node.properties: the last run stays with the workflow
 const STRIPS = ["SyncCache", "SyncCacheCalibrate"];
 const PLANS = ["SyncCacheScheduleOptimizer", "SyncCacheLoadPlan"];
-const CUSTOM = "Custom";
+const CUSTOM = "Custom", PAPER = "Paper";
+const AUTO_ORDER = 1; // forecast_order -1: the highest that is tried
 const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400;
 const UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 };
 
@@ -83,11 +84,13 @@ export function groupsForRatio(storable, refreshes, ratio) {
   return Math.max(1, Math.min(storable, Math.floor(ratio * refreshes + 0.5)));
 }
 
-/** What the sliders will give at the size of the last run. wish: {target, ratio, order, limit}, limit in bytes, 0 = none;
- * a target of 1 is off, which is nobody's question. */
+/** What the sliders will give at the size of the last run. wish: {target, ratio, order, limit, paper}, limit in bytes, 0 =
+ * none; paper: whether the ratio is rounded down, as in the paper. A target of 1 is off, which is nobody's question. */
 export function predict(size, wish) {
   const computed = budget(size.expected, wish.target, size.share);
-  const held = groupsForRatio(size.storable, size.refreshes, wish.ratio) * size.residual_bytes * (wish.order + 1);
+  const ratio = wish.paper ? wish.ratio - (0.5 - 1e-9) / size.refreshes : wish.ratio;
+  const residuals = groupsForRatio(size.storable, size.refreshes, ratio) * size.residual_bytes * (wish.order + 1);
+  const held = size.level === "output" ? size.held : residuals;
   return {
     computed, steps: size.expected, speedup: idealSpeedup(size.expected, computed, size.share),
     bytes: wish.limit > 0 ? Math.min(held, wish.limit) : held,
@@ -135,7 +138,7 @@ export function cleanRun(run) {
     held: number(run.held) ?? 0, limit: number(run.limit), calibration: run.calibration === true,
     finished: run.finished === true, ended: run.ended === true, replay: text(run.replay),
     why: list(run.why, MOST_LINES).map(text).filter(Boolean), storable: number(run.storable) ?? 0,
-    share: number(run.share, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0,
+    share: number(run.share, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0, level: text(run.level),
   };
 }
 
@@ -348,7 +351,10 @@ class Strip {
     const value = (name, otherwise) => number(widget(this.node, name)?.value) ?? otherwise;
     const [target, ratio] = this.presets[widget(this.node, "preset")?.value] ?? [value("target_speedup", 3), value("cache_ratio", 1)];
     const linked = this.node.inputs?.some((input) => input.name === "plan_json" && input.link != null) ?? false;
-    return { linked, wish: { target, ratio, order: value("forecast_order", 1), limit: value("memory_budget_gb", 0) * UNITS.GiB } };
+    const paper = widget(this.node, "preset")?.value === PAPER;
+    const asked = widget(this.node, "forecast_order")?.value;
+    const order = paper ? 0 : asked >= 0 ? asked : AUTO_ORDER;
+    return { linked, wish: { target, ratio, order, paper, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
   }
 }
 
