@@ -88,7 +88,7 @@ class Training:
                   self.options.half)
 
     def tracker(self) -> None:
-        from .tracker import train_tracker
+        from .train_tracker import train_tracker
 
         train_tracker(self.stage, ready_vae(self.vae_file, self.device), self.options.out / TRACKER,
                       self.until("tracker"), self.clock, self.tracker_batch, self.options.half)

@@ -1,11 +1,15 @@
 """The wild world: portrait, motion and sound do not know of each other, and the truth agrees with the pictures."""
 
+import shutil
+
 import numpy
 import pytest
 import torch
 
 from demo.muon import change_of, stacked_changes
-from demo.wild import world
+from demo.scores import correlation
+from demo.wild import seen, world
+from demo.wild.held_out import performance
 from demo.wild.source import per_latent
 from demo.wild.world import POSE
 
@@ -78,3 +82,26 @@ def test_stacked_updates_equal_single_ones():
     matrices = [torch.randn(8, 5), torch.randn(8, 5), torch.randn(4, 9)]
     for stacked, matrix in zip(stacked_changes(matrices), matrices):
         assert torch.allclose(stacked, change_of(matrix), atol=1e-5)
+
+
+def as_video(made):
+    return made.frames[0].permute(1, 2, 3, 0).numpy() / 255
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_regions_are_found_in_the_pictures(pair):
+    made = clips(pair=pair)
+    found, truth = seen.regions(as_video(made)), (made.masks[0].amax(0) > 127).numpy()
+    assert (found["human"] & truth).sum() > 0.7 * (found["human"] | truth).sum()
+    inside = [found["mouth"][frame, top:bottom, left:right].mean() for who in range(1 + pair)
+              for frame, (top, bottom, left, right) in enumerate(made.mouth_boxes(0, who))]
+    assert numpy.mean(inside) > 0.6
+
+
+@pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
+def test_a_held_out_performance():
+    made = performance(0)
+    assert made.portrait.shape == (1, 96, 96, 3) and made.audio_embed.shape == (1, 25, 96, 36)
+    assert correlation(seen.mouth_curve(as_video(made.rendered())), made.opening) > 0.8
+    assert not torch.equal(made.rendered().frames, made.rendered(1).frames)
+    assert performance(0, 3).opening.shape == (105,)
