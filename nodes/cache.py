@@ -76,29 +76,29 @@ class SyncCache(io.ComfyNode):
     def _advanced(cls) -> list:
         return [
             io.Float.Input(
-                "human_weight", default=0.75, min=0.0, max=1.0, step=0.05, advanced=True,
+                "human_weight", default=0.75, min=0.0, max=1.0, step=0.05, optional=True, advanced=True,
                 tooltip="Weight of the person against the background, with a human_mask and a probe_threshold.",
             ),
             io.Int.Input(
-                "forecast_order", default=-1, min=-1, max=2, advanced=True,
+                "forecast_order", default=-1, min=-1, max=2, optional=True, advanced=True,
                 tooltip="0 reuses the last value, 1 extends a line through the last two, 2 a parabola through three. "
                 "Each order needs that much more memory. -1: 0 or 1, whichever forecast the last computed step better.",
             ),
             io.Int.Input(
-                "warmup", default=-1, min=-1, max=1000, advanced=True,
+                "warmup", default=-1, min=-1, max=1000, optional=True, advanced=True,
                 tooltip="Steps at the start that are always computed. -1: the first, and with a probe 15 % of the steps, at "
                 "least 2, at most a quarter of the computed ones.",
             ),
             io.Combo.Input(
-                "cache_device", options=[AUTO, "gpu", "cpu"], default=AUTO, advanced=True,
+                "cache_device", options=[AUTO, "gpu", "cpu"], default=AUTO, optional=True, advanced=True,
                 tooltip="Where residuals rest. auto: on the GPU, in host memory once they would take a quarter of it.",
             ),
             io.Float.Input(
-                "memory_budget_gb", default=0.0, min=0.0, max=1024.0, step=0.1, advanced=True,
+                "memory_budget_gb", default=0.0, min=0.0, max=1024.0, step=0.1, optional=True, advanced=True,
                 tooltip="Most GiB that residuals may take; order and residuals are cut to fit. 0: no limit.",
             ),
             io.Combo.Input(
-                "if_unsupported", options=["error", "pass through"], default="error", advanced=True,
+                "if_unsupported", options=["error", "pass through"], default="error", optional=True, advanced=True,
                 tooltip="What to do with a model that SyncCache does not know: stop with an error, or pass it through as "
                 "it is.",
             ),

@@ -46,22 +46,22 @@ class SyncCacheCalibrate(io.ComfyNode):
     def _advanced(cls) -> list:
         return [
             io.Int.Input(
-                "replays", default=4, min=0, max=MOST_REPLAYS, advanced=True,
+                "replays", default=4, min=0, max=MOST_REPLAYS, optional=True, advanced=True,
                 tooltip="How many plans are sampled right after the calibration, to choose by what they do: 4 is one of "
                 "each kind. Each takes as long as its plan. 0: none, plans rest on predictions alone.",
             ),
             io.Float.Input(
                 "target_speedup", default=3.0, min=LEAST_SPEEDUP, max=MOST_SPEEDUP, step=0.1,
-                display_mode=io.NumberDisplay.slider, advanced=True,
+                display_mode=io.NumberDisplay.slider, optional=True, advanced=True,
                 tooltip="The speed at which plans are tried. The optimizer can still plan for any other.",
             ),
             io.Float.Input(
                 "cache_ratio", default=1.0, min=LEAST_RATIO, max=1.0, step=0.05, display_mode=io.NumberDisplay.slider,
-                advanced=True,
+                optional=True, advanced=True,
                 tooltip="Share of the residuals that get memory of their own while plans are tried.",
             ),
             io.String.Input(
-                "save_as", default="", advanced=True,
+                "save_as", default="", optional=True, advanced=True,
                 tooltip="Also keep the calibration under this name in models/synccache_calibrations, for the command line. "
                 "Empty: do not.",
             ),

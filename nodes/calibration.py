@@ -9,7 +9,8 @@ from ..synccache_core.errors import SyncCacheError
 from ..synccache_core.plan import Budget
 from ..synccache_core.planned import planned_config
 from ..synccache_core.replay import ReplaySession, Yardstick, replayed
-from .host import CacheRun, HostRun, diffusion_model, install, recognise, seen_by
+from .guider import diffusion_model, guidance, seen_by
+from .host import CacheRun, HostRun, install, recognise
 from .run import RunHandle
 
 
@@ -61,7 +62,7 @@ class CalibrationRun(HostRun):
         shift = getattr(guider.model_patcher.get_model_object("model_sampling"), "shift", None)
         return CalibrationSession(
             *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
-            adapter=adapter.name, cfg=getattr(guider, "cfg", 1.0), shift=shift,
+            adapter=adapter.name, cfg=guidance(guider), shift=shift,
         )
 
     def gpu_bytes(self, model, noise_shape) -> int:
@@ -70,8 +71,9 @@ class CalibrationRun(HostRun):
     def outer_sample(self, executor, *args, **kwargs):
         guider = executor.class_obj
         before = _conditions(guider)
-        with self.running(guider, args) as session:
-            result = executor(*args, **kwargs)
+        with self.running(guider, args) as (session, given):
+            result = executor(*given, **kwargs)
+            self.handle.gave(session.report, result)
             recording = session.recording()
             yardstick = session.yardstick(recording) if recording is not None else None
         if recording is not None:
@@ -95,8 +97,8 @@ class CalibrationRun(HostRun):
             run = self.replaying = self._run(guider, plan, f"{number} of {len(trials)}")
             try:
                 guider.conds = _copied(conditions)
-                with run.running(guider, args) as session:
-                    executor(*args, **kwargs)
+                with run.running(guider, args) as (session, given):
+                    executor(*given, **kwargs)
             finally:
                 self.replaying = None
             if session.end is None or session.report.computed != len(plan.schedule):

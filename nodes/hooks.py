@@ -46,8 +46,9 @@ def branch_keys(options: dict) -> list[tuple]:
 def sampler_of(sampler, sigmas: torch.Tensor) -> Sampler:
     """The core's view of a ComfyUI SAMPLER for a run over `sigmas`, with its name as in the list of samplers."""
     function = getattr(sampler, "sampler_function", None)
-    name = getattr(function, "__name__", type(sampler).__name__).removeprefix("sample_").replace("unipc", "uni_pc")
+    name = getattr(function, "__name__", type(sampler).__name__).removeprefix("sample_").removesuffix("_function")
     options = getattr(sampler, "extra_options", None) or {}
+    name = name.replace("unipc", "uni_pc") + "_pece" * (name == "sa_solver" and bool(options.get("use_pece")))
     found = Sampler(name, churn=options.get("s_churn", 0) > 0)
     return replace(found, response=learnt(function, options, sigmas)) if found.multistep else found
 

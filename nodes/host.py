@@ -28,16 +28,17 @@ from ..synccache_core import (
     planned_config,
 )
 from ..synccache_core.cost import cache_bytes
+from ..synccache_core.mask import as_mask
 from ..synccache_core.paper import paper_config
 from ..synccache_core.policy import level_for
 from ..synccache_core.residuals import wanted_groups
+from .guider import diffusion_model, ranges, remarks, schedule_of, seen_by, text_tokens
 from .hooks import KEY, Active, BlockHook, diffusion_model_call, predict_noise, sampler_of
 from .run import RunHandle
 
 log = logging.getLogger("synccache")
 
 AUTO = "auto"
-FEW_STEPS = 8
 RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum")
 
 
@@ -86,12 +87,6 @@ def install(model, run: "HostRun"):
     return patched
 
 
-def diffusion_model(model) -> torch.nn.Module:
-    """The DiT of a ModelPatcher, behind torch's compiled wrapper where there is one."""
-    dit = model.get_model_object("diffusion_model")
-    return getattr(dit, "_orig_mod", dit)
-
-
 def refuse_rivals(model_options: dict) -> None:
     """Two caches on one model would each measure the other's shortcuts."""
     options = model_options.get("transformer_options", {})
@@ -116,6 +111,10 @@ class HostRun:
 
     title = ""
 
+    def __post_init__(self):
+        """Raises BadMask where the mask is none, before anything is sampled."""
+        self.mask = None if self.mask is None else as_mask(self.mask, "human_mask")
+
     def __deepcopy__(self, memo):
         return self
 
@@ -128,22 +127,29 @@ class HostRun:
 
     def outer_sample(self, executor, *args, **kwargs):
         """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider."""
-        with self.running(executor.class_obj, args):
-            return executor(*args, **kwargs)
+        with self.running(executor.class_obj, args) as (session, given):
+            result = executor(*given, **kwargs)
+            self.handle.gave(session.report, result)
+            return result
 
     @contextmanager
     def running(self, guider, args: Sequence):
-        """One sampling run of a guider, its session installed and freed. args: those of `outer_sample`."""
+        """One sampling run of a guider, its session installed and freed: (session, what to call the executor with).
+
+        args: those of `outer_sample`. The sigmas are copied: the host's uni_pc writes into those that it is given, which may
+        belong to a node whose output goes to several samplers.
+        """
         before = guider.model_options
         guider.model_options = comfy.model_patcher.create_model_options_clone(before)
-        active = None
+        active, finished = None, False
         try:
-            active = self._start(guider, args[0].shape, args[3].tolist(), sampler_of(args[2], args[3]))
-            yield active.session
+            active = self._start(guider, args[0].shape, schedule_of(args[3]), sampler_of(args[2], args[3]))
+            yield active.session, (*args[:3], args[3].clone(), *args[4:])
+            finished = True
         finally:
             guider.model_options = before
             if active is not None:
-                self._end(active)
+                self._end(active, finished)
 
     def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
         """PREPARE_SAMPLING: ask the host for room by enlarging the batch by which it estimates memory."""
@@ -176,10 +182,10 @@ class HostRun:
         self.handle.add(session.report)
         return active
 
-    def _end(self, active: Active) -> None:
+    def _end(self, active: Active, finished: bool) -> None:
         """Free the run. A failure here must never hide the exception that ended the run."""
         try:
-            active.session.close()
+            active.session.close(finished)
             report = active.session.report
             log.info("SyncCache: %s", report.summary().replace("\n", "; "))
             if report.steps:
@@ -205,12 +211,13 @@ class CacheRun(HostRun):
             tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
             notes = ["a plan decides: preset, target_speedup, cache_ratio, forecast_order and warmup have no say", *notes]
-        config = leveled(guider.model_patcher, noise_shape, config)
+        config = leveled(guider.model_patcher, noise_shape, config, sampler, text_tokens(guider))
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
         session = self.made(
-            config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
+            config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, ranges(guider),
         )
-        session.report.plan, session.report.remapped = describe(self.plan) if self.plan else "", moved
+        session.report.plan = describe(self.plan, sampler.evaluated(sigmas)) if self.plan else ""
+        session.report.remapped = moved
         for sentence in notes:
             session.note(sentence)
         return session
@@ -234,24 +241,18 @@ class CacheRun(HostRun):
         return "cpu" if residual_bytes(model, noise_shape, self.config, self._planned_for) > total / 4 else "same"
 
 
-def seen_by(guider, adapter: Adapter, sigmas: Sequence[float]) -> tuple:
-    """layout, sigmas and cost, as a session takes them."""
-    dit = diffusion_model(guider.model_patcher)
-    return adapter.layout(dit), sigmas, lambda grid, tokens: adapter.cost(dit, grid, tokens)
-
-
-def leveled(model, noise_shape, config: Config) -> Config:
-    """The config with its level, for a latent of this shape."""
+def leveled(model, noise_shape, config: Config, sampler: Sampler, text: int | None = None) -> Config:
+    """The config with its level, for a latent of this shape and a prompt of `text` tokens, None = not known."""
     dit = diffusion_model(model)
     adapter = find(dit)
     grid = adapter.grid(torch.empty(*noise_shape, device="meta"))
-    return level_for(config, adapter.cost(dit, grid, grid.tokens))
+    return level_for(config, adapter.cost(dit, grid, grid.tokens, text), sampler)
 
 
 def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:
     """Bytes of all that is stored, conditional and unconditional branch together, for a latent [B, C, T, H, W]."""
     dit = diffusion_model(model)
-    adapter, config = find(dit), leveled(model, noise_shape, config)
+    adapter, config = find(dit), leveled(model, noise_shape, config, sampler)
     tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
     size = comfy.model_management.dtype_size(model.model.get_dtype_inference())
     groups = len(wanted_groups(config, adapter.layout(dit)))
@@ -259,13 +260,3 @@ def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:
     held = sampler.corrected if config.correction else 0
     wanted = cache_bytes(one, 4 * prod(noise_shape), config.level, groups, config.forecast_order, held)
     return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted
-
-
-def remarks(guider, steps: int) -> list[str]:
-    """What a person should know before judging this run."""
-    found = []
-    if steps <= FEW_STEPS:
-        found.append(f"{steps} steps: a distilled or short run leaves little to skip")
-    if guider.model_options.get("context_handler") is not None:
-        found.append("context windows: ComfyUI gives every Wan-S2V window the audio of the first one")
-    return found

@@ -64,7 +64,7 @@ class SyncCacheHumanMask(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The portrait, or the frames of a driving clip."),
                 io.Combo.Input(
-                    "detector", options=offered, default=NONE,
+                    "detector", options=offered, default=NONE, optional=True,
                     tooltip="A file in models/ultralytics/segm (outlines) or bbox (boxes, which become soft ellipses). "
                     "none: connect a mask. Press R to look again.",
                 ),
@@ -73,19 +73,21 @@ class SyncCacheHumanMask(io.ComfyNode):
                     tooltip="From SAM3, RT-DETR, background removal or any other node; joined with what the detectors find.",
                 ),
                 io.String.Input(
-                    "classes", default=CLASSES,
+                    "classes", default=CLASSES, optional=True,
                     tooltip="Names of the detector's classes that count, with commas between. * takes all.",
                 ),
                 io.Float.Input(
                     "confidence", default=0.35, min=0.01, max=1.0, step=0.01, display_mode=io.NumberDisplay.slider,
+                    optional=True,
                     tooltip="How sure the detector must be. Lower finds more, right or wrong.",
                 ),
                 io.Int.Input(
-                    "grow", default=0, min=-MOST_PIXELS, max=MOST_PIXELS,
+                    "grow", default=0, min=-MOST_PIXELS, max=MOST_PIXELS, optional=True,
                     tooltip="Pixels to widen the mask by; below 0 it is narrowed.",
                 ),
                 io.Int.Input(
-                    "feather", default=0, min=0, max=MOST_PIXELS, tooltip="Pixels over which its edge is softened.",
+                    "feather", default=0, min=0, max=MOST_PIXELS, optional=True,
+                    tooltip="Pixels over which its edge is softened.",
                 ),
                 *cls._advanced(offered),
             ],
@@ -101,20 +103,20 @@ class SyncCacheHumanMask(io.ComfyNode):
     def _advanced(cls, offered: list[str]) -> list:
         return [
             io.Combo.Input(
-                "face_detector", options=offered, default=NONE, advanced=True,
+                "face_detector", options=offered, default=NONE, optional=True, advanced=True,
                 tooltip="A second model, for faces: each is added to the person it lies in, or to the mask on its own.",
             ),
             io.Float.Input(
-                "motion", default=MOTION, min=0.0, max=MOST_MOTION, step=0.5, advanced=True,
+                "motion", default=MOTION, min=0.0, max=MOST_MOTION, step=0.5, optional=True, advanced=True,
                 tooltip="For a single picture only: how far the person will move, in percent of the shorter side. The mask "
                 "is widened by that.",
             ),
             io.Int.Input(
-                "hold", default=8, min=0, max=MOST_HOLD, advanced=True,
+                "hold", default=8, min=0, max=MOST_HOLD, optional=True, advanced=True,
                 tooltip="Frames for which somebody who is no longer found keeps the last mask. A camera cut ends it.",
             ),
             io.String.Input(
-                "person_weights", default="", advanced=True,
+                "person_weights", default="", optional=True, advanced=True,
                 tooltip='How much each person counts, 0 to 1, from the left: "1, 0.3". The last one holds for the others, '
                 "empty is 1.",
             ),
@@ -143,7 +145,7 @@ class SyncCacheHumanMask(io.ComfyNode):
                 "choose a detector, or connect a mask from another node. Detectors are YOLO models of ultralytics in "
                 "models/ultralytics/segm or bbox"
             )
-        given = None if mask is None else geometry.on_frames(geometry.as_mask(mask), len(pictures))
+        given = None if mask is None else geometry.on_frames(geometry.as_mask(mask, "mask"), len(pictures))
         finders = [finder(choice, classes) for choice in chosen]
         people, notes = follow(pictures, finders, given, settings)
         notes += [f"{choice}: finds boxes, people are soft ellipses" for choice, f in zip(chosen, finders) if f.boxes]

@@ -50,14 +50,17 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "cache_ratio", default=1.0, min=LEAST_RATIO, max=1.0, step=0.05, display_mode=io.NumberDisplay.slider,
+                    optional=True,
                     tooltip="Share of the residuals that get memory of their own. No meaning where memory_gb is given, nor "
                     "for plans at output level, which store no residuals.",
                 ),
                 io.Float.Input(
-                    "memory_gb", default=0.0, min=0.0, max=MOST_GB, step=0.1,
+                    "memory_gb", default=0.0, min=0.0, max=MOST_GB, step=0.1, optional=True,
                     tooltip="Most GiB that the cache may take. 0: by cache_ratio.",
                 ),
-                io.String.Input("name", default="my plan", tooltip="Title of the chart, kept in the plan as its note."),
+                io.String.Input(
+                    "name", default="my plan", optional=True, tooltip="Title of the chart, kept in the plan as its note.",
+                ),
                 *cls._advanced(),
             ],
             outputs=[
@@ -73,20 +76,20 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
     def _advanced(cls) -> list:
         return [
             io.Combo.Input(
-                "level", options=[AUTO, *LEVELS], default=AUTO, advanced=True,
+                "level", options=[AUTO, *LEVELS], default=AUTO, optional=True, advanced=True,
                 tooltip="What a reused step forecasts. output: the model's result, the fastest. residual: the heavy blocks' "
                 "part, with the audio refreshed at every step. auto: whichever is predicted to lose less.",
             ),
             io.Combo.Input(
-                "forecast_order", options=list(ORDERS), default=AUTO, advanced=True,
+                "forecast_order", options=list(ORDERS), default=AUTO, optional=True, advanced=True,
                 tooltip="0 reuses the last value, 1 extends a line through the last two, 2 a parabola through three.",
             ),
             io.Combo.Input(
-                "correction", options=list(CORRECTIONS), default=AUTO, advanced=True,
+                "correction", options=list(CORRECTIONS), default=AUTO, optional=True, advanced=True,
                 tooltip="Whether a computed step corrects what the reused steps before it had forecast.",
             ),
             io.Float.Input(
-                "human_weight", default=0.75, min=0.0, max=1.0, step=0.05, advanced=True,
+                "human_weight", default=0.75, min=0.0, max=1.0, step=0.05, optional=True, advanced=True,
                 tooltip="Weight of the person against the whole picture, where the calibration had a human mask.",
             ),
         ]
@@ -99,7 +102,7 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
         budget = wanted(target_speedup, cache_ratio, memory_gb)
         check_text("name", name, 80)
         check_number("human_weight", human_weight, 0.0, 1.0)
-        recording = run.recording()
+        recording = run.of(samples["samples"]).recording()
         variants = allowed(recording, level, forecast_order, correction)
         planner = solved(recording, variants, human_weight)
         choice = choose(planner, budget, memory_gb)

@@ -10,7 +10,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..synccache_core.files import SUFFIX, load, names, save
+from ..synccache_core.files import SUFFIX, file_of, load, names, save
 from ..synccache_core.plan import Plan
 from ..synccache_core.recording import Recording
 from ..synccache_core.telemetry import readable
@@ -79,7 +79,7 @@ def store(document: Plan | Recording, folder: Path, name: str) -> tuple[Path, bo
     """
     # Names are compared as Windows and macOS compare them: there, saving "Talk" would replace "talk".
     taken = {other.casefold(): other for other in names(folder)}
-    base = name[: -len(SUFFIX)] if name.endswith(SUFFIX) else name
+    base = name[: -len(SUFFIX)] if name.lower().endswith(SUFFIX) else name
     wanted, number = base, 1
     while (other := taken.get(wanted.casefold())) is not None:
         if _same(document, folder, other):
@@ -180,6 +180,6 @@ def missing(name: str) -> str:
 
 def _checksum(folder: Path, name: str) -> str:
     try:
-        return f"{name}:{zlib.crc32(read(folder / f'{name}{SUFFIX}', Plan.MAX_BYTES).encode()):08x}"
+        return f"{name}:{zlib.crc32(read(file_of(folder, name), Plan.MAX_BYTES).encode()):08x}"
     except PlanError as error:
         return str(error)  # execute says it to the person

@@ -57,10 +57,11 @@ class SyncCacheReport(io.ComfyNode):
     @classmethod
     def execute(cls, samples, run=None, image=None) -> io.NodeOutput:
         run = run or RunHandle("no run is connected: is the SyncCache node bypassed?")
-        text = json.dumps(run.to_dict(), indent=1, allow_nan=False)
-        summary = run.summary()
+        told = run.of(samples["samples"])
+        text = json.dumps(told.to_dict(), indent=1, allow_nan=False)
+        summary = told.summary()
         NodeText(cls.hidden.unique_id)(summary)
-        shown = [report for report in run.reports if report.steps]
+        shown = [report for report in told.reports if report.steps]
         timelines = [timeline.draw(facts(report)) for report in shown] or [timeline.blank(summary)]
         return io.NodeOutput(
             samples, text, as_image(*timelines), as_image(heat_map(shown, image)), ui=ui.PreviewText(summary)

@@ -1,7 +1,11 @@
-"""SYNCCACHE_RUN: what a run hands to report and optimiser, filled while the sampler runs. Numbers only, no tensors."""
+"""SYNCCACHE_RUN: what runs hand to report and optimiser, filled while the sampler runs. Numbers only, no tensors."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isclose
 
+import torch
 from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 
@@ -10,10 +14,75 @@ from ..synccache_core.advice import advice
 from ..synccache_core.recording import merge
 
 RunType = io.Custom("SYNCCACHE_RUN")
+KEPT = 32  # prompts whose runs are remembered: as many latents as a host with --cache-lru may still hold
+PLACES = 64
+UNSAMPLED = (
+    "no run: this model was not sampled. Is SyncCache on the model that the sampler uses, and is `samples` that sampler's "
+    "latent? Nodes that merge two models keep the SyncCache of the first one only"
+)
+IN_PARTS = (
+    "these calibrations are parts of one run, one goes on where the other ends: calibrate with one KSampler over all steps; "
+    "its plan then serves the parts as well"
+)
+
+
+@dataclass
+class Ran:
+    """One sampling run. latent: see `fingerprint`, once the sampler is through. recording: where it was a calibration."""
+
+    report: RunReport
+    latent: tuple[float, ...] = ()
+    recording: Recording | None = None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a node is told: the runs of one prompt, in the order in which its samplers ran, up to the latent it was given.
+
+    remark: something to know where there are none.
+    """
+
+    ran: tuple[Ran, ...]
+    remark: str = ""
+    note: str = ""
+
+    @property
+    def reports(self) -> list[RunReport]:
+        return [each.report for each in self.ran]
+
+    def recording(self) -> Recording:
+        """All calibrations as one. Raises StateError where there is none or they are parts of one run, PlanError where they
+        are of different kinds.
+        """
+        found = [each.recording for each in self.ran if each.recording is not None]
+        if not found:
+            said = [note for report in self.reports for note in report.notes]
+            why = f" ({'; '.join(said)})" if said else ""
+            raise StateError(
+                "there is no calibration: connect the run of SyncCache Calibrate, and to samples the latent of a sampler "
+                f"that used its model and was not interrupted{why}"
+            )
+        if any(isclose(a.run.sigmas[-1], b.run.sigmas[0], rel_tol=1e-4) for a, b in pairwise(found)):
+            raise StateError(IN_PARTS)
+        return merge(found)
+
+    def to_dict(self) -> dict:
+        return {"remark": self.remark, "runs": [report.to_dict() for report in self.reports]}
+
+    def summary(self) -> str:
+        if not self.ran:
+            return self.remark or UNSAMPLED
+        texts = [report.summary() for report in self.reports]
+        if len(texts) > 1:
+            texts = [f"sampler {i + 1}\n{text}" for i, text in enumerate(texts)]
+        advised = next(filter(None, map(advice, self.reports)), "")
+        said = [f"note: {self.note}"] if self.note else []
+        return "\n\n".join([*texts, *([f"recommendation: {advised}"] if advised else []), *said])
 
 
 class RunHandle:
-    """The reports and calibrations of the newest prompt, in the order in which its samplers ran.
+    """The runs of a patched model. It outlives them: a host that keeps the outputs of nodes may hand out an older latent,
+    so every run is found again by the latent that came of it.
 
     watcher(event): shows how far a run is.
     """
@@ -21,21 +90,47 @@ class RunHandle:
     def __init__(self, remark: str = "", watcher: Callable[[dict], None] | None = None):
         self.remark = remark
         self._watcher = watcher
-        self.reports: list[RunReport] = []
-        self._recordings: list[Recording] = []
+        self._prompts: list[list[Ran]] = []
         self._prompt: str | None = None
 
     def __deepcopy__(self, memo):
         return self  # hosts may deep-copy model options; the report node must see this very object
 
+    @property
+    def reports(self) -> list[RunReport]:
+        """Of the newest prompt."""
+        return self.of(None).reports
+
     def add(self, report: RunReport) -> None:
         context = get_executing_context()
         prompt = context.prompt_id if context else None
-        if prompt != self._prompt:
-            self.reports.clear()
-            self._recordings.clear()
+        if prompt != self._prompt or not self._prompts:
+            self._prompts = [*self._prompts[1 - KEPT :], []]
         self._prompt = prompt
-        self.reports.append(report)
+        self._prompts[-1].append(Ran(report))
+
+    def gave(self, report: RunReport, result) -> None:
+        """The sampler of a run is through. result: its latent, as OUTER_SAMPLE returns it."""
+        for ran in self._prompts[-1]:
+            if ran.report is report:
+                ran.latent = fingerprint(result)
+
+    def keep(self, recording: Recording) -> None:
+        """The newest run was a calibration and went through."""
+        self._prompts[-1][-1].recording = recording
+
+    def of(self, latent) -> Runs:
+        """The runs behind a latent; the newest ones where it is None, or none of theirs."""
+        if not self._prompts:
+            return Runs((), self.remark)
+        seen = None if latent is None else (fingerprint(latent), parts_of(latent)[0].dtype)
+        for prompt in reversed(self._prompts):
+            for place, ran in reversed(list(enumerate(prompt))):
+                if seen is not None and ran.latent and rounded(ran.latent, seen[1]) == seen[0]:
+                    return Runs(tuple(prompt[: place + 1]), self.remark)
+        doubtful = seen is not None and len(self._prompts) > 1
+        note = "the latent is not as this model's sampler gave it, so the newest run is described" if doubtful else ""
+        return Runs(tuple(self._prompts[-1]), self.remark, note)
 
     def tell(self, remark: str) -> None:
         """Something to know though there is no run."""
@@ -51,31 +146,19 @@ class RunHandle:
         if self._watcher is not None:
             self._watcher(event)
 
-    def keep(self, recording: Recording) -> None:
-        """A calibration run of this prompt went through."""
-        self._recordings.append(recording)
 
-    def recording(self) -> Recording:
-        """All calibrations of the newest prompt as one. Raises StateError where there is none, PlanError where they are of
-        different kinds.
-        """
-        if not self._recordings:
-            said = [note for report in self.reports for note in report.notes]
-            why = f" ({'; '.join(said)})" if said else ""
-            raise StateError(
-                "there is no calibration: connect the run of SyncCache Calibrate, and to samples the latent of a sampler "
-                f"that used its model and was not interrupted{why}"
-            )
-        return merge(self._recordings)
+def fingerprint(latent) -> tuple[float, ...]:
+    """A few values of a latent, by which it is known again after copies, moves and the host's change of type."""
+    values = torch.cat([part.detach().reshape(-1) for part in parts_of(latent)])
+    places = torch.linspace(0, max(0, len(values) - 1), PLACES).long().to(values.device)
+    return (float(len(values)), *values[places].float().nan_to_num().tolist()) if len(values) else ()
 
-    def to_dict(self) -> dict:
-        return {"remark": self.remark, "runs": [report.to_dict() for report in self.reports]}
 
-    def summary(self) -> str:
-        if not self.reports:
-            return self.remark or "no run recorded yet: connect the sampler's latent to `samples`"
-        texts = [report.summary() for report in self.reports]
-        if len(texts) > 1:
-            texts = [f"sampler {i + 1}\n{text}" for i, text in enumerate(texts)]
-        advised = next(filter(None, map(advice, self.reports)), "")
-        return "\n\n".join([*texts, *([f"recommendation: {advised}"] if advised else [])])
+def parts_of(latent) -> list[torch.Tensor]:
+    """The tensors of a latent, which holds several in the host's audio-video models."""
+    return list(latent.unbind()) if getattr(latent, "is_nested", False) else [latent]
+
+
+def rounded(values: tuple[float, ...], dtype: torch.dtype) -> tuple[float, ...]:
+    """A fingerprint as it would be in another type."""
+    return (values[0], *torch.tensor(values[1:]).to(dtype).float().tolist())

@@ -78,9 +78,9 @@ def attach(
     if plan is not None:
         config = planned_config(plan, config, adapter.name, adapter.layout(model))
         config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)
-    config = level_for(config, adapter.cost(model, grid, grid.tokens))
+    config = level_for(config, adapter.cost(model, grid, grid.tokens), kind)
     session = AttachedSession(config, *_of(model, adapter, sigmas), mask, adapter.title, sampler=kind, grid=grid)
-    session.report.plan, session.report.remapped = describe(plan) if plan else "", moved
+    session.report.plan, session.report.remapped = describe(plan, kind.evaluated(sigmas)) if plan else "", moved
     for sentence in notes:
         session.note(sentence)
     with _attached(model, session, adapter):
@@ -116,7 +116,7 @@ def _attached(model: torch.nn.Module, session: _Attached, adapter: Adapter):
     if "forward" in vars(model) and isinstance(vars(model)["forward"], _Forward):
         raise StateError("a SyncCache session is already attached to this model")
     with ExitStack() as stack:
-        stack.callback(session.close)
+        stack.push(lambda failed, *_: session.close(finished=failed is None))
         _override(stack, model, "forward", _Forward(session, model.forward))
         for index, block in enumerate(model.blocks):
             _override(stack, block, "forward", _block_forward(session, index, block.forward))

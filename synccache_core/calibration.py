@@ -71,8 +71,8 @@ class CalibrationSession(Session):
         """To measure other results of this run by; None where the sampler's x was never given."""
         return None if self._end is None else self.guard(self._measure, recording)
 
-    def close(self) -> None:
-        super().close()
+    def close(self, finished: bool = False) -> None:
+        super().close(finished)
         self._end = None
         self._outputs = self._tokens = None
         self._tracks.clear()
@@ -115,7 +115,7 @@ class CalibrationSession(Session):
             self._audio.add(step, key, deltas, self._tokens.weights("human"))
 
     def _new_call(self, keys: Sequence[Hashable], grid: Grid, foreign: bool) -> Call:
-        return Call(self, keys, grid, PLAIN) if foreign or self.broken else Watch(self, keys, grid)
+        return Call(self, keys, grid, PLAIN, foreign) if foreign or self.broken else Watch(self, keys, grid)
 
     def _why_plain(self) -> str:
         return f"{self.activity} stopped" if self.broken else self.activity
@@ -134,7 +134,7 @@ class CalibrationSession(Session):
             self._end = landing(x, out, *self.clock.sigmas[-2:])
 
     def _make(self) -> Recording:
-        if not self.report.finished or self._outputs is None or not self._outputs.complete or self.cost is None:
+        if self._outputs is None or not self._outputs.complete or self.cost is None:
             raise StateError(f"the run ended after {len(self.report.steps)} of {self.clock.steps} steps")
         output = self._sizes.pop("output")
         sigmas, tracks = np.array(self.clock.sigmas), [t for t in self._tracks.values() if t.complete]

@@ -15,12 +15,14 @@ class Call:
     """Stands between the host and its blocks for one forward pass.
 
     keys: one branch key per chunk of the batch (conditional and unconditional may share a pass). grid: the video tokens,
-    which come first in the hidden state [B, L, C]. The host asks `block` to run each block, and, where audio sits inside
-    the block, `refresh` to run each audio operation.
+    which come first in the hidden state [B, L, C]. foreign: another extension altered the pass. ran: blocks that ran in it.
+    The host asks `block` to run each block, and, where audio sits inside the block, `refresh` to run each audio operation.
     """
 
-    def __init__(self, session, keys: Sequence[Hashable], grid: Grid, mode: str = PROBE):
+    def __init__(self, session, keys: Sequence[Hashable], grid: Grid, mode: str = PROBE, foreign: bool = False):
         self.session = session
+        self.foreign = foreign
+        self.ran = 0
         self.layout = session.layout
         self.keys = tuple(keys)
         self.tokens = grid.tokens
@@ -38,6 +40,7 @@ class Call:
             self.session.guard(self._before_block, index, hidden)
         if self.mode == REUSE:
             return self._stand_in(index, hidden, run)
+        self.ran += 1
         out = run(hidden)
         if self.mode != PLAIN:
             self.session.guard(self._after_block, index, out)

@@ -22,6 +22,7 @@ class Evaluation:
         self.passes: Counter[Hashable] = Counter()
         self.calls: list[Call] = []
         self.odd_branch = False
+        self.skipped = 0  # blocks that another extension left out
         self.device: torch.device | None = None
         self.started = time.perf_counter()
 

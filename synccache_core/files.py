@@ -35,7 +35,7 @@ def save(document: Plan | Recording, folder: Path, name: str) -> Path:
 
 def load(kind: type[Document], folder: Path, name: str) -> Document:
     """Read folder/name.json. Raises PlanError, which names the file."""
-    return load_file(kind, path_of(folder, name))
+    return load_file(kind, file_of(folder, name))
 
 
 def load_file(kind: type[Document], path: Path) -> Document:
@@ -49,20 +49,33 @@ def load_file(kind: type[Document], path: Path) -> Document:
 
 def names(folder: Path) -> list[str]:
     """Names of the files in a folder, without the suffix; those whose name `save` would refuse are left out."""
-    found = (path.name[: -len(SUFFIX)] for path in Path(folder).glob(f"*{SUFFIX}") if path.is_file())
+    found = {_bare(path.name) for path in Path(folder).glob("*") if path.name.lower().endswith(SUFFIX) and path.is_file()}
     return sorted(name for name in found if _fault(name) is None)
 
 
-def path_of(folder: Path, name: str) -> Path:
+def file_of(folder: Path, name: str) -> Path:
+    """The file of a name to be read: folder/name.json, or with the ending .JSON in any spelling. Raises PlanError."""
+    path = path_of(folder, name)
+    others = (p for p in sorted(path.parent.glob("*")) if p.stem == path.stem and p.suffix.lower() == SUFFIX)
+    found = path if path.exists() else next(others, path)
+    return path_of(folder, name, found.suffix)
+
+
+def path_of(folder: Path, name: str, suffix: str = SUFFIX) -> Path:
     """folder/name.json, below folder also after links. Raises PlanError."""
-    name = name[: -len(SUFFIX)] if isinstance(name, str) and name.endswith(SUFFIX) else name
+    name = _bare(name) if isinstance(name, str) else name
     if fault := _fault(name):
         raise PlanError(f"the name {shown(name)} {fault}")
     root = Path(folder).resolve()
-    path = root / f"{name}{SUFFIX}"
+    path = root / f"{name}{suffix}"
     if path.resolve().parent != root:
         raise PlanError(f"the name {shown(name)} leads out of its folder")
     return path
+
+
+def _bare(name: str) -> str:
+    """Without the suffix."""
+    return name[: -len(SUFFIX)] if name.lower().endswith(SUFFIX) else name
 
 
 def _fault(name: object) -> str | None:

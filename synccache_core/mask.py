@@ -14,17 +14,23 @@ CUT_CHANGE, CUT_RATIO = 0.05, 4.0  # the renderer's camera cuts change at least 
 TINT = (0.10, 0.85, 0.75)  # a hue that skin, hair and rooms seldom have
 
 
-def as_mask(mask: torch.Tensor) -> torch.Tensor:
-    """[H, W], [1, H, W] or [F, H, W], of float, bool or uint8 (0..255) -> float32 [F, H, W] clamped to 0..1.
+def as_mask(mask, name: str = "a mask") -> torch.Tensor:
+    """[H, W], [1, H, W], [F, H, W] or [F, 1, H, W], of float, bool or uint8 (0..255), as a tensor or of numpy -> float32
+    [F, H, W] clamped to 0..1.
 
-    Raises BadMask for other shapes, for empty ones, and for NaN or infinite values.
+    Raises BadMask, with the name of the input, for other shapes, for empty ones, and for NaN or infinite values.
     """
-    if mask.ndim not in (2, 3) or mask.numel() == 0:
-        raise BadMask(f"a mask must be [H, W] or [F, H, W], got shape {list(mask.shape)}")
+    try:
+        mask = torch.as_tensor(mask)
+    except (TypeError, ValueError, RuntimeError):
+        raise BadMask(f"{name} must be a tensor [H, W] or [F, H, W], got {type(mask).__name__}") from None
+    mask = mask[:, 0] if mask.ndim == 4 and mask.shape[1] == 1 else mask
+    if mask.ndim not in (2, 3) or mask.numel() == 0 or mask.is_complex():
+        raise BadMask(f"{name} must be [H, W] or [F, H, W], got shape {list(mask.shape)}")
     scale = 255.0 if mask.dtype == torch.uint8 else 1.0
     frames = (mask.detach().to("cpu", torch.float32) / scale).reshape(-1, *mask.shape[-2:])
     if not torch.isfinite(frames).all():
-        raise BadMask("a mask must hold finite numbers in 0..1, it has NaN or infinite values")
+        raise BadMask(f"{name} must hold finite numbers in 0..1, it has NaN or infinite values")
     return frames.clamp(0.0, 1.0)
 
 

@@ -47,11 +47,26 @@ def fitted_config(
     return replace(config, schedule=mask), bool(note), notes
 
 
+def part_of(plan_sigmas: Sequence[float], run_sigmas: Sequence[float]) -> slice | None:
+    """The evaluations of a plan [E + 1] that a run [E' + 1] is, both with their ends; None where it is no part of the plan.
+
+    A run that starts later or stops earlier: the host's KSamplerAdvanced and SplitSigmas, and denoise below 1.
+    """
+    whole, part = np.asarray(plan_sigmas, dtype=np.float64), np.asarray(run_sigmas, dtype=np.float64)
+    for start in range(len(whole) - len(part) + 1):
+        if np.allclose(whole[start : start + len(part)], part, rtol=1e-4, atol=1e-4):
+            return slice(start, start + len(part) - 1)
+    return None
+
+
 def moved(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], str]:
     """The schedule at other sigmas [T' + 1], and a note ("" = as it was): the same share of steps, planned anew from the
     plan's sketch, interpolated in sigma; or at the nearest sigmas, where there is no sketch, a step takes several
     evaluations, the run has more than FINER times the plan's, or planning anew promises less than a tenth less error.
     """
+    if part := part_of(plan.run.sigmas, wanted):
+        # Nothing is cached where the part begins, so its first evaluation is computed as well.
+        return tuple(sorted({0, *(t - part.start for t in plan.schedule if part.start <= t < part.stop)})), ""
     nearest, note = remap(plan.schedule, plan.run.sigmas, wanted)
     new, old = np.asarray(wanted, dtype=np.float64), np.asarray(plan.run.sigmas)
     falling = bool((np.diff(new) < 0).all() and (np.diff(old) < 0).all())
@@ -71,7 +86,9 @@ def moved(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], str]:
     return anew, f"{made}: planned anew, {len(anew)} of {len(new) - 1} are computed"
 
 
-def describe(plan: Plan) -> str:
-    """One line for reports and for the live text of a node."""
-    corrected = ", corrected" * plan.correction
-    return f"{len(plan.schedule)} of {plan.evaluations} steps computed, {plan.level} level, order {plan.order}{corrected}"
+def describe(plan: Plan, wanted: Sequence[float] = ()) -> str:
+    """One line for reports and for the live text of a node. wanted: sigmas of a run, which may be a part of the plan's."""
+    corrected, part = ", corrected" * plan.correction, part_of(plan.run.sigmas, wanted) if wanted else None
+    within = f", here its steps {part.start + 1} to {part.stop}" if part and len(wanted) <= plan.evaluations else ""
+    steps = f"{len(plan.schedule)} of {plan.evaluations} steps computed"
+    return f"{steps}, {plan.level} level, order {plan.order}{corrected}{within}"

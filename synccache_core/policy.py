@@ -1,14 +1,15 @@
 """What to do at one model evaluation: COMPUTE or REUSE, and why. Plain numbers in, plain numbers out."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from .cost import CostModel
 from .errors import BadConfig
 from .forecast import MAX_GAIN
-from .schedules import ALPHA
+from .samplers import Sampler
+from .schedules import ALPHA, blended
 
 COMPUTE, REUSE = "compute", "reuse"
 AUTO, RESIDUAL, OUTPUT = "auto", "residual", "output"
@@ -188,14 +189,26 @@ def decide(config: Config, facts: Facts) -> Decision:
     return _steer(facts)
 
 
-def level_for(config: Config, cost: CostModel) -> Config:
+def level_for(config: Config, cost: CostModel, sampler: Sampler | None = None) -> Config:
     """The config with a level: "auto" reuses residuals, with the audio refreshed at every step, where that costs no more
-    than MOST_REUSE_SHARE of a computed step (Wan2.2-S2V-14B: 5 %), else outputs, which cost nothing.
+    than MOST_REUSE_SHARE of a computed step (Wan2.2-S2V-14B: 5 %), else outputs, which cost nothing; or where the sampler
+    needs the model at every step.
     """
     if config.level != AUTO:
         return config
     cheap = cost.share(RESIDUAL, cost.layout.storable(), config.merge, config.probe) <= MOST_REUSE_SHARE
-    return replace(config, level=RESIDUAL if cheap or config.probing or config.groups else OUTPUT)
+    needed = cheap or config.probing or config.groups or (sampler is not None and sampler.guidance_inside)
+    return replace(config, level=RESIDUAL if needed else OUTPUT)
+
+
+def fixed_schedule(config: Config, sigmas: Sequence[float], computed: int, ends: bool) -> tuple[bool, ...]:
+    """Per evaluation True = compute, for a run over `sigmas` [E + 1] that computes so many. ends: whether it goes all the
+    way, so that its last evaluation counts.
+    """
+    steps = len(sigmas) - 1
+    warmup = warmup_steps(config, steps, computed)
+    chosen = set(blended(sigmas, computed, config.alpha, warmup, config.force_last and ends))
+    return tuple(step in chosen for step in range(steps))
 
 
 def warmup_steps(config: Config, expected: int, budget: int) -> int:

@@ -22,11 +22,16 @@ RENOISING = ("lcm",)
 NOISY = ("ancestral", "sde", "lcm", "seeds", "sa_solver")
 # These read the unconditional result inside the model call, and would read an old one where the model is not called.
 GUIDANCE_INSIDE = ("cfg_pp",)
+# Most evaluations of a step; see `Sampler.per_step` for the steps that take fewer.
 EVALUATIONS = {
     "heun": 2, "heunpp2": 3, "dpm_2": 2, "dpm_2_ancestral": 2, "dpmpp_2s_ancestral": 2, "dpmpp_2s_ancestral_cfg_pp": 2,
     "dpmpp_sde": 2, "dpmpp_sde_gpu": 2, "exp_heun_2_x0": 2, "exp_heun_2_x0_sde": 2, "seeds_2": 2, "seeds_3": 3,
     "sa_solver_pece": 2,
 }  # fmt: skip
+# Sigmas of its own between the first and the last of the schedule; as many evaluations as the schedule has steps.
+OFF_GRID = ("dpm_fast",)
+# As many evaluations as its error control wants. A reused output would look like a perfect step to it.
+ADAPTIVE = ("dpm_adaptive",)
 
 
 @dataclass(frozen=True)
@@ -74,19 +79,35 @@ class Sampler:
         return any(part in self.name for part in GUIDANCE_INSIDE)
 
     @property
+    def adaptive(self) -> bool:
+        return self.name in ADAPTIVE
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether steps begin at the schedule's sigmas."""
+        return self.name not in OFF_GRID + ADAPTIVE
+
+    @property
     def evaluations(self) -> int:
-        """Model evaluations per step; 1 for a sampler that is not listed."""
+        """Most model evaluations per step; 1 for a sampler that is not listed."""
         return EVALUATIONS.get(self.name, 1)
+
+    def per_step(self, sigmas: Sequence[float]) -> list[int]:
+        """Evaluations of each step of a run over `sigmas` [N + 1]: [N]. A step to sigma 0 takes one, as a rule."""
+        steps, most = max(0, len(sigmas) - 1), self.evaluations
+        if self.name == "sa_solver_pece":  # corrects at the start of a step, once there was one
+            return [1, *[most] * (steps - 1)] if steps else []
+        if self.name == "heunpp2":  # looks two steps ahead, as far as there are two
+            return [min(most, steps - step) for step in range(steps)]
+        return [most if there > 0 else 1 for there in sigmas[1:]]
 
     def evaluated(self, sigmas: Sequence[float]) -> list[float]:
         """Sigmas at which a run over `sigmas` [N + 1] evaluates the model, and the end: [E + 1].
 
-        Evaluations within a step are put evenly between its sigmas, near enough for choosing which to compute. The last
-        step, to sigma 0, takes one.
+        Evaluations within a step are put evenly between its sigmas, near enough for choosing which to compute.
         """
         found = []
-        for here, there in zip(sigmas, sigmas[1:]):
-            count = self.evaluations if there > 0 else 1
+        for here, there, count in zip(sigmas, sigmas[1:], self.per_step(sigmas)):
             found += [here + (there - here) * i / count for i in range(count)]
         return [*found, *sigmas[-1:]]
 

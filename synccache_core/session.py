@@ -1,6 +1,5 @@
 """One sampling run: owns the step clock, what is stored, the policy's state and the report."""
 
-import logging
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,34 +8,31 @@ import torch
 
 from .call import PLAIN, PROBE, REUSE, STORE, Call
 from .clock import Clock
-from .cost import CostModel, cache_bytes
+from .cost import CostModel
 from .errors import StateError
 from .evaluation import Evaluation
 from .grid import Grid
+from .guard import Guarded, Others, Regimes
 from .history import ProbeHistory
 from .layout import Layout
-from .policy import AUTO, COMPUTE, MIN_COMPUTED, RESIDUAL, Config, Decision, Facts, decide, warmup_steps
+from .policy import AUTO, COMPUTE, MIN_COMPUTED, RESIDUAL, Config, Decision, Facts, decide, fixed_schedule
 from .residuals import Residuals
 from .samplers import Sampler
-from .schedules import blended
-from .telemetry import RunReport, readable
+from .telemetry import RunReport, account, readable
 from .velocity import Outputs
-
-log = logging.getLogger("synccache")
 
 CostOf = Callable[[Grid, int], CostModel]
 
 
-class Session:
+class Session(Guarded):
     """Use as: `session.predict(sigma, run, x)` for each sampler evaluation, or `with session.evaluation(sigma):` around it
     where only residuals are reused; and inside it one `session.call(...)` per forward pass of the model.
 
-    sigmas: the run's schedule, N + 1 falling values. cost: (grid, tokens) -> CostModel of the model at that size.
+    sigmas: the run's schedule, N + 1 falling or rising values. cost: (grid, tokens) -> CostModel of the model at that size.
     mask: human mask as `grid.token_weights` takes it, or None. on_step(report, expected) is called after each evaluation.
-    sampler: whose evaluations these are. Raises BadConfig where the settings do not suit the layout.
+    sampler: whose evaluations these are. ranges: of conditioning that begins or ends in the run, see `guard.Regimes`.
+    Raises BadConfig where the settings do not suit the layout.
     """
-
-    activity = "caching"
 
     def __init__(
         self,
@@ -48,24 +44,25 @@ class Session:
         model: str = "",
         on_step: Callable[[RunReport, int], None] | None = None,
         sampler: Sampler | None = None,
+        ranges: Sequence[tuple[float, float]] = (),
     ):
         if config.level == AUTO:
             config = replace(config, level=RESIDUAL)
-        self.config = config
-        self.layout = layout
-        self.clock = Clock(sigmas)
+        self.config, self.layout = config, layout
+        self.sampler = sampler or Sampler()
+        self.clock = Clock(sigmas, self.sampler)
         self.cost: CostModel | None = None
-        self.broken: str | None = None
         self.report = RunReport(
             model, layout.blocks, len(layout.refresh), config.to_dict(), level=config.level, order=config.forecast_order,
             storable=layout.storable(),
         )
-        self.sampler = sampler or Sampler()
         self.residuals = Residuals(config, layout, self.sampler.first_order)
-        self.outputs, remarks = Outputs.of(config, self.sampler)
+        self._idle = config.off or self.sampler.adaptive
+        self.outputs, remarks = Outputs.of(config, self.sampler, self.clock.sign)
         self.probes = config.level == "residual" and config.probe
         self._cost_of, self._on_step = cost, on_step
         self._history = ProbeHistory(mask, config.human_weight, config.omega)
+        self._others, self._regimes = Others(), Regimes(ranges)
         self._run = 0
         self._schedule = config.schedule
         self._evaluation: Evaluation | None = None
@@ -85,6 +82,7 @@ class Session:
             if forecast is not None:
                 return forecast
             out = run()
+            self.guard(self._watch_others, current)
             if self.outputs is None or self.broken:
                 return out
             better = self.guard(self._take_output, current, out, x)
@@ -118,8 +116,9 @@ class Session:
         current.calls.append(call)
         return call
 
-    def close(self) -> None:
-        """Free every tensor; the report stays."""
+    def close(self, finished: bool = False) -> None:
+        """Free every tensor; the report stays. finished: the sampler returned, rather than being interrupted."""
+        self.report.finished = finished
         rows = self._attempt(self._history.heat.rows)
         if rows:
             self.report.heat, self.report.heat_of = rows, "probe"
@@ -129,26 +128,7 @@ class Session:
             self.outputs.clear()
         self._on_step = None
 
-    def note(self, sentence: str) -> None:
-        """Add a sentence that a person should read, once."""
-        if sentence not in self.report.notes:
-            self.report.notes.append(sentence)
-
     # -- what a call asks ------------------------------------------------------------------------------------------
-
-    def guard(self, step: Callable, *args):
-        """Run our own bookkeeping: where it fails, the run goes on uncached, with one warning.
-
-        The model's own code never runs in here, so its exceptions and the host's interrupt are never touched.
-        """
-        return None if self.broken else self._attempt(step, *args)
-
-    def _attempt(self, step: Callable, *args):
-        try:
-            return step(*args)
-        except Exception as error:  # noqa: BLE001 - one of the two named boundary spots
-            self._break(f"{self.activity} stopped: {type(error).__name__}: {error}")
-            return None
 
     def decide(self, call: Call, hidden: torch.Tensor, sketched: torch.Tensor | None) -> str:
         """The mode of a call; the first call of an evaluation decides for all of it.
@@ -191,6 +171,8 @@ class Session:
         if self._evaluation is not None:
             raise StateError("evaluation() inside another evaluation")
         self._evaluation = Evaluation(self.clock.tick(float(sigma)))
+        if self._regimes.changed(float(sigma)) and self.outputs:
+            self.outputs.clear()  # old outputs hold the old conditioning; residuals are kept per conditioning
         try:
             yield self._evaluation
             self._attempt(self._finish)
@@ -198,12 +180,12 @@ class Session:
             self._evaluation = None
 
     def _new_call(self, keys: Sequence[Hashable], grid: Grid, foreign: bool) -> Call:
-        idle = self.config.off or self.broken or foreign
-        return Call(self, keys, grid, PLAIN if idle else PROBE)
+        idle = self._idle or self.broken or foreign
+        return Call(self, keys, grid, PLAIN if idle else PROBE, foreign)
 
     def _reuse_output(self, current: Evaluation, x: torch.Tensor | None) -> torch.Tensor | None:
         """Decide before the model is called, and forecast what it would have given; None = call it."""
-        if self.config.level != "output":
+        if self.config.level != "output" or self._idle:
             return None
         self._decide(current, None, self.outputs.missing(current.tick.sigma, x))
         if not current.decision.reuse:
@@ -239,7 +221,7 @@ class Session:
             self.report.budget = self._budget(tick.expected)
         ahead = self._history.ahead(self.clock.distance_left(tick.sigma), tick.expected - tick.index - 1)
         facts = Facts(
-            tick.index, tick.expected, tick.last, self.report.computed, self.report.budget, self._run,
+            tick.index, tick.expected, tick.last and self.clock.ends, self.report.computed, self.report.budget, self._run,
             current.change, self._history.accumulated, ahead, missing, scheduled,
         )
         current.decision = decide(config, facts)
@@ -248,11 +230,7 @@ class Session:
         """Whether the schedule computes an evaluation, None past its end. Made at the second one, when costs are known."""
         if self._schedule is None:
             sigmas = self.sampler.evaluated(self.clock.sigmas)
-            steps = len(sigmas) - 1
-            count = self._budget(steps)
-            warmup, end = warmup_steps(self.config, steps, count), self.config.force_last and sigmas[-1] <= 0
-            computed = set(blended(sigmas, count, self.config.alpha, warmup, end))
-            self._schedule = tuple(step in computed for step in range(steps))
+            self._schedule = fixed_schedule(self.config, sigmas, self._budget(len(sigmas) - 1), self.clock.ends)
         self.report.budget = sum(self._schedule)
         return self._schedule[index] if index < len(self._schedule) else None
 
@@ -272,19 +250,29 @@ class Session:
         self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
         self.report.reuse_share = self._share()
         target, most = self.config.target_speedup, self.cost.speedup(steps, min(steps, MIN_COMPUTED), self._share())
-        if self.config.schedule is None and self.config.threshold is None and most < target:
+        if self.config.schedule is None and self.config.threshold is None and round(most, 1) < round(target, 1):
             self.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×")
+
+    def _watch_others(self, current: Evaluation) -> None:
+        """Stop where another cache works on this model: what it left out must not be taken for a computed result."""
+        reason = self._others.look(current)
+        if reason and not self.broken:
+            self._break(f"{self.activity} stopped: {reason}")
 
     def _finish(self) -> None:
         current = self._evaluation
+        self._watch_others(current)
         decided = current.decision if not self.broken else None
         decision = decided or Decision(COMPUTE, self._why_plain())
+        if current.skipped:
+            decision = Decision(REUSE, "another extension skipped blocks")
         self._odd_branch = current.odd_branch
         if current.odd_branch:
             self.note("a branch appeared that had nothing stored: it was computed while the others were reused")
         self.report.steps.append(current.record(decision, self._history.accumulated))
-        self.report.finished = current.tick.last
-        self._account()
+        account(self.report, self.config, self.residuals, self.outputs)
+        if self.cost:
+            self.report.speedup_ideal = self.cost.speedup(len(self.report.steps), self.report.computed, self._share())
         if decision.reuse:
             self._run += 1
         else:
@@ -297,32 +285,16 @@ class Session:
         if self._on_step:
             self._on_step(self.report, current.tick.expected)
 
-    def _account(self) -> None:
-        """Sizes and the ideal speed-up, as they stand."""
-        report, residuals, config, outputs = self.report, self.residuals, self.config, self.outputs
-        report.branches, report.groups = max(report.branches, len(residuals.sizes)), len(residuals.groups)
-        report.residual_bytes = sum(residuals.sizes.values())
-        if config.level == "residual":
-            report.order = residuals.order
-        report.bytes_held = residuals.peak + (outputs.peak if outputs else 0)
-        report.bytes_predicted = cache_bytes(
-            report.residual_bytes, outputs.size if outputs else 0, config.level, report.groups, report.order,
-            outputs.corrected if outputs else 0,
-        )
-        if self.cost:
-            report.speedup_ideal = self.cost.speedup(len(report.steps), report.computed, self._share())
-
     def _why_plain(self) -> str:
         if self.config.off:
             return "off"
+        if self.sampler.adaptive:
+            return f"{self.sampler.name} chooses its own steps"
         return f"{self.activity} stopped" if self.broken else "another extension altered the pass"
 
-    def _break(self, reason: str) -> None:
-        self.broken = reason
+    def _drop(self) -> None:
         self.residuals.clear()
         if self.outputs:
             self.outputs.clear()
         for call in self._evaluation.calls if self._evaluation else ():
             call.stop()
-        self.note(reason)
-        log.warning("SyncCache: %s", reason)

@@ -2,8 +2,11 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from statistics import median
 
 from .advice import advice
+from .cost import cache_bytes
+from .policy import Config
 
 REPORT_FORMAT, REPORT_VERSION = "synccache-report", 1
 
@@ -75,6 +78,25 @@ class RunReport:
             return None
         return len(self.steps) * (sum(slow) / len(slow)) / total
 
+    @property
+    def share_measured(self) -> float | None:
+        """Seconds of a reused step over those of a computed one. None until there was a reused one, and a computed one after
+        the first, which pays for warming up.
+        """
+        slow = [step.seconds for step in self.steps[1:] if step.action == "compute"]
+        fast = [step.seconds for step in self.steps if step.action == "reuse"]
+        return min(1.0, median(fast) / median(slow)) if slow and fast and median(slow) > 0 else None
+
+    def speedup_expected(self, expected: int) -> float | None:
+        """Of the whole run of `expected` evaluations, from what its first steps took, or by operation count until then; None
+        where neither is known. What was measured, once they are over.
+        """
+        if len(self.steps) >= expected:
+            return self.speedup_measured
+        share = self.reuse_share if self.share_measured is None else self.share_measured
+        computed = min(expected, max(self.budget, self.computed))
+        return None if share is None or not self.reused else expected / (computed + (expected - computed) * share)
+
     def to_dict(self) -> dict:
         counts = {"computed": self.computed, "reused": self.reused, "speedup_measured": self.speedup_measured}
         return {"format": REPORT_FORMAT, "version": REPORT_VERSION, **counts, **asdict(self), "advice": advice(self)}
@@ -83,10 +105,10 @@ class RunReport:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     def progress(self, expected: int) -> str:
-        """One line for the node while it samples: "18/40 · 11 reused · 1.9×"."""
+        """One line for the node while it samples: "18/40 · 11 reused · 1.9×", the speed of the whole run."""
         if self.calibration:
             return f"{len(self.steps)}/{expected} · calibrating"
-        speed = self.speedup_measured
+        speed = self.speedup_expected(expected)
         tail = f" · {speed:.1f}×" if speed else ""
         return f"{len(self.steps)}/{expected} · {self.reused} reused{tail}"
 
@@ -96,10 +118,11 @@ class RunReport:
             "model": self.model, "blocks": self.blocks, "refreshes": self.refresh_points, "expected": expected,
             "cells": "".join(step.action[0] for step in self.steps),
             "changes": [None if step.change is None else float(f"{step.change:.3g}") for step in self.steps],
-            "computed": self.computed, "reused": self.reused, "speedup": self.speedup_measured,
+            "computed": self.computed, "reused": self.reused, "speedup": self.speedup_expected(expected),
             "held": self.bytes_held, "limit": self.settings.get("memory_budget"), "calibration": self.calibration,
             "finished": self.finished, "why": self.why_slow(), "plan": self.plan, "storable": self.storable,
-            "share": self.reuse_share, "residual_bytes": self.residual_bytes, "level": self.level,
+            "share": self.reuse_share, "took": self.share_measured, "residual_bytes": self.residual_bytes,
+            "level": self.level,
         }  # fmt: skip
 
     def summary(self) -> str:
@@ -132,6 +155,19 @@ class RunReport:
     def _speed_text(self) -> str:
         measured = f"{self.speedup_measured:.2f}× measured, " if self.speedup_measured else ""
         return f"{measured}{self.speedup_ideal:.2f}× by operation count"
+
+
+def account(report: RunReport, config: Config, residuals, outputs) -> None:
+    """Sizes as they stand after an evaluation. residuals, outputs: of the session."""
+    report.branches, report.groups = max(report.branches, len(residuals.sizes)), len(residuals.groups)
+    report.residual_bytes = sum(residuals.sizes.values())
+    if config.level == "residual":
+        report.order = residuals.order
+    report.bytes_held = residuals.peak + (outputs.peak if outputs else 0)
+    report.bytes_predicted = cache_bytes(
+        report.residual_bytes, outputs.size if outputs else 0, config.level, report.groups, report.order,
+        outputs.corrected if outputs else 0,
+    )
 
 
 def recognised(model: str, blocks: int, refresh_points: int) -> str:

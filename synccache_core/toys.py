@@ -70,7 +70,7 @@ def toy_adapter(kind: str = "after") -> Adapter:
         classes=("ToyDiT",),
         layout=layout,
         grid=lambda latent: Grid(1, 2, 3),
-        cost=lambda model, grid, tokens: parameter_cost(layout(model), 100, 2, 1),
+        cost=lambda model, grid, tokens, text=None: parameter_cost(layout(model), 100, 2, 1),
         width=lambda model: model.blocks[0].mix.out_features,
         audio_op=(lambda model, index: (model.blocks[index], "audio")) if kind == "inside" else None,
     )

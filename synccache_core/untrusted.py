@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Collection
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -12,6 +13,9 @@ from .errors import SyncCacheError
 
 MAX_DEPTH = 16
 MAX_DIGITS = 20
+# What copying from chats, web pages and word processors leaves in a text: marks without width, and spaces that do not break.
+INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad")) | {0xA0: " ", 0x202F: " "}
+FENCE = "```"
 
 
 class PlanError(SyncCacheError, ValueError):
@@ -19,12 +23,14 @@ class PlanError(SyncCacheError, ValueError):
 
 
 def parse(text: str, most: int) -> dict:
-    """A JSON object of at most `most` characters. Refuses NaN, infinities, 1e400, duplicate keys and deep nesting.
+    """A JSON object of at most `most` characters. Refuses NaN, infinities, 1e400, duplicate keys and deep nesting; what a
+    text picks up on its way through chats and editors is left out, see `bare`.
 
     Linear in the text; nesting is counted before the parser, which recurses, sees it. Raises PlanError.
     """
     if len(text) > most:
         raise PlanError(f"{len(text)} characters are too many, at most {most} are read")
+    text = bare(text)
     if (depth := _depth(text)) > MAX_DEPTH:
         raise PlanError(f"nested {depth} deep, at most {MAX_DEPTH} levels are read")
     try:
@@ -38,18 +44,28 @@ def parse(text: str, most: int) -> dict:
     return data
 
 
+def bare(text: str) -> str:
+    """The text without invisible characters, and of a block between code fences only what is in it."""
+    text = text.translate(INVISIBLE)
+    parts = text.split(FENCE)
+    if len(parts) < 3:
+        return text
+    language, newline, body = parts[1].partition("\n")
+    return body if newline and language.strip().isalnum() else parts[1]
+
+
 def read(path: Path, most: int) -> str:
-    """Text of a file of at most `most` bytes. Raises PlanError, which names the file."""
+    """Text of a file of at most `most` bytes, in UTF-8, or UTF-16 with its mark. Raises PlanError, which names the file."""
     try:
         with open(path, "rb") as file:
             content = file.read(most + 1)
         if len(content) > most:
             raise PlanError(f"{path.name}: larger than the {most} bytes that are read")
-        return content.decode("utf-8")
+        return content.decode("utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
     except OSError as error:
         raise PlanError(f"{path.name}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise PlanError(f"{path.name}: not UTF-8 text") from None
+        raise PlanError(f"{path.name}: not UTF-8 text, save it as UTF-8 in a text editor") from None
 
 
 def build(kind: type, value: object, where: str):

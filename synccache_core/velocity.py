@@ -22,8 +22,8 @@ class Velocities:
 
     forecast: whether outputs are forecast from here, or only corrected. order: of the forecast; backtest: whether lower
     ones are tried, from `first` on. correction: whether `computed` and `reused` return what to add. response: of a sampler
-    that is not Euler's, which has what is forecast from here corrected only. All tensors [B, C, T, H, W], or of any shape
-    that stays the same.
+    that is not Euler's, which has what is forecast from here corrected only. sign: of the way that sigma goes, 1 where video
+    is turned back into noise. All tensors [B, C, T, H, W], or of any shape that stays the same.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Velocities:
         made = MultistepCorrector(near, max_gain, response) if response else EulerCorrector(near, max_gain)
         self._corrector = made if correction else None
         self.peak = 0
+        self.sign = -1.0
 
     @property
     def bytes(self) -> int:
@@ -49,7 +50,7 @@ class Velocities:
         at, newest = anchors[-1]
         if shape is not None and shape != newest.shape:
             return "shape changed"
-        return "sigma rose" if sigma > at * (1 + 1e-6) else None
+        return "sigma turned back" if self.sign * (sigma - at) < -1e-6 * abs(at) else None
 
     def forecast(self, sigma: float) -> torch.Tensor | None:
         """A new tensor, or None where it is not finite; the anchors are forgotten then."""
@@ -130,11 +131,12 @@ class Outputs:
         )
 
     @classmethod
-    def of(cls, config: Config, sampler: Sampler) -> tuple["Outputs | None", list[str]]:
-        """None where the settings do not need it, and what a person should know."""
+    def of(cls, config: Config, sampler: Sampler, sign: float = -1.0) -> tuple["Outputs | None", list[str]]:
+        """None where the settings do not need it, and what a person should know. sign: of the way that sigma goes."""
         if config.off:
             return None, []
         made, remarks = cls(config, sampler), []
+        made._path.sign = sign
         if config.correction and not made.corrects:
             remarks.append(f"correction is off: {WANTED}; this run uses {sampler.name} at level {config.level}")
         if config.level == "output" and sampler.guidance_inside:

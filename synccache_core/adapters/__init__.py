@@ -18,7 +18,8 @@ from ..layout import Layout
 @dataclass(frozen=True)
 class Adapter:
     """name: stable id. title: for people. classes: class names that it serves. layout(model). grid(latent): video tokens of
-    a latent [B, C, T, H, W]. cost(model, grid, tokens): operations of one call. width(model): channels of the hidden state.
+    a latent [B, C, T, H, W]. cost(model, grid, tokens, text=None): operations of one call, with a prompt of `text` tokens,
+    None = not known. width(model): channels of the hidden state.
 
     audio_op(model, block): for audio inside the block, the (owner, attribute) of the callable that refreshes audio there,
     called by the model as op(hidden, ...) -> hidden.
@@ -29,7 +30,7 @@ class Adapter:
     classes: tuple[str, ...]
     layout: Callable[[torch.nn.Module], Layout]
     grid: Callable[[torch.Tensor], Grid]
-    cost: Callable[[torch.nn.Module, Grid, int], CostModel]
+    cost: Callable[..., CostModel]
     width: Callable[[torch.nn.Module], int]
     audio_op: Callable[[torch.nn.Module, int], tuple[object, str]] | None = None
 

@@ -14,15 +14,16 @@ def layout(model) -> Layout:
     return Layout(len(model.blocks), refresh, "after")
 
 
-def cost(model, grid: Grid, tokens: int) -> CostModel:
+def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
     """FLOPs of one branch; L all tokens, V video tokens, T latent frames, d width (derived from the module's shapes).
+    text: of the prompt, None = as many as the model takes.
 
     block:   (12 d^2 + 4 d ffn) L + 4 L^2 d + 4 L n_text d + 4 n_text d^2
     refresh: 4 d^2 V + 4 d^2 5T + 4 V 5 d + 4 d^2 T
     """
     block = model.blocks[0]
     ffn, d = block.ffn[0].weight.shape
-    text, frames, video = _text_tokens(model), grid.frames, grid.tokens
+    text, frames, video = _text_tokens(model) if text is None else text, grid.frames, grid.tokens
     heavy = (12 * d * d + 4 * d * ffn) * tokens + 4 * tokens**2 * d + 4 * tokens * text * d + 4 * text * d * d
     refresh = 4 * d * d * video + 20 * d * d * frames + 20 * video * d + 4 * d * d * frames
     return CostModel(heavy, refresh, _other(model, d, video, tokens, frames, text), layout(model))

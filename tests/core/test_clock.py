@@ -1,14 +1,17 @@
 """Evaluations of real samplers' patterns, placed on the schedule."""
 
+from itertools import pairwise
+
 import pytest
 
 from synccache_core.clock import Clock
+from synccache_core.samplers import Sampler
 
 GRID = [1.0 - i / 10 for i in range(11)]
 
 
-def ticks(sigmas, schedule=GRID):
-    clock = Clock(schedule)
+def ticks(sigmas, schedule=GRID, sampler="euler"):
+    clock = Clock(schedule, Sampler(sampler))
     return [clock.tick(s) for s in sigmas]
 
 
@@ -19,19 +22,62 @@ def test_one_evaluation_per_step():
     assert [t.last for t in got] == [False] * 9 + [True]
 
 
-def test_heun_repeats_sigmas_and_doubles_the_expectation():
-    sigmas = [1.0] + [s for s in GRID[1:-1] for _ in range(2)]  # 19 evaluations
-    got = ticks(sigmas)
-    assert got[-1].index == 18 and got[-1].last and got[-2].last
-    assert got[5].expected == 20
-    assert not got[-3].last
+def pattern(sampler, grid):
+    """Sigmas at which ComfyUI's samplers evaluate the model."""
+    steps = list(pairwise(grid))
+    if sampler == "heunpp2":
+        return [s for i in range(len(steps)) for s in grid[i : min(i + 3, len(steps))]]
+    if sampler == "sa_solver_pece":
+        return [grid[0], *(s for s in grid[1:-1] for _ in range(2))]
+    inner = {"heun": (0, 1), "dpm_2": (0, 0.5), "seeds_2": (0, 0.001), "seeds_3": (0, 0.001, 0.1), "euler": (0,)}[sampler]
+    return [a + (b - a) * i for a, b in steps for i in (inner if b > 0 else (0,))]
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "heunpp2", "dpm_2", "seeds_2", "seeds_3", "sa_solver_pece"])
+@pytest.mark.parametrize("grid", [GRID, GRID[:5], GRID[4:], GRID[:2]])
+def test_evaluations_are_known_of_each_sampler(sampler, grid):
+    """Also of one that evaluates a hair's breadth below the first sigma, as SDE samplers on a flow schedule do."""
+    sigmas = pattern(sampler, grid)
+    got = ticks(sigmas, grid, sampler)
+    assert {t.expected for t in got} == {len(sigmas)}
+    assert [t.last for t in got] == [False] * (len(sigmas) - 1) + [True]
 
 
 def test_midpoints_lie_between_steps():
-    sigmas = [s for a, b in zip(GRID, GRID[1:]) for s in (a, (a + b) / 2)]
-    got = ticks(sigmas)
+    got = ticks([s for a, b in zip(GRID, GRID[1:]) for s in (a, (a + b) / 2)][:-1], sampler="dpm_2")
     assert [t.position for t in got[:4]] == pytest.approx([0, 0.5, 1, 1.5], abs=1e-6)
-    assert got[-1].last and got[10].expected == 20
+    assert got[-1].last and got[10].expected == 19
+
+
+def test_sigmas_of_its_own():
+    got = ticks([1.0, 0.9, 0.83, 0.8, 0.77, 0.7, 0.66, 0.5, 0.4, 0.3], sampler="dpm_fast")
+    assert {t.expected for t in got} == {10} and got[-1].last and not got[-2].last
+
+
+def test_more_or_fewer_evaluations_than_known_move_the_end():
+    twice = ticks([s for s in GRID[:-1] for _ in range(2)])
+    assert [t.last for t in twice] == [False] * 18 + [True] * 2 and twice[-1].expected == 20
+    skipping = ticks(GRID[0:6] + GRID[8:-1])
+    assert [t.last for t in skipping] == [False] * 7 + [True] and skipping[-1].expected == 8
+    assert [t.last for t in ticks(GRID[:-1], sampler="heun")][:9] == [False] * 9  # once, where twice is known
+
+
+def test_a_schedule_that_rises_counts_up():
+    rising = [0.0001, *GRID[-2::-1]]
+    got = ticks(rising[:-1], rising)
+    assert [t.position for t in got] == list(range(10))
+    assert [t.last for t in got] == [False] * 9 + [True] and Clock(rising).ends
+    assert Clock(rising).move(got[1]) == pytest.approx(0.1) and Clock(rising).distance_left(0.3) == pytest.approx(0.6)
+
+
+def test_a_schedule_that_goes_both_ways_goes_by_count():
+    got = ticks([1.0, 0.5, 0.2, 0.6, 0.3], [1.0, 0.5, 0.2, 0.6, 0.3, 0.0])
+    assert [t.position for t in got] == list(range(5)) and [t.last for t in got] == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize(("end", "ends"), [(0.0, True), (0.001, True), (0.3, False)])
+def test_a_part_that_ends_above_zero_is_gone_on_with(end, ends):
+    assert Clock([1.0, 0.6, end]).ends == ends
 
 
 def test_sigma_above_below_and_rising():

@@ -28,15 +28,23 @@ def disc(x: float, y: float = 32.0, radius: float = 8.0) -> torch.Tensor:
     return (((columns - x) ** 2 + (rows - y) ** 2).sqrt() < radius).float()
 
 
-@pytest.mark.parametrize("shape", [(6, 8), (1, 6, 8), (5, 6, 8)])
+@pytest.mark.parametrize("shape", [(6, 8), (1, 6, 8), (5, 6, 8), (5, 1, 6, 8)])
 def test_the_shapes_that_are_masks(shape):
-    assert as_mask(torch.ones(shape)).shape == (shape[0] if len(shape) == 3 else 1, 6, 8)
+    """Tensors, and what extensions hand over that work with numpy."""
+    for mask in (torch.ones(shape), numpy.ones(shape), numpy.ones(shape, dtype=bool)):
+        assert as_mask(mask).shape == (shape[0] if len(shape) > 2 else 1, 6, 8)
 
 
-@pytest.mark.parametrize("mask", [torch.ones(4), torch.ones(1, 1, 4, 4), torch.ones(0, 4, 4), torch.ones(4, 0)], ids=str)
+@pytest.mark.parametrize("mask", [torch.ones(4), torch.ones(1, 2, 4, 4), torch.ones(0, 4, 4), torch.ones(4, 0)], ids=str)
 def test_other_shapes_are_refused(mask):
     with pytest.raises(BadMask, match="shape"):
         as_mask(mask)
+
+
+@pytest.mark.parametrize("mask", ["mask.png", object(), [[1, 2], [3]], numpy.array(["a"])], ids=str)
+def test_other_things_are_refused_by_name(mask):
+    with pytest.raises(BadMask, match="human_mask must be a tensor .*got"):
+        as_mask(mask, "human_mask")
 
 
 def test_values_are_converted_or_refused():

@@ -1,8 +1,8 @@
-"""Bytes as a person reads them."""
+"""Bytes as a person reads them, and the speed that a run in progress will have."""
 
 import pytest
 
-from synccache_core.telemetry import readable
+from synccache_core.telemetry import RunReport, StepRecord, readable
 
 
 @pytest.mark.parametrize(("count", "wanted"), [
@@ -11,3 +11,24 @@ from synccache_core.telemetry import readable
 ])  # fmt: skip
 def test_bytes_for_a_person(count, wanted):
     assert readable(count) == wanted
+
+
+def run_of(seconds: str, budget: int = 4) -> RunReport:
+    """A report of steps: C = a computed one that takes 3 s, c = 1 s, r = reused in 0.2 s."""
+    took = {"C": ("compute", 3.0), "c": ("compute", 1.0), "r": ("reuse", 0.2)}
+    steps = [StepRecord(i, 1.0, took[s][0], "schedule", None, 0.0, None, took[s][1]) for i, s in enumerate(seconds)]
+    return RunReport("toy", 7, 4, {}, steps=steps, budget=budget, reuse_share=0.05)
+
+
+def test_the_speed_of_a_run_is_expected_by_its_own_seconds():
+    """By operations a reused step costs a twentieth, on the clock a fifth."""
+    by_operations, by_seconds = 16 / (4 + 12 * 0.05), 16 / (4 + 12 * 0.2)
+    assert run_of("C").speedup_expected(16) is None and run_of("C").share_measured is None
+    assert run_of("Cr").speedup_expected(16) == pytest.approx(by_operations)
+    assert run_of("Crrc").share_measured == pytest.approx(0.2)
+    for done in ("Crrc", "Crrcrrrc", "Crrcrrrcrrrrrrr"):
+        report = run_of(done)
+        assert report.speedup_expected(16) == report.live(16)["speedup"] == pytest.approx(by_seconds)
+        assert f"{by_seconds:.1f}×" in report.progress(16)
+    whole = run_of("Crrcrrrcrrrrrrrc")
+    assert whole.speedup_expected(16) == whole.speedup_measured and whole.live(16)["took"] == pytest.approx(0.2)

@@ -154,7 +154,7 @@ def test_a_sigma_that_repeats_is_served_and_one_that_rises_is_not():
     sigmas, calls = [1.0, 1.0, 1.1, 0.5, 0.5], []
     for sigma in sigmas:
         run.predict(sigma, lambda sigma=sigma: calls.append(sigma) or torch.full((1,), sigma))
-    assert calls == [1.0, 1.1, 0.5] and run.report.steps[2].reason == "sigma rose"
+    assert calls == [1.0, 1.1, 0.5] and run.report.steps[2].reason == "sigma turned back"
 
 
 def test_a_shape_that_changes_is_computed():

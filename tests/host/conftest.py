@@ -41,10 +41,12 @@ def comfy():
     assert asyncio.run(nodes.load_custom_node(str(ROOT), module_parent="custom_nodes")), "ComfyUI refused the pack"
     ids = nodes.NODE_CLASS_MAPPINGS
     package = ids["SyncCache"].__module__.rpartition(".nodes.")[0]
-    pack = {name: sys.modules[f"{package}.{name}"] for name in ("nodes.host", "nodes.run", "nodes.text", "synccache_core")}
+    parts = ("nodes.host", "nodes.hooks", "nodes.run", "nodes.text", "synccache_core")
+    pack = {name: sys.modules[f"{package}.{name}"] for name in parts}
     return SimpleNamespace(
         nodes=nodes, wan=wan, easycache=easycache, ids=ids, samplers=comfy.samplers, sd=comfy.sd, path=path,
-        host=pack["nodes.host"], run=pack["nodes.run"], text=pack["nodes.text"], core=pack["synccache_core"],
+        host=pack["nodes.host"], hooks=pack["nodes.hooks"], run=pack["nodes.run"], text=pack["nodes.text"],
+        core=pack["synccache_core"],
     )  # fmt: skip
 
 
@@ -103,8 +105,8 @@ class Stage:
         return ksampler(model, seed, steps, cfg, sampler, "simple", positive, negative, latent, denoise)[0]["samples"]
 
     def node(self, model=None, **inputs):
-        """(MODEL, run) of the SyncCache node as an artist sets it."""
-        settings = {"preset": "Custom", "target_speedup": 2.0, "cache_ratio": 1.0, **inputs}
+        """(MODEL, run) of the SyncCache node as an artist sets it; residuals: this tiny model would get outputs."""
+        settings = {"preset": "Custom", "target_speedup": 2.0, "cache_ratio": 1.0, "reuse": "residuals", **inputs}
         return self.execute(self.comfy.ids["SyncCache"], model=model or self.model, **settings)
 
     def execute(self, node, **inputs):

@@ -25,8 +25,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def launched(base, folder="ComfyUI SyncCache"):
-    """get(path), post(path, data), base, url of a ComfyUI whose own folders lie in `base`; started again, it finds them."""
+def launched(base, folder="ComfyUI SyncCache", options=()):
+    """get(path), post(path, data), base, url of a ComfyUI whose own folders lie in `base`; started again, it finds them.
+
+    options: more of its command line.
+    """
     nodes = base / "custom_nodes" / folder
     if not nodes.exists():
         nodes.parent.mkdir()
@@ -36,6 +39,7 @@ def launched(base, folder="ComfyUI SyncCache"):
     command = [
         sys.executable, str(host / "main.py"), "--cpu", "--base-directory", str(base), "--disable-api-nodes",
         "--database-url", "sqlite:///:memory:", "--port", str(port), "--listen", "127.0.0.1",
+        *options,
     ]  # fmt: skip
     if (root := editor(host)[0]) is not None:
         command += ["--front-end-root", str(root)]

@@ -61,6 +61,19 @@ def test_a_small_model_against_the_counter(stage, monkeypatch):
     assert cost.full == pytest.approx(counted[0], rel=0.03)
 
 
+def test_a_step_costs_what_this_runs_prompt_costs(stage):
+    """A prompt of 9 tokens, where the model would take 3: the share of a reused step is that of 9."""
+    positive, negative, latent = stage.conditioning()
+    longer = [[positive[0][0].repeat(1, 3, 1), positive[0][1]]]
+    model, run = stage.node(target_speedup=2.0)
+    stage.sample(model, (longer, negative, latent), steps=4)
+    dit = stage.comfy.host.diffusion_model(stage.model)
+    adapter, report = stage.comfy.core.find(dit), run.reports[0]
+    grid = adapter.grid(torch.empty(1, 16, 3, 4, 4))
+    of_nine, of_three = (adapter.cost(dit, grid, report.tokens, text).reuse_share for text in (9, None))
+    assert report.reuse_share == pytest.approx(of_nine) != pytest.approx(of_three)
+
+
 def test_the_memory_that_the_help_page_names(comfy, true_size):
     """web/docs/SyncCache.md: 832x480, 77 frames, bf16: about 0.30 GiB a residual, about 13 GiB for Balanced."""
     from types import SimpleNamespace

@@ -50,6 +50,16 @@ def test_everything_is_explained(schemas, node):
 
 
 @pytest.mark.parametrize("node", NODES)
+def test_inputs_with_a_default_may_be_left_out(comfy, schemas, node):
+    """Prompts of the API that were made for an older version do not have what came later."""
+    import inspect
+
+    parameters = inspect.signature(comfy.ids[node].execute).parameters
+    missing = [each.id for each in schemas[node].inputs if parameters[each.id].default is not inspect.Parameter.empty]
+    assert [each.id for each in schemas[node].inputs if each.id in missing and not each.optional] == []
+
+
+@pytest.mark.parametrize("node", NODES)
 def test_values_of_combos_keep_their_names(schemas, node):
     """The editor does not translate them: where the English text names one, the others must name it as the node shows it."""
     combos = {each.id: each.options for each in schemas[node].inputs if getattr(each, "options", None)}

@@ -65,7 +65,7 @@ def test_an_unsupported_model_is_named_or_passed_through(stage):
     with pytest.raises(stage.comfy.core.UnsupportedModel, match="SomeDiT.*Wan2.2-S2V"):
         stage.node(model=other)
     model, run = stage.node(model=other, if_unsupported="pass through")
-    assert model is other and "SomeDiT" in run.summary()
+    assert model is other and "SomeDiT" in run.of(None).summary()
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,21 @@ def test_a_mask_weighs_the_probe_or_is_refused_with_both_numbers(stage):
         stage.sample(model)
 
 
+@pytest.mark.parametrize("node", ["SyncCache", "SyncCacheCalibrate"])
+def test_a_mask_of_a_strange_kind_is_refused_before_anything_is_sampled(stage, node):
+    def made(mask):
+        more = {"preset": "Custom", "target_speedup": 2.0, "cache_ratio": 1.0} if node == "SyncCache" else {}
+        return stage.execute(stage.comfy.ids[node], model=stage.model, human_mask=mask, **more)
+
+    half = torch.zeros(9, 1, 40, 30)
+    half[:, :, :20] = 1.0
+    for mask in (half, half.numpy()):
+        stage.sample(made(mask)[0], steps=2)
+    for mask, told in ((torch.zeros(1, 3, 40, 30), "human_mask must be .* shape"), ("person", "human_mask must be .* str")):
+        with pytest.raises(stage.comfy.core.BadMask, match=told):
+            made(mask)
+
+
 def test_a_model_split_over_gpus_is_refused(stage):
     model, _ = stage.node()
     model.set_additional_models("multigpu", [stage.model.clone()])
@@ -167,7 +182,7 @@ def test_a_report_without_a_run_says_so(stage):
     samples = {"samples": torch.zeros(1)}
     out, text, timeline, heat = stage.execute(stage.comfy.ids["SyncCacheReport"], run=run, samples=samples)
     assert out is samples and json.loads(text)["runs"] == []
-    assert "no run recorded yet" in run.summary()
+    assert "this model was not sampled" in run.of(None).summary()
     assert all(image.ndim == 4 and image.shape[0] == 1 for image in (timeline, heat))
     out, text, *_ = stage.execute(stage.comfy.ids["SyncCacheReport"], samples=samples)  # the editor drops what is bypassed
     assert out is samples and "bypassed" in json.loads(text)["remark"]

@@ -54,8 +54,9 @@ def computed_steps(report):
 
 def test_calibration_changes_nothing_and_measures(stage):
     _, run = calibrated(stage, human_mask=halved())
-    recording, report = run.recording(), run.reports[0]
-    assert report.calibration and report.computed == 12 and report.notes == [] and "calibration: 12 steps" in run.summary()
+    recording, report = run.of(None).recording(), run.reports[0]
+    assert report.calibration and report.computed == 12 and report.notes == []
+    assert "calibration: 12 steps" in run.of(None).summary()
     assert recording.adapter == "wan_s2v" and recording.run.sampler == "euler" and recording.run.cfg == 3.0
     assert len(recording.run.sigmas) == 13 and recording.run.tokens == 3 * 4 and recording.run.shift > 0
     assert set(recording.grams) == {(a, b) for a in ("output", "residual") for b in ("whole", "human")}
@@ -78,8 +79,8 @@ def test_calibration_of_separate_and_of_changing_guidance(stage, monkeypatch):
         monkeypatch.setattr(ModelPatcher, "get_free_memory", memory)
         model, run = calibrate(stage, replays=0)
         stage.sample(model)
-        for track, gram in batched.recording().grams.items():
-            assert run.recording().grams[track] == pytest.approx(gram, rel=1e-3, abs=1e-3 * gram.max())
+        for track, gram in batched.of(None).recording().grams.items():
+            assert run.of(None).recording().grams[track] == pytest.approx(gram, rel=1e-3, abs=1e-3 * gram.max())
     monkeypatch.setattr(ModelPatcher, "get_free_memory", lambda self, device: 0)
     calibrated(stage)
 
@@ -87,7 +88,7 @@ def test_calibration_of_separate_and_of_changing_guidance(stage, monkeypatch):
 def test_from_calibration_to_a_planned_run(stage, core):
     """The whole way through the nodes: the steps, bytes and level of the plan, and a result near the uncached one."""
     plain, run = calibrated(stage)
-    recording = run.recording()
+    recording = run.of(None).recording()
     for variant in (
         {"level": "output", "order": 2, "correction": True}, {"level": "residual", "order": 1, "correction": True},
         {"level": "residual", "order": 1, "merge": "freeze", "probe": False},
@@ -99,14 +100,29 @@ def test_from_calibration_to_a_planned_run(stage, core):
         # predicted is the fullest: no gap may come while all anchors of order 2 are there
         assert 0.7 * plan.predicted.bytes < report.bytes_held <= report.bytes_predicted == plan.predicted.bytes
         assert (report.corrections > 0) == plan.correction and not report.remapped
-        assert report.plan.startswith("6 of 12 steps computed") and f"plan: {report.plan}" in planned.summary()
+        assert report.plan.startswith("6 of 12 steps computed") and f"plan: {report.plan}" in planned.of(None).summary()
         assert any(note.startswith("a plan decides: preset, target_speedup") for note in report.notes)
         assert close(out, plain, 0.3) and not torch.equal(out, plain)
 
 
+def test_the_guidance_of_a_guider_with_two_scales_is_recorded(stage):
+    from comfy_extras.nodes_custom_sampler import DualCFGGuider
+
+    from .test_samplers import falling
+
+    positive, negative, latent = stage.conditioning()
+    model, run = calibrate(stage, replays=0)
+    scales = {"cfg_conds": 2.5, "cfg_cond2_negative": 4.0, "style": "regular"}
+    guider = DualCFGGuider.execute(model, positive, positive, negative, **scales).args[0]
+    noise = torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(0))
+    sampler = stage.comfy.samplers.sampler_object("euler")
+    result = guider.sample(noise, latent["samples"], sampler, falling(stage, 6), seed=1)
+    assert run.of(result).recording().run.cfg == 2.5
+
+
 def test_a_plan_for_forty_steps_on_thirty_and_fifty(stage, core):
     _, run = calibrated(stage, steps=40)
-    plan = plan_of(core, run.recording(), 10, level="output", order=1)
+    plan = plan_of(core, run.of(None).recording(), 10, level="output", order=1)
     for steps, kept in ((30, 8), (50, 13)):
         model, planned = stage.node(plan_json=plan.to_json())
         out, report = stage.sample(model, steps=steps), planned.reports[0]
@@ -119,10 +135,10 @@ def test_several_calibrations_of_a_prompt_are_merged(stage, core):
     model, run = calibrate(stage, replays=0)
     for seed in (1, 2):
         stage.sample(model, seed=seed)
-    assert run.recording().count == 2
+    assert run.of(None).recording().count == 2
     stage.sample(model, steps=8)
     with pytest.raises(core.untrusted.PlanError, match="do not merge: 12 and 8"):
-        run.recording()
+        run.of(None).recording()
 
 
 def test_an_interrupted_calibration_records_nothing(stage):
@@ -130,7 +146,7 @@ def test_an_interrupted_calibration_records_nothing(stage):
 
     model, run = calibrate(stage, replays=0)
     with pytest.raises(stage.comfy.core.StateError, match="there is no calibration: connect the run"):
-        run.recording()
+        run.of(None).recording()
     count = [0]
 
     def cancel(executor, *args, **kwargs):
@@ -143,16 +159,16 @@ def test_an_interrupted_calibration_records_nothing(stage):
     with pytest.raises(InterruptProcessingException):
         stage.sample(model)
     with pytest.raises(stage.comfy.core.StateError, match="not interrupted"):
-        run.recording()
+        run.of(None).recording()
     model.remove_wrappers_with_key("diffusion_model", "cancel")
     stage.sample(model)
-    assert run.recording().count == 1
+    assert run.of(None).recording().count == 1
 
 
 def test_replays_measure_what_plans_really_give(stage, core):
     """Four kinds, and what they leave out, against the latent that the sampler gives by the same plan."""
     plain, run = calibrated(stage, replays=8, target_speedup=1.5, cache_ratio=0.5, human_mask=halved())
-    recording, report = run.recording(), run.reports[0]
+    recording, report = run.of(None).recording(), run.reports[0]
     plans, kinds = recording.replays, [(p.level, p.correction, p.merge, p.probe) for p in recording.replays]
     assert len(plans) == 8 and len(set(kinds[:4])) == 4 and len(run.reports) == 1
     assert {(p.merge, p.probe) for p in plans} == {("freeze", True), ("refresh", True), ("freeze", False)}
@@ -192,12 +208,12 @@ def test_an_interrupted_replay_keeps_nothing(stage, tmp_path, monkeypatch):
     with pytest.raises(InterruptProcessingException):
         stage.sample(model)
     with pytest.raises(stage.comfy.core.StateError, match="no calibration"):
-        run.recording()
+        run.of(None).recording()
     assert not kept.exists() and model.model_options is options
     model.remove_wrappers_with_key("diffusion_model", "cancel")
     stage.sample(model)
     text = (kept / "studio.json").read_text()
-    assert stage.comfy.core.Recording.from_json(text).to_json() == run.recording().to_json() == text
+    assert stage.comfy.core.Recording.from_json(text).to_json() == run.of(None).recording().to_json() == text
     kept.rename(tmp_path / "gone")
     kept.write_text("a file where the folder should be")
     assert torch.equal(stage.sample(model), stage.sample(stage.model))  # the video is not lost for it
@@ -224,7 +240,7 @@ def test_a_sampler_of_two_evaluations_is_no_calibration_and_says_so(stage):
     model, run = calibrate(stage, replays=0)
     assert torch.equal(stage.sample(model, sampler="heun"), stage.sample(stage.model, sampler="heun"))
     with pytest.raises(stage.comfy.core.StateError, match="heun takes several evaluations per step: calibrate with euler"):
-        run.recording()
+        run.of(None).recording()
 
 
 def test_one_of_our_nodes_per_model_line(stage):
@@ -241,7 +257,7 @@ def test_one_of_our_nodes_per_model_line(stage):
 
 def test_a_plan_of_another_model_or_no_plan_at_all_is_refused(stage, core):
     _, run = calibrated(stage)
-    plan = plan_of(core, run.recording(), 6, level="output", order=0)
+    plan = plan_of(core, run.of(None).recording(), 6, level="output", order=0)
     for bad, match in (
         (replace(plan, adapter="humo"), "'humo', this model is 'wan_s2v'"),
         (replace(plan, layout="after-40x12-1c291ca3"), "after-40x12-1c291ca3.*after-7x4"),
@@ -294,7 +310,7 @@ def test_guidance_batched_apart_or_changing(stage, monkeypatch, settings):
 def test_plans_on_samplers_of_all_kinds(stage, core, sampler, level):
     """Made with euler. What adds noise is left out of the comparison: the uncached run has other noise in its details."""
     _, run = calibrated(stage)
-    plan = plan_of(core, run.recording(), 8, level=level, order=1, correction=True)
+    plan = plan_of(core, run.of(None).recording(), 8, level=level, order=1, correction=True)
     model, planned = stage.node(plan_json=plan.to_json())
     out, report = stage.sample(model, sampler=sampler), planned.reports[0]
     evaluations = 23 if sampler in ("heun", "dpm_2") else 12

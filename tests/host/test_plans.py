@@ -58,7 +58,7 @@ def call(node, **inputs):
 
 def optimise(pack, recording, **changes):
     samples = changes.pop("samples", {"samples": torch.zeros(1)})
-    run = SimpleNamespace(recording=lambda: recording)
+    run = SimpleNamespace(of=lambda latent: SimpleNamespace(recording=lambda: recording))
     return call(pack.optimizer.SyncCacheScheduleOptimizer, run=run, samples=samples, **{**OPTIMISE, **changes})
 
 
@@ -181,11 +181,12 @@ def test_a_level_that_was_not_recorded_is_refused(pack, recording, folder):
 
 
 def test_a_run_without_a_calibration_says_so(pack, folder):
-    def nothing():
+    def nothing(latent):
         raise pack.errors.StateError("no calibration yet")
 
+    inputs = {"run": SimpleNamespace(of=nothing), "samples": {"samples": torch.zeros(1)}, **OPTIMISE}
     with pytest.raises(pack.errors.StateError, match="no calibration yet"):
-        call(pack.optimizer.SyncCacheScheduleOptimizer, run=SimpleNamespace(recording=nothing), samples={}, **OPTIMISE)
+        call(pack.optimizer.SyncCacheScheduleOptimizer, **inputs)
 
 
 @pytest.fixture
@@ -268,6 +269,46 @@ def test_missing_and_bad_files_are_named(pack, folder, plan_json):
     with pytest.raises(pack.plan.PlanError, match="studio.json: not UTF-8"):
         load(pack)
     assert "not UTF-8" in pack.plans.SyncCacheLoadPlan.fingerprint_inputs(plan="studio")
+
+
+CARRIED = {
+    "a UTF-8 mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "UTF-16, big end first": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+    "Windows line ends": lambda text: text.replace("\n", "\r\n").encode(),
+    "a code block": lambda text: f"Here you are:\n```json\n{text}```\nEnjoy!".encode(),
+    "a code block of no language": lambda text: f"```\r\n{text}\r\n```".encode(),
+    "a code block in one line": lambda text: f"```{text}```".encode(),
+    "invisible characters": lambda text: text.replace(": ", ":\u00a0\u200b").replace("studio", "stu\u200ddio").encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", CARRIED)
+def test_a_plan_that_was_carried_about_is_read(pack, folder, plan_json, way):
+    folder.mkdir(parents=True)
+    (folder / "studio.json").write_bytes(CARRIED[way](plan_json))
+    assert load(pack) == plan_json
+    if not way.startswith("UTF-16"):
+        assert save(pack, CARRIED[way](plan_json).decode(), "pasted").args == (plan_json,)
+
+
+@pytest.mark.parametrize("ending", [".JSON", ".Json"])
+def test_the_ending_may_be_written_in_capitals(pack, folder, plan_json, ending):
+    folder.mkdir(parents=True)
+    (folder / f"studio{ending}").write_text(plan_json)
+    assert pack.plans.saved() == {"studio": folder} and load(pack) == plan_json
+    first = pack.plans.SyncCacheLoadPlan.fingerprint_inputs(plan="studio")
+    (folder / f"studio{ending}").write_text(plan_json.replace('"note": "studio"', '"note": "edited"'))
+    assert pack.plans.SyncCacheLoadPlan.fingerprint_inputs(plan="studio") != first
+    save(pack, plan_json, f"other{ending}")
+    assert files(folder) == sorted(["other.json", f"studio{ending}"])
+
+
+def test_another_encoding_is_told_what_to_save_as(pack, folder, plan_json):
+    folder.mkdir(parents=True)
+    (folder / "studio.json").write_bytes(plan_json.replace("studio", "st\u00fcdio").encode("latin-1"))
+    with pytest.raises(pack.plan.PlanError, match="studio.json: not UTF-8 text, save it as UTF-8"):
+        load(pack)
 
 
 def test_an_edited_file_is_read_again(pack, folder, plan_json):

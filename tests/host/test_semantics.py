@@ -15,7 +15,7 @@ def test_off_is_bit_identical_and_leaves_no_trace(stage):
     model, run = stage.node(target_speedup=1.0)
     assert torch.equal(stage.sample(model), plain)
     assert model.wrappers == stage.model.wrappers and run.reports == []
-    assert run.summary().startswith("off: ")
+    assert run.of(None).summary().startswith("off: ")
 
 
 def test_all_computed_is_bit_identical(stage):
@@ -147,9 +147,9 @@ def test_short_runs_keep_their_first_and_last_steps(stage, steps):
     model, run = stage.node(target_speedup=4.0)
     out = stage.sample(model, steps=steps)
     report = run.reports[0]
-    assert report.reused <= max(0, steps - 3) and report.steps[-1].action == "compute"
+    assert report.reused <= max(0, steps - 2) and report.steps[-1].action == "compute"
     assert any("little to skip" in note for note in report.notes)
-    if steps <= 3:
+    if steps <= 2:
         assert torch.equal(out, stage.sample(stage.model, steps=steps))
 
 
@@ -232,14 +232,18 @@ def test_memory_held_is_memory_predicted_and_freed(stage):
 
 
 def run_sampler(stage, model, function):
+    return run_custom(stage, model, stage.comfy.samplers.KSAMPLER(function), torch.tensor([0.9, 0.6, 0.3, 0.0]))
+
+
+def run_custom(stage, model, sampler, sigmas, conditioning=None, latent=None, noise=None):
+    """As the custom sampler nodes run it. sampler: a name, or one of the host's SAMPLER objects."""
     samplers = stage.comfy.samplers
-    positive, negative, latent = stage.conditioning()
-    noise = torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(0))
-    sampler = samplers.KSAMPLER(function)
-    sigmas = torch.tensor([0.9, 0.6, 0.3, 0.0])
-    device = torch.device("cpu")
+    positive, negative, empty = conditioning or stage.conditioning()
+    latent = empty["samples"] if latent is None else latent
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0)) if noise is None else noise
+    sampler = samplers.sampler_object(sampler) if isinstance(sampler, str) else sampler
     return samplers.sample(
-        model, noise, positive, negative, 3.0, device, sigmas=sigmas, sampler=sampler, latent_image=latent["samples"]
+        model, noise, positive, negative, 3.0, torch.device("cpu"), sigmas=sigmas, sampler=sampler, latent_image=latent
     )
 
 
@@ -247,6 +251,13 @@ def test_a_target_out_of_reach_is_said_so(stage):
     model, run = stage.node(target_speedup=5.0)
     stage.sample(model, steps=40)
     assert any("target_speedup 5" in note and "out of reach" in note for note in run.reports[0].notes)
+
+
+def test_a_target_that_can_just_be_had_is_not_said_to_be_out_of_reach(stage):
+    """Two of four steps are 1.99x here, which reads as the 2.0x that was asked for."""
+    model, run = stage.node(target_speedup=2.0)
+    stage.sample(model, steps=12)
+    assert not any("out of reach" in note and "allow 2.0" in note for note in run.reports[0].notes)
 
 
 @pytest.fixture(scope="module")

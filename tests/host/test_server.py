@@ -62,3 +62,22 @@ def test_the_nodes_are_listed_with_help_and_template(server):
     shipped = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
     templates = server.get("/workflow_templates")
     assert {pack: sorted(found) for pack, found in templates.items()} == {"ComfyUI SyncCache": shipped}
+
+
+def test_a_report_is_of_the_latent_that_the_host_kept(tmp_path):
+    """--cache-lru: 12 steps, then 10, then back to 12, which no sampler runs for; the report does run."""
+    with launched(tmp_path, options=("--cache-lru", "50")) as server:
+        whole = to_api(json.loads((ROOT / "workflows" / "tiny_talker.json").read_text()), server.get("/object_info"))
+        kept = {key: whole[key] for key in ("1", "2", "3", "5", "6")}
+        texts, cached = [], []
+        for steps, image in ((12, ["1", 5]), (10, ["1", 5]), (12, None)):
+            prompt = json.loads(json.dumps(kept))
+            prompt["5"]["inputs"]["steps"] = steps
+            if image is None:
+                del prompt["6"]["inputs"]["image"]
+            entry = run(server, prompt)
+            texts.append(entry["outputs"]["6"]["text"][0])
+            cached.append(next(m[1]["nodes"] for m in entry["status"]["messages"] if m[0] == "execution_cached"))
+        assert "5" in cached[2] and "6" not in cached[2] and "5" not in cached[1]
+        assert [re.search(r"^(\d+) steps", text, re.M).group(1) for text in texts] == ["12", "10", "12"]
+        assert "note: the latent" not in texts[2]

@@ -8,7 +8,7 @@ import { app } from "./scripts/app.js";
 
 const RUN = {
   model: "Wan2.2-S2V", blocks: 40, refreshes: 12, expected: 5, cells: "ccr", changes: [null, 0.1, 0.2], speedup: 1.23, held: 5,
-  limit: null, calibration: false, finished: false, why: ["a"], storable: 11, share: 0.05, residual_bytes: 1,
+  limit: null, calibration: false, finished: false, why: ["a"], storable: 11, share: 0.05, took: 0.1, residual_bytes: 1,
 };
 const PLAN = { cells: "crrr", speedup: 3.99, error: 0.00123, bytes: 3 * 2 ** 20, measured: true, lines: ["x"] };
 
@@ -55,6 +55,8 @@ test("what is predicted, and from what", () => {
   const wish = { target: 3, ratio: 1, order: 1, limit: 0 };
   assert.match(predictionText({ linked: false, wish }, "en"), /Asks for 3.0× faster; .* once the first run/);
   assert.equal(predictionText({ linked: false, wish, size }, "en"), "Predicted: 3.0× faster, 12 of 40 steps, 5.50 GiB");
+  const here = { ...size, took: 0.2 }; // what is computed goes by the operations all the same
+  assert.equal(predictionText({ linked: false, wish, size: here }, "en"), "Predicted: 2.3× faster on this machine, 12 of 40 steps, 5.50 GiB");
   assert.match(predictionText({ linked: false, wish: { ...wish, target: 1 }, size }, "en"), /off/);
   const plan = cleanPlan(PLAN);
   assert.equal(predictionText({ linked: true, wish, size, plan }, "en"), "Plan: 3.99× faster, 1 of 4 steps, error 0.12 %, 3.00 MiB (measured)");

@@ -18,6 +18,7 @@ export const WORDS = {
     strip: "SyncCache run", plan: "SyncCache plan", waiting: "Asks for {speed}× faster; what that takes is predicted once the first run shows model and size.",
     recognised: "{model}: {blocks} blocks, {refreshes} audio refreshes",
     predicted: "Predicted: {speed}× faster, {computed} of {steps} steps, {memory}",
+    predicted_here: "Predicted: {speed}× faster on this machine, {computed} of {steps} steps, {memory}",
     off: "Predicted: off, the model runs as it is",
     planned: "Plan: {speed}× faster, {computed} of {steps} steps, error {error}, {memory} ({how})",
     plan_unknown: "A plan decides; what it gives appears with the next run.",
@@ -33,6 +34,7 @@ export const WORDS = {
     strip: "SyncCache 运行", plan: "SyncCache 方案", waiting: "要求加速 {speed}×；首次运行得知模型和尺寸后，显示预估的代价。",
     recognised: "{model}：{blocks} 个块，{refreshes} 处音频刷新",
     predicted: "预估：加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
+    predicted_here: "预估：在本机加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     off: "预估：已关闭，模型照常运行",
     planned: "方案：加速 {speed}×，计算 {computed}/{steps} 步，误差 {error}，{memory}（{how}）",
     plan_unknown: "由方案决定；下次运行时显示它的效果。",
@@ -48,6 +50,7 @@ export const WORDS = {
     strip: "SyncCache の実行", plan: "SyncCache のプラン", waiting: "{speed} 倍速を要求。最初の実行でモデルとサイズが分かると、必要なものを予測します。",
     recognised: "{model}：{blocks} ブロック、音声リフレッシュ {refreshes} 箇所",
     predicted: "予測：{speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
+    predicted_here: "予測：このマシンで {speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     off: "予測：オフ、モデルはそのまま動きます",
     planned: "プラン：{speed} 倍速、{steps} ステップ中 {computed} を計算、誤差 {error}、{memory}（{how}）",
     plan_unknown: "プランに従います。効果は次の実行で表示されます。",
@@ -84,7 +87,8 @@ export function groupsForRatio(storable, refreshes, ratio) {
   return Math.max(1, Math.min(storable, Math.floor(ratio * refreshes + 0.5)));
 }
 
-/** What the sliders will give at the size of the last run. wish: {target, ratio, order, limit, paper}, limit in bytes, 0 =
+/** What the sliders will give at the size of the last run. size.took: seconds of a reused step over those of a computed one,
+ * where that was measured; what is computed goes by the operations, size.share, as the nodes have it. wish: {target, ratio, order, limit, paper}, limit in bytes, 0 =
  * none; paper: whether the ratio is rounded down, as in the paper. A target of 1 is off, which is nobody's question. */
 export function predict(size, wish) {
   const computed = budget(size.expected, wish.target, size.share);
@@ -92,7 +96,7 @@ export function predict(size, wish) {
   const residuals = groupsForRatio(size.storable, size.refreshes, ratio) * size.residual_bytes * (wish.order + 1);
   const held = size.level === "output" ? size.held : residuals;
   return {
-    computed, steps: size.expected, speedup: idealSpeedup(size.expected, computed, size.share),
+    computed, steps: size.expected, speedup: idealSpeedup(size.expected, computed, size.took ?? size.share),
     bytes: wish.limit > 0 ? Math.min(held, wish.limit) : held,
   };
 }
@@ -138,7 +142,7 @@ export function cleanRun(run) {
     held: number(run.held) ?? 0, limit: number(run.limit), calibration: run.calibration === true,
     finished: run.finished === true, ended: run.ended === true, replay: text(run.replay),
     why: list(run.why, MOST_LINES).map(text).filter(Boolean), storable: number(run.storable) ?? 0,
-    share: number(run.share, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0, level: text(run.level),
+    share: number(run.share, 0, 1), took: number(run.took, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0, level: text(run.level),
   };
 }
 
@@ -185,7 +189,7 @@ export function predictionText(facts, language = locale()) {
   if (!facts.size) return say("waiting", { speed: facts.wish.target.toFixed(1) }, language);
   const guess = predict(facts.size, facts.wish);
   const values = { speed: guess.speedup.toFixed(1), computed: guess.computed, steps: guess.steps, memory: readable(guess.bytes) };
-  return say("predicted", values, language);
+  return say(typeof facts.size.took === "number" ? "predicted_here" : "predicted", values, language);
 }
 
 function planValues(plan) {

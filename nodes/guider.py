@@ -1,0 +1,77 @@
+"""What is read of the host before a sampling run: of its guider, the conditioning, the model and the sigmas."""
+
+from collections.abc import Iterator, Sequence
+from math import inf
+
+import torch
+
+from ..synccache_core import Adapter
+from ..synccache_core.clock import END
+
+FEW_STEPS = 8
+
+
+def diffusion_model(model) -> torch.nn.Module:
+    """The DiT of a ModelPatcher, behind torch's compiled wrapper where there is one."""
+    dit = model.get_model_object("diffusion_model")
+    return getattr(dit, "_orig_mod", dit)
+
+
+def schedule_of(sigmas: torch.Tensor) -> list[float]:
+    """A run's sigmas, with the end at 0 where a sampler before wrote uni_pc's 0.001 there."""
+    values = sigmas.tolist()
+    return [*values[:-1], 0.0] if len(values) > 1 and 0 < values[-1] <= END < values[-2] else values
+
+
+def seen_by(guider, adapter: Adapter, sigmas: Sequence[float]) -> tuple:
+    """layout, sigmas and cost, as a session takes them."""
+    dit, text = diffusion_model(guider.model_patcher), text_tokens(guider)
+    return adapter.layout(dit), sigmas, lambda grid, tokens: adapter.cost(dit, grid, tokens, text)
+
+
+def text_tokens(guider) -> int | None:
+    """The longest prompt, to which the host repeats the others where it batches them; None where there is no text."""
+    texts = [entry.get("cross_attn") for conditions in guider.conds.values() for entry in conditions]
+    return max((text.shape[1] for text in texts if text is not None), default=None)
+
+
+def guidance(guider) -> float:
+    """The scale of guidance, the first one where a guider has two; 1 where it has none."""
+    return float(getattr(guider, "cfg1", getattr(guider, "cfg", 1.0)))
+
+
+def ranges(guider) -> list[tuple[float, float]]:
+    """(from, to), as sigmas, of the conditioning that holds for a part of the run only: prompts, guidance, ControlNets and
+    LoRA keyframes with a start or an end.
+    """
+    sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
+    found = set()
+    for conditions in guider.conds.values():
+        for entry in conditions:
+            found |= {(start, end) for start, end in percents(entry) if start > 0 or end < 1}
+    # The host compares in float32.
+    return [tuple(torch.tensor([inf if start <= 0 else sigma(start), sigma(end)]).tolist()) for start, end in sorted(found)]
+
+
+def percents(entry: dict) -> Iterator[tuple[float, float]]:
+    """(start, end) of all that an entry of the conditioning has for a part of the run, 0 to 1."""
+    yield max(entry.get("start_percent", 0.0), entry.get("clip_start_percent", 0.0)), min(
+        entry.get("end_percent", 1.0), entry.get("clip_end_percent", 1.0)
+    )
+    control = entry.get("control")
+    while control is not None:
+        yield getattr(control, "timestep_percent_range", (0.0, 1.0))
+        control = getattr(control, "previous_controlnet", None)
+    for hook in getattr(entry.get("hooks"), "hooks", ()):
+        for keyframe in getattr(hook.hook_keyframe, "keyframes", ()):
+            yield keyframe.start_percent, 1.0
+
+
+def remarks(guider, steps: int) -> list[str]:
+    """What a person should know before judging this run."""
+    found = []
+    if steps <= FEW_STEPS:
+        found.append(f"{steps} steps: a distilled or short run leaves little to skip")
+    if guider.model_options.get("context_handler") is not None:
+        found.append("context windows: ComfyUI gives every Wan-S2V window the audio of the first one")
+    return found
