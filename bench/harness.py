@@ -20,7 +20,7 @@ from demo.standalone import Standalone
 from demo.wild.held_out import Performance
 from demo.worlds import WORLDS
 
-CAVEAT = "Tiny Talker, rendered clips: evidence about the mechanism, never about a real model's quality."
+CAVEAT = "Small models, rendered clips: evidence about the mechanism, never about a real model's quality."
 MOST_DB = 100.0  # of equal videos
 CONFIDENCE, RESAMPLES = 0.95, 10_000
 
