@@ -78,7 +78,7 @@ def record(job: tuple[Setting, int]) -> tuple[Recording, Recording]:
                 latents, report = run.attached(plan=plan)
                 error = (latents - plain).norm().item() / recording.displacement("whole")
                 done[choice] = replayed(plan, report, error)
-    return replace(recording, replays=tuple(done.values())), recorded(setting, number, true_mask(number))[1]
+    return replace(recording, replays=tuple(done.values())), recorded(setting, number, true_mask(number, setting.world))[1]
 
 
 def fit(setting: Setting, file: Path, fresh: bool = False) -> Fit:

@@ -17,8 +17,8 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from demo.figures import best_lag
 from demo.media import to_bytes
-from demo.portraits import mouth_box_of, mouth_opening
-from demo.scores import correlation, region_masks
+from demo.scores import correlation
+from demo.worlds import WORLDS
 
 from .harness import MOST_DB
 
@@ -29,13 +29,12 @@ LUMA = np.array([0.299, 0.587, 0.114])
 REGIONS = ("whole", "human", "mouth", "background", "mask_edge")
 
 
-@lru_cache(maxsize=4)
-def regions(size: int) -> dict[str, np.ndarray]:
-    """{region: bool [size, size]}; mask_edge is the band within EDGE px of the human's outline."""
-    found = region_masks(size)
-    outside = torch.from_numpy(~found["human"]).float()[None, None]
+def regions(plain: np.ndarray, world: str = "tiny") -> dict[str, np.ndarray]:
+    """{region: bool [F, H, W]} of a video; mask_edge is the band within EDGE px of the human's outline."""
+    found = {name: np.broadcast_to(mask, plain.shape[:3]) for name, mask in WORLDS[world].regions(plain).items()}
+    outside = torch.from_numpy(~found["human"]).float()[:, None]
     near = [torch.nn.functional.max_pool2d(each, 2 * EDGE + 1, 1, EDGE) > 0 for each in (1 - outside, outside)]
-    return {**found, "mask_edge": (near[0] & near[1])[0, 0].numpy()}
+    return {**found, "mask_edge": (near[0] & near[1])[:, 0].numpy()}
 
 
 def decibels(error: np.ndarray) -> np.ndarray:
@@ -75,29 +74,36 @@ def vmaf(frames: np.ndarray, plain: np.ndarray) -> float:
         return float(json.loads(log.read_text())["pooled_metrics"]["vmaf"]["mean"])
 
 
-def mouth(frames: np.ndarray, opening: np.ndarray) -> dict[str, float]:
+def mouth(frames: np.ndarray, opening: np.ndarray, world: str = "tiny") -> dict[str, float]:
     """How the mouth follows the opening [F] that the sound implies: correlation, and by how many frames it comes late."""
-    seen = mouth_opening(frames, mouth_box_of(frames.shape[1]))
+    seen = WORLDS[world].mouth(frames)
     return {"mouth_correlation": correlation(seen, opening), "mouth_lag_frames": best_lag(seen, opening)}
 
 
-def flicker(frames: np.ndarray, plain: np.ndarray) -> dict[str, float]:
-    """What a way adds to the change from frame to frame: mean |d - d_plain| in percent of white, and, behind the person,
-    where little moves, mean |d| over that of the plain video.
+def flicker(frames: np.ndarray, plain: np.ndarray, behind: np.ndarray) -> dict[str, float]:
+    """What a way adds to the change from frame to frame: mean |d - d_plain| in percent of white, and, behind the person
+    [F, H, W], where little moves, mean |d| over that of the plain video.
     """
     here, there = np.diff(frames, axis=0), np.diff(plain, axis=0)
-    behind = regions(plain.shape[1])["background"]
-    still = max(float(np.abs(there)[:, behind].mean()), 1e-9)
-    ratio = float(np.abs(here)[:, behind].mean()) / still
+    behind = behind[1:] & behind[:-1]
+    still = max(float(np.abs(there)[behind].mean()), 1e-9)
+    ratio = float(np.abs(here)[behind].mean()) / still
     return {"flicker_percent": 100 * float(np.abs(here - there).mean()), "background_flicker_ratio": ratio}
 
 
-def figures(frames: np.ndarray, plain: np.ndarray, opening: np.ndarray) -> dict[str, float]:
+def worst_frame(error: np.ndarray, mask: np.ndarray) -> float:
+    """The least PSNR of a frame of squared errors [F, H, W] inside a mask [F, H, W]; frames without any of it aside."""
+    inside = mask.sum((1, 2))
+    return float(decibels(((error * mask).sum((1, 2)) / np.maximum(inside, 1))[inside > 0]).min())
+
+
+def figures(frames: np.ndarray, plain: np.ndarray, opening: np.ndarray, world: str = "tiny") -> dict[str, float]:
     """Every figure of one video; see the module docstring."""
     error = np.square(frames.astype(np.float64) - plain).mean(-1)
-    alike, masks = ssim_map(frames, plain), regions(plain.shape[1])
-    found = {f"{name}_db": float(decibels(error[:, masks[name]].mean())) for name in REGIONS}
+    alike, masks = ssim_map(frames, plain), regions(plain, world)
+    found = {f"{name}_db": float(decibels(error[masks[name]].mean())) for name in REGIONS}
     for name in ("whole", "human"):
-        found[f"worst_frame_{name}_db"] = float(decibels(error[:, masks[name]].mean(1)).min())
-    found |= {f"{name}_ssim": float(alike[:, masks[name]].mean()) for name in REGIONS}
-    return {**found, "vmaf": vmaf(frames, plain), **mouth(frames, opening), **flicker(frames, plain)}
+        found[f"worst_frame_{name}_db"] = worst_frame(error, masks[name])
+    found |= {f"{name}_ssim": float(alike[masks[name]].mean()) for name in REGIONS}
+    return {**found, "vmaf": vmaf(frames, plain), **mouth(frames, opening, world),
+            **flicker(frames, plain, masks["background"])}  # fmt: skip

@@ -1,6 +1,7 @@
 """What an artist gets without calibration: the presets beside plain sampling and simple reuse, at equal counted cost.
 
-`python -m bench.online [--quick] [--settings NAME ...] [--clips N] [--folder DIR] [--fresh] [--json FILE] [--check]`.
+`python -m bench.online [--quick] [--world tiny|wild] [--settings NAME ...] [--clips N] [--folder DIR] [--fresh]
+[--json FILE] [--check]`.
 
 Held-out clips, shift 8, each way against the uncached video of the same setting, clip and noise. A speed is asked for, 2, 3
 or 4 times; whole-step rivals compute that share of the steps. A preset that reuses outputs does the same; one that reuses
@@ -16,6 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ import torch
 from demo.console import say
 from demo.sampling import simple_sigmas
 from demo.table import WAN_14B
+from demo.worlds import WORLDS
 from synccache_core import Config, CostModel
 from synccache_core.paper import paper_config
 from synccache_core.policy import AUTO_ORDER
@@ -95,7 +98,7 @@ def film(job: tuple[Setting, int, Sequence[Row]]) -> dict[str, dict[str, float]]
         frames = on.decode(run.uncached())
         for row in rows:
             latents, cost = run.sample(row)
-            found[row.key] = {**cost, **closeness(on.decode(latents), frames)}
+            found[row.key] = {**cost, **closeness(on.decode(latents), frames, setting.world)}
         memory.known.clear()
     return found
 
@@ -200,6 +203,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
     made.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was measured is kept (default: {FOLDER})")
     made.add_argument("--fresh", action="store_true", help="forget what was measured")
+    made.add_argument("--world", choices=list(WORLDS), default="tiny", help="whose people are filmed (tiny)")
     options = made.parse_args(arguments)
     options.clips = options.clips or (FEW if options.quick else CLIPS)
     return options
@@ -208,9 +212,10 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     options, tables, leads = options_of(arguments), {}, []
     for name in options.settings:
-        made, kept = measured(SETTINGS[name], options)
-        tables[name] = table(made, kept, options.clips)
-        leads += ahead(SETTINGS[name], made, kept, options.clips)
+        setting = replace(SETTINGS[name], world=options.world)
+        made, kept = measured(setting, options)
+        tables[setting.name] = table(made, kept, options.clips)
+        leads += ahead(setting, made, kept, options.clips)
     say(f"{options.clips} clips")
     return finish({**tables, "presets against the best rival, whole frames": leads}, missed(leads), options)
 

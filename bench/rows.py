@@ -9,10 +9,9 @@ from zlib import crc32
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from demo.portraits import HELD_OUT_SEED, render_clip
 from demo.standalone import LATENT, Standalone
 from demo.table import WAN_14B
-from demo.talker import SIZE
+from demo.worlds import WORLDS
 from synccache_core import Config, Grid, __version__, attach
 from synccache_core.adapters import find
 from synccache_core.choice import Choice, Planner, Style
@@ -167,12 +166,12 @@ Job = tuple[Setting, int, int, Sequence[Row]]  # setting, number of a clip, seed
 def film(job: Job) -> dict[str, dict]:
     """{key: figures} of the ways on one clip and seed, and what the uncached video is like by itself."""
     setting, number, seed, rows = job
-    on, opening = setting.stage(number, seed), held_out_scene(number).opening
+    on, opening = setting.stage(number, seed), held_out_scene(number, setting.world).opening
     sampler, memory = Run(setting, on, number), Memory(on.talker.dit.blocks)
     with memory:
         plain = sampler.uncached()
     frames, seen = on.decode(plain), []
-    found, done = {"uncached": mouth(frames, opening)}, {}
+    found, done = {"uncached": mouth(frames, opening, setting.world)}, {}
     for row in rows:
         recipe = repr(row.recipe)
         if recipe not in done:
@@ -180,7 +179,7 @@ def film(job: Job) -> dict[str, dict]:
                 done[recipe] = sampler.sample(row)
         latents, cost = done[recipe]
         near = next((figures for known, figures in seen if torch.equal(known, latents)), None)
-        near = near or figures(on.decode(latents), frames, opening)
+        near = near or figures(on.decode(latents), frames, opening, setting.world)
         seen.append((latents, near))
         found[row.key] = cost | near
     memory.known.clear()  # now, not when cycles are looked for
@@ -234,7 +233,8 @@ class Run:
         return latents, session.report
 
     def _synccache(self, row: Row) -> tuple[torch.Tensor, dict[str, float]]:
-        latents, report = self.attached(row.config, row.plan, true_mask(self.number) if row.masked else None)
+        mask = true_mask(self.number, self.setting.world) if row.masked else None
+        latents, report = self.attached(row.config, row.plan, mask)
         used = report.settings
         shares = (cost.share(report.level, report.groups, used["merge"], used["probe"]) for cost in (self.cost, WAN_14B))
         return latents, costs(report.computed, *(report.computed + report.reused * share for share in shares))
@@ -244,10 +244,9 @@ def costs(computed: int, here: float, there: float) -> dict[str, float]:
     return {"computed_steps": computed, "cost_full_steps": here, "cost_full_steps_14b": there}
 
 
-def true_mask(number: int) -> torch.Tensor:
+def true_mask(number: int, world: str = "tiny") -> torch.Tensor:
     """The renderer's human of the clip, [F, H, W] in 0..1."""
-    clip = render_clip(HELD_OUT_SEED + number, held_out_scene(number).opening, SIZE)
-    return torch.from_numpy(clip.human_mask)
+    return WORLDS[world].human(number)
 
 
 FLOOR_CONTEXTS = {

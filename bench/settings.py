@@ -18,10 +18,12 @@ class Setting:
     steps: int = STEPS
     guidance: float = 2.0
     sampler: str = "euler"
+    world: str = "tiny"
 
     @property
     def name(self) -> str:
-        return f"{self.steps}-cfg{self.guidance:g}-{self.sampler}"
+        world = "" if self.world == "tiny" else f"{self.world}-"
+        return f"{world}{self.steps}-cfg{self.guidance:g}-{self.sampler}"
 
     @property
     def sigmas(self) -> list[float]:
@@ -38,7 +40,7 @@ class Setting:
 
     def stage(self, number: int, seed: int | None = None) -> Standalone:
         """A clip ready to be sampled; seed: of the noise, None = the clip's number."""
-        return stage(number, Settings(self.steps, self.guidance, SHIFT, number if seed is None else seed))
+        return stage(number, Settings(self.steps, self.guidance, SHIFT, number if seed is None else seed), self.world)
 
 
 SETTINGS = {each.name: each for each in (

@@ -16,15 +16,15 @@ STEPS = 5
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """The nearly orthogonal matrix that is closest to [rows, columns] up to scale, singular values 0.7..1.2."""
+    """The nearly orthogonal matrix that is closest to [..., rows, columns] up to scale, singular values 0.7..1.2."""
     a, b, c = QUINTIC
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    x = matrix / (matrix.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
     for _ in range(STEPS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):
@@ -56,12 +56,26 @@ class Muon(torch.optim.Optimizer):
 
 
 def change_of(ahead: torch.Tensor) -> torch.Tensor:
-    """The update of one matrix for a learning rate of one."""
-    return orthogonal(ahead) * (0.2 * max(ahead.shape) ** 0.5)
+    """The update of one matrix, or of a stack of them, for a learning rate of one."""
+    return orthogonal(ahead) * (0.2 * max(ahead.shape[-2:]) ** 0.5)
+
+
+def stacked_changes(matrices: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The updates of matrices on a GPU, which takes all of one shape at once."""
+    alike: dict[torch.Size, list[int]] = {}
+    for number, matrix in enumerate(matrices):
+        alike.setdefault(matrix.shape, []).append(number)
+    changes = {}
+    for numbers in alike.values():
+        made = change_of(torch.stack([matrices[number] for number in numbers]))
+        changes |= dict(zip(numbers, made.unbind()))
+    return [changes[number] for number in range(len(matrices))]
 
 
 def shared(matrices: list[torch.Tensor]) -> list[torch.Tensor]:
     """The updates of all matrices; training processes divide the work among them."""
+    if matrices and matrices[0].is_cuda:
+        return stacked_changes(matrices)
     if not torch.distributed.is_initialized():
         return [change_of(matrix) for matrix in matrices]
     here, count = torch.distributed.get_rank(), torch.distributed.get_world_size()

@@ -27,14 +27,16 @@ def region_masks(size):
 
 
 def psnr(a, b, mask):
-    """PSNR in dB between frames [F,H,W,3] in 0..1 inside mask [H,W]; inf where they are equal."""
-    error = float(np.square(np.asarray(a, np.float64) - b)[:, mask].mean())
+    """PSNR in dB between frames [F,H,W,3] in 0..1 inside mask [H,W] or [F,H,W]; inf where they are equal."""
+    error = np.square(np.asarray(a, np.float64) - b)
+    error = float(error[np.broadcast_to(mask, error.shape[:3])].mean())
     return 10 * math.log10(1 / error) if error else math.inf
 
 
-def fidelity(frames, plain):
-    """{region: PSNR in dB to the plain video}."""
-    return {name: psnr(frames, plain, mask) for name, mask in region_masks(plain.shape[1]).items()}
+def fidelity(frames, plain, regions=None):
+    """{region: PSNR in dB to the plain video}. regions: {region: mask}, the Tiny Talker's where not given."""
+    regions = regions or region_masks(plain.shape[1])
+    return {name: psnr(frames, plain, mask) for name, mask in regions.items()}
 
 
 def ssim(a, b):

@@ -11,7 +11,7 @@ from synccache_core.attach import calibrate
 
 from . import sampling, thirdparty
 from .console import bar
-from .talker import LATENT_FRAMES, SIZE, negative, positive
+from .talker import DIT_FILE, LATENT_FRAMES, SIZE, VAE_FILE, negative, positive
 
 LATENT = (1, 16, LATENT_FRAMES, SIZE // 8, SIZE // 8)
 
@@ -26,10 +26,10 @@ class Take:
 
 
 class Standalone:
-    """A backend of the demo; `demo.comfy_graph.Comfy` is the other one."""
+    """A backend of the demo; `demo.comfy_graph.Comfy` is the other one. dit, vae: files of the same architecture."""
 
-    def __init__(self, scene, settings):
-        self.talker = thirdparty.load_talker()
+    def __init__(self, scene, settings, dit=DIT_FILE, vae=VAE_FILE):
+        self.talker = thirdparty.load_talker(dit, vae)
         self.settings = settings
         reference = self.talker.encode(scene.portrait.movedim(-1, 1)[:, :, None] * 2 - 1)
         sound = scene.audio_embed

@@ -31,9 +31,9 @@ NO_AUDIO_TEXT = 0.5
 
 def rotate(x: torch.Tensor, freqs: torch.Tensor) -> torch.Tensor:
     """Rotary embedding with a gradient: x [B, L, heads, D], freqs [1, L, 1, D/2, 2, 2]."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    turn = torch.complex(freqs[..., 0, 0].float(), freqs[..., 1, 0].float())
-    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
+    first, second = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = freqs[..., 0, 0].float(), freqs[..., 1, 0].float()
+    return torch.stack([first * cos - second * sin, first * sin + second * cos], -1).flatten(-2).to(x.dtype)
 
 
 @contextmanager

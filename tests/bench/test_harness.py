@@ -1,15 +1,19 @@
 """What the benches share changes no figure."""
 
+import numpy as np
 import pytest
 import torch
 
-from bench.harness import quicken
+from bench.harness import closeness, quicken
+from bench.settings import Setting
 from demo import thirdparty
+from demo.worlds import WORLDS
 
 
-def test_a_quickened_vae_decodes_the_same():
+@pytest.mark.parametrize("world", list(WORLDS))
+def test_a_quickened_vae_decodes_the_same(world):
     pytest.importorskip("diffusers")
-    vae = thirdparty.load_vae()
+    vae = thirdparty.load_vae(WORLDS[world].vae)
     latent = torch.randn(1, 16, 3, 6, 4, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         plain = vae.decode(latent).sample
@@ -19,3 +23,15 @@ def test_a_quickened_vae_decodes_the_same():
     changed = [module for module in vae.modules() if "forward" in vars(module)]
     assert not replaced and {type(module).__name__ for module in changed} == {"WanCausalConv3d", "WanRMS_norm"}
     assert (quick - plain).abs().max() < 1e-5
+
+
+def test_settings_of_another_world_are_told_by_their_name():
+    assert Setting(20, 6.0, "uni_pc").name == "20-cfg6-uni_pc"
+    assert Setting(20, 6.0, "uni_pc", "wild").name == "wild-20-cfg6-uni_pc"
+
+
+@pytest.mark.parametrize("world", list(WORLDS))
+def test_closeness_of_equal_videos(world):
+    video = np.random.default_rng(0).random((3, 96, 96, 3), np.float32)
+    near = closeness(video, video, world)
+    assert near.pop("mouth_curve_percent") == 0 and set(near.values()) == {100.0}

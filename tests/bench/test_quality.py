@@ -36,8 +36,9 @@ def test_ssim_against_the_published_formula():
     assert metrics.ssim_map(one, other) == pytest.approx(np.full((1, 32, 32), wanted), rel=1e-3)
 
 
-def test_the_mask_edge_lies_on_both_sides_of_the_outline():
-    masks = metrics.regions(96)
+@pytest.mark.parametrize("world", ["tiny", "wild"])
+def test_the_mask_edge_lies_on_both_sides_of_the_outline(world, video):
+    masks = metrics.regions(video, world)
     edge = masks["mask_edge"]
     assert (edge & masks["human"]).any() and (edge & masks["background"]).any() and edge.mean() < 0.3
 

@@ -7,6 +7,7 @@ import torch
 
 from demo import sampling, thirdparty
 from demo.talker import DIT_FILE, VAE_FILE
+from demo.worlds import WORLDS
 
 pytestmark = pytest.mark.skipif(not DIT_FILE.is_file(), reason=f"{DIT_FILE.name} is not there")
 
@@ -32,6 +33,13 @@ def inputs(talker):
 
 def test_transformer_equals_comfyui(talker, host, inputs):
     ours, theirs = thirdparty.velocity(talker.dit, **inputs), host.velocity(DIT_FILE, **inputs)
+    assert thirdparty.relative_l2(ours, theirs) < 1e-4
+
+
+def test_wild_transformer_equals_comfyui(host):
+    dit, config = thirdparty.load_dit(WORLDS["wild"].dit)
+    inputs = thirdparty.example_inputs(config, latent=(3, 8, 8))
+    ours, theirs = thirdparty.velocity(dit, **inputs), host.velocity(WORLDS["wild"].dit, **inputs)
     assert thirdparty.relative_l2(ours, theirs) < 1e-4
 
 
