@@ -47,7 +47,7 @@ RIVALS = ("plain", "rival")
 CLIPS, FEW, TRIED = 8, 2, (100, 101)
 REGIONS = ("whole_db", "human_db", "mouth_db")
 OURS = ("preset, outputs", "preset, residuals at 14B's prices")
-PRESET = {"backtest": True}  # what the node sets beside level and steps
+PRESET = {"backtest": True, "correction": True}  # what the node sets beside level and steps
 AHEAD_DB = {("20-cfg6-uni_pc", 2): 5.0, ("20-cfg6-uni_pc", 3): 5.0, ("20-cfg4.5-uni_pc", 2): 5.0,
             ("20-cfg4.5-uni_pc", 3): 5.0, **{("40-cfg2-euler", speed): 3.0 for speed in SPEEDS}}  # fmt: skip
 FOLDER = Path.home() / ".cache" / "synccache" / "online"

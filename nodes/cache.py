@@ -128,6 +128,7 @@ class SyncCache(io.ComfyNode):
             human_weight=human_weight,
             forecast_order=policy.AUTO_ORDER if forecast_order == -1 else forecast_order,
             backtest=forecast_order == -1,
+            correction=True,
             warmup=None if warmup == -1 else warmup,
             memory_budget=budget_bytes(memory_budget_gb),
             level=level_of(reuse, probe_threshold),
