@@ -72,9 +72,10 @@ def test_the_schemas_load_and_explain_themselves(pack, folder):
         inputs = {**declared["required"], **declared.get("optional", {})}
         assert [name for name, spec in inputs.items() if not spec[1].get("tooltip")] == []
         assert node.define_schema().node_id == node.__name__ and node.define_schema().description
-    assert list(pack.optimizer.SyncCacheScheduleOptimizer.INPUT_TYPES()["required"]) == [
-        "run", "samples", "target_speedup", "cache_ratio", "memory_gb", "name", "level", "forecast_order", "correction",
-        "human_weight",
+    inputs = pack.optimizer.SyncCacheScheduleOptimizer.INPUT_TYPES()
+    assert list(inputs["required"]) == ["run", "samples", "target_speedup"]
+    assert list(inputs["optional"]) == [
+        "cache_ratio", "memory_gb", "name", "level", "forecast_order", "correction", "human_weight",
     ]  # fmt: skip
     schema = pack.optimizer.SyncCacheScheduleOptimizer.define_schema()
     assert [(o.io_type, o.display_name) for o in schema.outputs] == [
