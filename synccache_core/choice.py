@@ -25,6 +25,7 @@ from .schedules import blended
 from .telemetry import readable
 
 SLOWER = 0.1  # how much slower than the fastest a recipe may be, of the wanted speed, to be preferred for its error
+ALIKE = 1.25  # times the least error: on another clip, or at another speed, the other one may well be nearer
 NOISE = 0.03  # of an error: a quarter of a decibel, less than what two clips differ by
 
 
@@ -177,14 +178,21 @@ class Planner:
         return replace(plan, measured=next((p.measured for p in recording.replays if _same_way(p, plan)), None))
 
     def _trusted(self, sizes: dict[Recipe, Size], budget: Budget) -> tuple[Recipe, dict[Recipe, Tried]]:
-        """The recipe to take, and the replays that speak for it."""
+        """The recipe to take, and the replays that speak for it.
+
+        The presets' way where nothing is nearer by more than NOISE, and nothing that is farther than it by more than that; of
+        what is ALIKE, what extrapolates least.
+        """
         mine = default(self.recording)
         for found in rounds(self.recording.replays, budget):
             told = {r: tried for r, tried in found.items() if r in sizes and tried.tells(sizes[r].computed)}
             if told:
-                best = min(told, key=lambda r: (told[r].error, sizes[r].bytes, r.variant.order))
-                level = mine in told and told[mine].error <= (1 + NOISE) * told[best].error
-                return mine if level else best, told
+                least = min(tried.error for tried in told.values())
+                preset = (1 + NOISE) * told[mine].error if mine in told else np.inf
+                if mine in told and told[mine].error <= (1 + NOISE) * least:
+                    return mine, told
+                alike = [r for r in told if told[r].error <= min(ALIKE * least, preset)]
+                return min(alike, key=lambda r: (r.kind != PLAIN, r.variant.order, told[r].error)), told
         return next(recipe for recipe in self.recipes if recipe in sizes), {}
 
     def _near(self, budget: Budget) -> dict[Recipe, Size]:

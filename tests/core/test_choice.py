@@ -76,6 +76,14 @@ def test_the_kind_is_carried_within_a_factor_of_two_of_the_steps():
         assert got.error == pytest.approx(Planner(given).make(FIXED, computed).error)
 
 
+def test_of_equals_what_extrapolates_least_is_taken():
+    for budget in (BUDGET, Budget(computed=3)):
+        assert chosen(replayed({FIXED: 0.1, LINE: 0.11, FEWER: 0.12, SPREAD: 0.3}), budget).recipe == FEWER
+        assert chosen(replayed({FIXED: 0.1, FEWER: 0.13}), budget).recipe == FIXED
+        # not where that would be worse than the preset
+        assert chosen(replayed({FIXED: 0.1, FEWER: 0.12, SPREAD: 0.11}), budget).recipe == FIXED
+
+
 def test_a_hopeless_replay_says_nothing_elsewhere():
     given = replayed({SPREAD: 1.05, LINE: 0.9, FIXED: 1.1})
     assert chosen(given).recipe == LINE  # at that very cost it is the best that was seen
