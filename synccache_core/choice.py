@@ -180,8 +180,8 @@ class Planner:
     def _trusted(self, sizes: dict[Recipe, Size], budget: Budget) -> tuple[Recipe, dict[Recipe, Tried]]:
         """The recipe to take, and the replays that speak for it.
 
-        The presets' way where nothing is nearer by more than NOISE, and nothing that is farther than it by more than that; of
-        what is ALIKE, what extrapolates least.
+        The presets' way unless something is nearer by more than NOISE; nothing that is farther than that way; of what is
+        ALIKE, what extrapolates least.
         """
         mine = default(self.recording)
         for found in rounds(self.recording.replays, budget):
