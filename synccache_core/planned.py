@@ -9,7 +9,7 @@ import numpy as np
 from .gram import Trajectory, interpolation
 from .layout import Layout
 from .plan import Plan, check
-from .policy import Config
+from .policy import SCHEDULE, Config
 from .samplers import Sampler
 from .schedule import Variant, predicted_error, remap, solve_steps
 from .schedules import blended
@@ -26,7 +26,7 @@ def planned_config(plan: Plan, base: Config, adapter: str, layout: Layout) -> Co
     check(plan, adapter, layout)
     return replace(
         base, schedule=plan.mask, force_last=False, level=plan.level, forecast_order=plan.order, correction=plan.correction,
-        groups=plan.groups or None, merge=plan.merge, probe=plan.probe,
+        groups=plan.groups or None, merge=plan.merge, probe=plan.probe, backtest=False, choose=SCHEDULE, threshold=None,
     )
 
 
