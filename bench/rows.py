@@ -65,7 +65,7 @@ class Row:
         """
         plan, sigmas = self.plan, self.sigmas and tuple(float(f"{sigma:.9g}") for sigma in self.sigmas)
         if plan:
-            kind = (plan.kind,) if plan.plain else ()  # what was measured before there were plain plans is still known
+            kind = (plan.kind, plan.backtest) if plan.plain or plan.backtest else ()  # so that older figures are still found
             plan = (plan.schedule, plan.level, plan.order, plan.correction, plan.groups, plan.merge, plan.probe, *kind)
         return plan, self.config, self.masked, sigmas, self.sampler, self.cache, self.threshold, self.floor
 

@@ -213,7 +213,7 @@ def details(planner: Planner, plan: Plan, choice: Choice, human_weight: float) -
     stale = f"Error: forecast {percent(choice.step_error)}, merged audio {percent(choice.staleness)}"
     way = (
         f"Keeps {kept if plan.level == 'residual' else 'outputs of the model only'}",
-        f"Forecast by {('the last value', 'a line', 'a parabola')[plan.order]} (order {plan.order}), "
+        f"Forecast by {('the last value', 'a line', 'a parabola')[plan.order]} (order {'0 to ' * plan.backtest}{plan.order}), "
         f"correction {'on' if plan.correction else 'off'}",
     )
     return (

@@ -47,7 +47,8 @@ def describe(plan: Plan) -> list[str]:
     scores, kind = plan.measured or plan.predicted, "measured" if plan.measured else "predicted"
     correction = "with" if plan.correction else "without"
     kept = f", {len(plan.groups)} stored residuals" if plan.groups else ""
-    way = f"{plan.level} level, order {plan.order}, {correction} correction{kept}"
+    order = f"{'0 to ' * plan.backtest}{plan.order}"
+    way = f"{plan.level} level, order {order}, {correction} correction{kept}"
     note = plan.provenance.note
     return [
         f"{len(plan.schedule)} of {plan.evaluations} steps {'taken' if plan.plain else 'computed'}",

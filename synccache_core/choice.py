@@ -146,7 +146,7 @@ class Planner:
         for recipe in telling(self.recording):
             if len(found) < count and recipe in sizes:
                 made = self.make(recipe, sizes[recipe].computed, sizes[recipe].groups)
-                found.setdefault((made.schedule, recipe.variant, recipe.kind), made)
+                found.setdefault((made.schedule, recipe.variant, recipe.kind, recipe.backtest), made)
         return list(found.values())
 
     def front(self, budget: Budget) -> list[Choice]:
@@ -174,6 +174,7 @@ class Planner:
             schedule=choice.schedule, level=variant.level, order=variant.order, correction=variant.correction,
             groups=choice.groups, merge="freeze", probe=True, predicted=Scores(choice.error, choice.speedup, choice.bytes),
             provenance=origin, sketch=sketch(self._paths(variant)[0]), kind=choice.recipe.kind, alpha=choice.recipe.alpha,
+            backtest=choice.recipe.backtest,
         )
         return replace(plan, measured=next((p.measured for p in recording.replays if _same_way(p, plan)), None))
 
@@ -275,7 +276,7 @@ class Planner:
 
 def _same_way(one: Plan, other: Plan) -> bool:
     """Whether two plans sample alike."""
-    fields = ("kind", "run", "schedule", "level", "order", "correction", "groups", "merge", "probe")
+    fields = ("kind", "run", "schedule", "level", "order", "backtest", "correction", "groups", "merge", "probe")
     return all(getattr(one, name) == getattr(other, name) for name in fields)
 
 

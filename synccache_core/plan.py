@@ -124,6 +124,7 @@ class Plan:
 
     kind: "cache", or "plain": nothing is reused, the sampler takes the computed steps only, from one of their sigmas to the
     next; level "output", order 0, no correction. alpha: of `schedules.blended` where that made the schedule, None = planned.
+    backtest: the order is the highest that a run tries, see `policy.Config`.
     """
 
     adapter: str
@@ -143,6 +144,7 @@ class Plan:
     sketch: tuple[tuple[float, ...], ...] = ()
     kind: str = CACHE
     alpha: float | None = None
+    backtest: bool = False
 
     MAX_BYTES: ClassVar[int] = 1 << 20
 
@@ -163,6 +165,7 @@ class Plan:
         _check_sketch(self.sketch, self.evaluations)
         check_choice("kind", self.kind, KINDS)
         check_number("alpha", self.alpha, 0.0, 1.0, optional=True)
+        check_bool("backtest", self.backtest)
         if self.plain and (self.level, self.order, self.correction, self.run.evaluations) != ("output", 0, False, 1):
             raise PlanError("a plain plan reuses nothing: level must be output, order 0, correction false, evaluations 1")
 

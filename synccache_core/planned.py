@@ -26,7 +26,8 @@ def planned_config(plan: Plan, base: Config, adapter: str, layout: Layout) -> Co
     check(plan, adapter, layout)
     return replace(
         base, schedule=plan.mask, force_last=False, level=plan.level, forecast_order=plan.order, correction=plan.correction,
-        groups=plan.groups or None, merge=plan.merge, probe=plan.probe, backtest=False, choose=SCHEDULE, threshold=None,
+        groups=plan.groups or None, merge=plan.merge, probe=plan.probe, backtest=plan.backtest, choose=SCHEDULE,
+        threshold=None,
     )
 
 
@@ -114,5 +115,5 @@ def describe(plan: Plan, wanted: Sequence[float] = ()) -> str:
         return f"{len(plan.schedule)} of {plan.evaluations} steps taken, nothing reused"
     corrected, part = ", corrected" * plan.correction, part_of(plan.run.sigmas, wanted) if wanted else None
     within = f", here its steps {part.start + 1} to {part.stop}" if part and len(wanted) <= plan.evaluations else ""
-    steps = f"{len(plan.schedule)} of {plan.evaluations} steps computed"
-    return f"{steps}, {plan.level} level, order {plan.order}{corrected}{within}"
+    steps, order = f"{len(plan.schedule)} of {plan.evaluations} steps computed", f"{'0 to ' * plan.backtest}{plan.order}"
+    return f"{steps}, {plan.level} level, order {order}{corrected}{within}"

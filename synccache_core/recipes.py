@@ -7,7 +7,7 @@ from math import exp, log
 from typing import NamedTuple
 
 from .plan import CACHE, PLAIN, Budget, Plan
-from .policy import AUTO, OUTPUT, RESIDUAL, Config, level_for
+from .policy import AUTO, AUTO_ORDER, OUTPUT, RESIDUAL, Config, level_for
 from .recording import Recording
 from .samplers import Sampler
 from .schedule import Variant
@@ -21,21 +21,23 @@ STILL = Variant(OUTPUT, 0)
 class Recipe(NamedTuple):
     """alpha: of `schedules.blended`, None = by the dynamic programme over steps. kind: see `plan.Plan`; where it is "plain"
     the variant is STILL: an Euler sampler that takes only the computed steps goes where reusing the last output leads.
+    backtest: the variant's order is the highest that a run tries.
     """
 
     variant: Variant
     alpha: float | None = None
     kind: str = CACHE
+    backtest: bool = False
 
 
 def of_plan(plan: Plan) -> Recipe:
-    return Recipe(Variant(plan.level, plan.order, plan.correction), plan.alpha, plan.kind)
+    return Recipe(Variant(plan.level, plan.order, plan.correction), plan.alpha, plan.kind, plan.backtest)
 
 
 def default(recording: Recording) -> Recipe:
     """What the presets do where nothing is calibrated."""
     level = level_for(Config(level=AUTO), recording.cost).level
-    return Recipe(Variant(level if level in recording.levels else OUTPUT, _order(recording)), ALPHA)
+    return Recipe(Variant(level if level in recording.levels else OUTPUT, AUTO_ORDER), ALPHA, backtest=True)
 
 
 def fallback(recording: Recording) -> Recipe:

@@ -21,7 +21,7 @@ from tests.core.test_schedule import recording
 BUDGET = Budget(computed=4, cache_ratio=1.0)
 LINE = Recipe(Variant("output", 1))
 FIXED = Recipe(Variant("output", 1, True))
-SPREAD = Recipe(Variant("output", 1), ALPHA)
+SPREAD = Recipe(Variant("output", 1), ALPHA, backtest=True)
 RESIDUAL = Recipe(Variant("residual", 1, True))
 FEWER = Recipe(STILL, None, "plain")
 
@@ -151,7 +151,7 @@ def test_a_fixed_list_is_tried_whatever_a_clock_says():
         assert [(c.recipe, c.schedule) for c in Planner(clocked).trials(BUDGET, 5)] == plans
         assert chosen(clocked, Budget(speedup=2.0)).schedule == chosen(replayed({LINE: 0.1}), Budget(speedup=2.0)).schedule
     plans = Planner(given).trials(BUDGET, 12)
-    assert len({(c.schedule, c.variant, c.recipe.kind) for c in plans}) == len(plans)
+    assert len({(c.schedule, c.variant, c.recipe.kind, c.recipe.backtest) for c in plans}) == len(plans)
     assert Planner(given).trials(BUDGET, 0) == []
 
 

@@ -168,6 +168,7 @@ BAD_FIELDS = [
     ({"kind": "skip"}, "kind must be one of cache, plain, got 'skip'"),
     ({"kind": "plain"}, "a plain plan reuses nothing: level must be output"),
     ({"alpha": 1.5}, "alpha must be a number in 0.0..1.0 or null, got 1.5"),
+    ({"backtest": 1}, "backtest must be true or false, got 1"),
     ({"predicted": None}, "predicted must be an object"),
     ({"predicted__error": -1}, "error must be a number in 0"),
     ({"measured": {"error": 0.1}}, "measured lacks the field 'bytes'"),
