@@ -211,9 +211,10 @@ def details(planner: Planner, plan: Plan, choice: Choice, human_weight: float) -
     alpha = choice.recipe.alpha
     spread = "planned from the recording" if alpha is None else f"spread, {alpha:.0%} by noise level"
     stale = f"Error: forecast {percent(choice.step_error)}, merged audio {percent(choice.staleness)}"
+    order = f"{'0 to ' * plan.backtest}{plan.order}"
     way = (
         f"Keeps {kept if plan.level == 'residual' else 'outputs of the model only'}",
-        f"Forecast by {('the last value', 'a line', 'a parabola')[plan.order]} (order {'0 to ' * plan.backtest}{plan.order}), "
+        f"Forecast by {('the last value', 'a line', 'a parabola')[plan.order]} (order {order}), "
         f"correction {'on' if plan.correction else 'off'}",
     )
     return (
