@@ -36,13 +36,14 @@ def of_plan(plan: Plan) -> Recipe:
 
 def default(recording: Recording) -> Recipe:
     """What the presets do where nothing is calibrated."""
-    level = level_for(Config(level=AUTO), recording.cost).level
+    level = level_for(Config(level=AUTO), recording.cost, Sampler(recording.run.sampler)).level
     return Recipe(Variant(level if level in recording.levels else OUTPUT, AUTO_ORDER), ALPHA, backtest=True)
 
 
 def fallback(recording: Recording) -> Recipe:
-    """What to trust where nothing was replayed."""
-    return Recipe(_variant(recording, OUTPUT))
+    """What to trust where nothing was replayed. A sampler that needs the model at every step reuses no outputs."""
+    inside = Sampler(recording.run.sampler).guidance_inside and RESIDUAL in recording.levels
+    return Recipe(_variant(recording, RESIDUAL if inside else OUTPUT))
 
 
 def telling(recording: Recording) -> list[Recipe]:

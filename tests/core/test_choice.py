@@ -61,6 +61,8 @@ def test_without_replays_outputs_are_forecast_by_a_line_and_corrected():
     assert chosen(recording()).notes == (DOUBT["guessed"],) or FAR <= chosen(recording()).error
     no_correction = replace(recording(), run=replace(recording().run, sampler="er_sde"))
     assert chosen(no_correction).recipe == Recipe(Variant("output", 0))
+    inside = replace(recording(), run=replace(recording().run, sampler="euler_cfg_pp"))
+    assert chosen(inside).variant.level == "residual"
 
 
 def test_the_kind_is_carried_within_a_factor_of_two_of_the_steps():
