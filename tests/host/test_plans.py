@@ -324,7 +324,7 @@ def test_the_ending_may_be_written_in_capitals(pack, folder, plan_json, ending):
     (folder / f"studio{ending}").write_text(plan_json)
     assert pack.plans.saved() == {"studio": folder} and load(pack) == plan_json
     first = pack.plans.SyncCacheLoadPlan.fingerprint_inputs(plan="studio")
-    (folder / f"studio{ending}").write_text(plan_json.replace('"note": "studio"', '"note": "edited"'))
+    (folder / f"studio{ending}").write_text(plan_json.replace('"note": "studio', '"note": "edited'))
     assert pack.plans.SyncCacheLoadPlan.fingerprint_inputs(plan="studio") != first
     save(pack, plan_json, f"other{ending}")
     assert files(folder) == sorted(["other.json", f"studio{ending}"])
