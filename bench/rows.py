@@ -14,14 +14,16 @@ from demo.table import WAN_14B
 from demo.worlds import WORLDS
 from synccache_core import Config, Grid, __version__, attach
 from synccache_core.adapters import find
-from synccache_core.choice import Choice, Planner, Style
+from synccache_core.choice import Choice, Planner
 from synccache_core.cost import CostModel
 from synccache_core.layout import even_groups, groups_for_ratio
 from synccache_core.plan import Budget, Plan
+from synccache_core.policy import MAX_ORDER
+from synccache_core.recipes import every
 from synccache_core.schedule import Variant
 
 from .harness import held_out_scene
-from .hooks import integrate, sample_with, sampler_of
+from .hooks import evaluated_at, integrate, sample_with, sampler_of
 from .metrics import figures, mouth
 from .remember import Memory
 from .rivals import Make, make
@@ -62,7 +64,8 @@ class Row:
         """
         plan, sigmas = self.plan, self.sigmas and tuple(float(f"{sigma:.9g}") for sigma in self.sigmas)
         if plan:
-            plan = (plan.schedule, plan.level, plan.order, plan.correction, plan.groups, plan.merge, plan.probe)
+            kind = (plan.kind, plan.backtest) if plan.plain or plan.backtest else ()  # so that older figures are still found
+            plan = (plan.schedule, plan.level, plan.order, plan.correction, plan.groups, plan.merge, plan.probe, *kind)
         return plan, self.config, self.masked, sigmas, self.sampler, self.cache, self.threshold, self.floor
 
     @property
@@ -102,7 +105,8 @@ class Ours:
         ways["planned, outputs"] = self.plan(self.best("output", count))
         for name, cost in (("this model", self.planner.recording.cost), ("14B", WAN_14B)):
             fewer = affordable(count, self.setting.steps, cost.share("residual", 1, "refresh", probe=False))
-            ways[f"planned, residuals, no probe, at cost on {name}"] = self.plan(self.best("residual", fewer, probe=False))
+            probeless = replace(self.plan(self.best("residual", fewer)), probe=False)
+            ways[f"planned, residuals, no probe, at cost on {name}"] = probeless
         ways["planned, masked"] = self.at_cost(self.masked, count)
         made = [Row(name, "ours", count, often=False, plan=plan) for name, plan in ways.items()]
         return [*made, self.online("online, masked", count, masked=True)]
@@ -129,14 +133,11 @@ class Ours:
     def plan(self, choice: Choice) -> Plan:
         return self.planner.plan(choice, Budget(computed=choice.computed), __version__, created=CREATED)
 
-    def best(self, level: str, count: int, order: int | None = None, probe: bool = True) -> Choice:
+    def best(self, level: str, count: int, order: int | None = None) -> Choice:
         """Least predicted error among this level's variants with `count` computed steps and all residuals."""
-        layout, found = self.planner.recording.layout, []
-        groups = layout.storable() if level == "residual" else 0
-        for solution in self.planner.solutions:
-            wanted = solution.variant.level == level and order in (None, solution.variant.order)
-            if wanted and solution.schedules[count]:
-                found.append(self.planner.choice(solution, count, groups, Style(probe=probe or level == "output")))
+        orders = range(MAX_ORDER + 1) if order is None else (order,)
+        kinds = every(self.planner.recording, (level,), orders, (False, True))
+        found = [self.planner.make(recipe, count) for recipe in kinds if recipe.alpha is None]
         return min(found, key=lambda choice: choice.error)
 
     def online(self, name: str, count: int, often: bool = False, masked: bool = False, **settings) -> Row:
@@ -223,13 +224,13 @@ class Run:
     @torch.inference_mode()
     def attached(self, config: Config | None = None, plan: Plan | None = None, mask: torch.Tensor | None = None):
         """(latents, report) of a run with SyncCache; with a plan the report's settings are the plan's."""
-        dit, setting, grid = self.on.talker.dit, self.setting, Grid.from_latent(LATENT)
-        config = config or Config()
-        kind = sampler_of(setting.sampler, setting.sigmas)
-        with attach(dit, config, setting.evaluated, grid, mask, plan=plan, sampler=kind) as session:
-            latents = integrate(
-                setting.sampler, self.on.noise(), setting.sigmas, lambda x, sigma: self.on.guided(x, sigma, session)
-            )
+        dit, sampler, grid = self.on.talker.dit, self.setting.sampler, Grid.from_latent(LATENT)
+        sigmas = self.setting.sigmas
+        if plan is not None and plan.plain:
+            sigmas = [*(sigmas[step] for step in plan.schedule), sigmas[-1]]
+        kind, evaluated = sampler_of(sampler, sigmas), evaluated_at(sampler, sigmas)
+        with attach(dit, config or Config(), evaluated, grid, mask, plan=plan, sampler=kind) as session:
+            latents = integrate(sampler, self.on.noise(), sigmas, lambda x, sigma: self.on.guided(x, sigma, session))
         return latents, session.report
 
     def _synccache(self, row: Row) -> tuple[torch.Tensor, dict[str, float]]:

@@ -18,10 +18,11 @@ from scipy.stats import spearmanr
 from demo.console import say
 from demo.sampling import simple_sigmas
 from synccache_core import __version__
-from synccache_core.choice import PLAIN, REFRESH, Planner, Style
+from synccache_core.choice import Planner
 from synccache_core.layout import even_groups, groups_for_ratio
 from synccache_core.plan import Budget
 from synccache_core.planned import moved
+from synccache_core.recipes import Recipe
 from synccache_core.recording import merge
 from synccache_core.schedule import Variant
 
@@ -100,28 +101,28 @@ def refitted(planner: Planner, own: Planner, steps: int) -> list[Way]:
 def memories(planner: Planner) -> list[Way]:
     """Residual level, line forecast, 10 computed: cache ratios, which refresh points keep their own, and both merges."""
     layout, ways = planner.recording.layout, []
-    solution = next(s for s in planner.solutions if s.variant == Variant("residual", 1, True))
+    corrected = Recipe(Variant("residual", 1, True))
     for ratio in RATIOS:
         count = planner.segmentation.best(groups_for_ratio(layout, ratio))
         name = f"{count} of {layout.storable()} residuals"
-        best = by_choice(planner, planner.choice(solution, 10, count, PLAIN))
+        best = by_choice(planner, planner.make(corrected, 10, count))
         ways.append(replace(best, name=f"{name}, planned cuts"))
         if best.plan.groups != even_groups(layout, count):
             spread = replace(best.plan, groups=even_groups(layout, count))
             ways.append(replace(best, name=f"{name}, even cuts", plan=spread, choice=None))
         if count < layout.storable():
-            fresh = by_choice(planner, planner.choice(solution, 10, count, Style(REFRESH)))
-            ways.append(replace(fresh, name=f"{name}, planned cuts, audio refreshed inside"))
-    probeless = planner.choice(solution, 10, layout.storable(), Style(probe=False))
-    return [*ways, replace(by_choice(planner, probeless), name="all residuals, without probe")]
+            fresh = replace(best.plan, merge="refresh")
+            ways.append(replace(best, plan=fresh, choice=None, name=f"{name}, planned cuts, audio refreshed inside"))
+    whole = by_choice(planner, planner.make(corrected, 10))
+    probeless = replace(whole, plan=replace(whole.plan, probe=False), choice=None, name="all residuals, without probe")
+    return [*ways, probeless]
 
 
 def audio(planner: Planner) -> list[Way]:
     """The same steps and forecast, with the audio refreshed at every step, frozen in the residual, or in the output."""
     ways, layout = [], planner.recording.layout
-    solution = next(s for s in planner.solutions if s.variant == Variant("residual", 1))
     for count in (10, 6):
-        every = planner.choice(solution, count, layout.storable(), PLAIN)
+        every = planner.make(Recipe(Variant("residual", 1)), count)
         plan = planner.plan(every, Budget(computed=count), __version__)
         frozen = replace(plan, groups=even_groups(layout, 1), merge="freeze")
         whole = replace(plan, level="output", groups=())

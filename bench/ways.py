@@ -13,9 +13,9 @@ from demo.standalone import Standalone
 from synccache_core import Config, __version__
 from synccache_core.choice import Choice, Planner
 from synccache_core.plan import Budget, Plan
+from synccache_core.recipes import STILL
 from synccache_core.recording import Recording
 from synccache_core.replay import replayed
-from synccache_core.schedule import Variant
 
 from .harness import closeness, stage
 
@@ -75,7 +75,10 @@ def planned(planner: Planner, count: int) -> Way:
 
 def by_choice(planner: Planner, choice: Choice, film: bool = True) -> Way:
     variant = choice.variant
-    name = f"{variant.level}, order {variant.order}{', corrected' * variant.correction}"
+    spread = f", alpha {choice.recipe.alpha:g}" if choice.recipe.alpha is not None else ""
+    name = f"{variant.level}, order {variant.order}{', corrected' * variant.correction}{spread}"
+    if choice.plain:
+        name = f"fewer steps{spread}"
     plan = planner.plan(choice, Budget(computed=choice.computed), __version__)
     return Way(name, choice.computed, plan=plan, choice=choice, film=film)
 
@@ -93,9 +96,8 @@ def even(count: int, steps: int, level: str, order: int) -> Way:
 
 def plain(planner: Planner, count: int) -> list[Way]:
     """Fewer steps without any cache: at the stock sigmas, and at those where the programme would compute."""
-    still = next(s for s in planner.solutions if s.variant == Variant("output", 0, False))
     sigmas = planner.recording.run.sigmas
-    own = (*(sigmas[step] for step in still.schedules[count]), sigmas[-1])
+    own = (*(sigmas[step] for step in planner.solve(STILL).schedules[count]), sigmas[-1])
     stock = [Way("euler, stock sigmas", count), Way("uni_pc, stock sigmas", count, unipc=True)]
     return [*stock, Way("euler, planned sigmas", count, sigmas=own)]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from synccache_core import Config, Grid, attach
+from synccache_core import Config, Grid, attach, fewer
 from synccache_core.attach import calibrate
 
 from . import sampling, thirdparty
@@ -65,12 +65,18 @@ class Standalone:
         """The context in which the transformer runs: SyncCache for a config or a plan, nothing for None."""
         if config is None and plan is None:
             return contextlib.nullcontext()
-        return attach(self.talker.dit, config or Config(), self.sigmas, Grid.from_latent(LATENT), mask, plan=plan)
+        sigmas = self.taken(plan)
+        return attach(self.talker.dit, config or Config(), sigmas, Grid.from_latent(LATENT), mask, plan=plan)
+
+    def taken(self, plan):
+        """The sigmas that a run goes over: all, or those of a plan that takes fewer steps."""
+        steps = range(len(self.sigmas) - 1) if plan is None else fewer(plan, self.sigmas)[0]
+        return [*(self.sigmas[step] for step in steps), self.sigmas[-1]]
 
     def noise(self):
         return sampling.seeded_noise(LATENT, self.settings.seed)
 
-    def run(self, session, label="plain"):
+    def run(self, session, label="plain", plan=None):
         """(latents, seconds spent on the velocities) of one sampling run."""
         spent = []
 
@@ -80,13 +86,13 @@ class Standalone:
             spent.append(time.perf_counter() - started)
             return out
 
-        return sampling.euler(self.noise(), self.sigmas, velocity, lambda steps: bar(steps, label, "step")), sum(spent)
+        return sampling.euler(self.noise(), self.taken(plan), velocity, lambda steps: bar(steps, label, "step")), sum(spent)
 
     @torch.inference_mode()
     def sample(self, config=None, mask=None, label="plain", plan=None):
         """One Take. config, plan: None for the plain model. mask: human mask [H,W] in 0..1."""
         with self.attached(config, mask, plan) as session:
-            latents, seconds = self.run(session, label)
+            latents, seconds = self.run(session, label, plan)
         return Take(latents, seconds, session.report if session else None)
 
     @torch.inference_mode()

@@ -47,8 +47,9 @@ class SyncCacheCalibrate(io.ComfyNode):
         return [
             io.Int.Input(
                 "replays", default=4, min=0, max=MOST_REPLAYS, optional=True, advanced=True,
-                tooltip="How many plans are sampled right after the calibration, to choose by what they do: 4 is one of "
-                "each kind. Each takes as long as its plan. 0: none, plans rest on predictions alone.",
+                tooltip="How many plans are sampled right after the calibration, so that the best is chosen for what it "
+                "did: the preset's way, fewer steps without a cache, planned steps, then others. Each takes as long as its "
+                "plan. 0: none, plans rest on predictions alone.",
             ),
             io.Float.Input(
                 "target_speedup", default=3.0, min=LEAST_SPEEDUP, max=MOST_SPEEDUP, step=0.1,

@@ -106,6 +106,9 @@ class CalibrationRun(HostRun):
                 continue
             done.append(replayed(plan, session.report, yardstick.error(session.end)))
             notes.append(outcome(done[-1]))
+        if trials:
+            spent = sum(1 / choice.speedup for choice in trials)
+            notes.append(f"{len(trials)} replays cost as much as {spent:.1f} uncached runs, by operation count")
         return replace(recording, replays=tuple(done))
 
     def _or_note(self, notes: list[str], what: str, step: Callable, *args):
@@ -125,11 +128,11 @@ class CalibrationRun(HostRun):
 
 def outcome(plan: Plan) -> str:
     """What a replay gave, for a person."""
-    left_out = [", audio refreshed in merged segments" * (plan.merge == "refresh"), ", without probe" * (not plan.probe)]
     was, got = plan.predicted, plan.measured
+    spread = f", spread with alpha {plan.alpha:g}" if plan.alpha is not None else ""
     return (
-        f"replayed {describe(plan)}{''.join(left_out) if plan.groups else ''}: error {100 * got.error:.2g} % "
-        f"(predicted {100 * was.error:.2g} %), {got.speedup:.2f}× (predicted {was.speedup:.2f}×)"
+        f"replayed {describe(plan)}{spread}: error {100 * got.error:.2g} % (predicted {100 * was.error:.2g} %), "
+        f"{got.speedup:.2f}× ({was.speedup:.2f}× by operation count)"
     )
 
 

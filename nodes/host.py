@@ -30,6 +30,7 @@ from ..synccache_core import (
 from ..synccache_core.cost import cache_bytes
 from ..synccache_core.mask import as_mask
 from ..synccache_core.paper import paper_config
+from ..synccache_core.planned import fewer
 from ..synccache_core.policy import level_for
 from ..synccache_core.residuals import wanted_groups
 from .guider import diffusion_model, ranges, remarks, schedule_of, seen_by, text_tokens
@@ -132,19 +133,32 @@ class HostRun:
             self.handle.gave(session.report, result)
             return result
 
+    def steps(self, sigmas: list[float]) -> tuple[Sequence[int], str]:
+        """Which steps of a run over `sigmas` [N + 1] are taken, and a note."""
+        return range(len(sigmas) - 1), ""
+
     @contextmanager
     def running(self, guider, args: Sequence):
         """One sampling run of a guider, its session installed and freed: (session, what to call the executor with).
 
-        args: those of `outer_sample`. The sigmas are copied: the host's uni_pc writes into those that it is given, which may
+        args: those of `outer_sample`. Where fewer steps are taken, the sampler gets the sigmas of these, and counts its
+        progress and previews by them. The sigmas are copied: the host's uni_pc writes into those that it is given, which may
         belong to a node whose output goes to several samplers.
         """
         before = guider.model_options
         guider.model_options = comfy.model_patcher.create_model_options_clone(before)
         active, finished = None, False
         try:
-            active = self._start(guider, args[0].shape, schedule_of(args[3]), sampler_of(args[2], args[3]))
-            yield active.session, (*args[:3], args[3].clone(), *args[4:])
+            given = schedule_of(args[3])
+            steps, note = self.steps(given)
+            sigmas = args[3][[*steps, -1]]
+            active = self._start(guider, args[0].shape, schedule_of(sigmas), sampler_of(args[2], sigmas))
+            if len(steps) < len(given) - 1:
+                active.session.report.shorten(len(given) - 1, len(steps))
+            if note:
+                active.session.note(note)
+                active.session.report.remapped = True
+            yield active.session, (*args[:3], sigmas, *args[4:])
             finished = True
         finally:
             guider.model_options = before
@@ -205,6 +219,9 @@ class CacheRun(HostRun):
     title = "SyncCache"
     made = Session
 
+    def steps(self, sigmas: list[float]) -> tuple[Sequence[int], str]:
+        return fewer(self.plan, sigmas) if self.plan is not None else super().steps(sigmas)
+
     def session(self, guider, adapter: Adapter, noise_shape, sigmas: list[float], sampler: Sampler) -> Session:
         config, moved, notes = self.config, False, []
         if self.plan is not None:
@@ -223,7 +240,7 @@ class CacheRun(HostRun):
         return session
 
     def gpu_bytes(self, model, noise_shape) -> int:
-        if self._device(model, noise_shape) == "cpu":
+        if self._device(model, noise_shape) == "cpu" or self.plan is not None and self.plan.plain:
             return 0
         return residual_bytes(model, noise_shape, self.config, self._planned_for)
 

@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 import comfy.model_management
-import comfy.utils
 from comfy_api.latest import io, ui
 
 from ..synccache_core import BadConfig, __version__
-from ..synccache_core.choice import Choice, Planner, possible
+from ..synccache_core.choice import Choice, Planner
 from ..synccache_core.plan import LEVELS, Budget, Plan
 from ..synccache_core.policy import MAX_ORDER
+from ..synccache_core.recipes import Recipe, every
 from ..synccache_core.recording import Recording
-from ..synccache_core.schedule import Variant
+from ..synccache_core.remarks import GUESSED, REPLAYED
 from ..synccache_core.telemetry import readable
 from ..synccache_core.untrusted import check_choice, check_number, check_text, shown
 from ..synccache_core.velocity import WANTED
@@ -37,7 +37,8 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
             display_name="SyncCache Schedule Optimizer",
             category="SyncCache",
             description="Finds the steps to compute and the residuals to keep for the speed and memory you ask for, from "
-            "a calibration run, and draws what it will cost and give.",
+            "a calibration run, and draws what it will cost and give. What was sampled after the calibration decides what "
+            "kind of plan it is; it may also be to take fewer steps without any cache.",
             search_aliases=["plan", "schedule", "calibrate", "pareto"],
             inputs=[
                 RunType.Input("run", tooltip="From the SyncCache Calibrate node."),
@@ -78,7 +79,7 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
             io.Combo.Input(
                 "level", options=[AUTO, *LEVELS], default=AUTO, optional=True, advanced=True,
                 tooltip="What a reused step forecasts. output: the model's result, the fastest. residual: the heavy blocks' "
-                "part, with the audio refreshed at every step. auto: whichever is predicted to lose less.",
+                "part, with the audio refreshed at every step. auto: whichever did better where it was tried.",
             ),
             io.Combo.Input(
                 "forecast_order", options=list(ORDERS), default=AUTO, optional=True, advanced=True,
@@ -103,8 +104,11 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
         check_text("name", name, 80)
         check_number("human_weight", human_weight, 0.0, 1.0)
         recording = run.of(samples["samples"]).recording()
-        variants = allowed(recording, level, forecast_order, correction)
-        planner = solved(recording, variants, human_weight)
+        recipes = allowed(recording, level, forecast_order, correction)
+        planner = Planner(
+            recording, human_weight=human_weight, recipes=recipes,
+            watch=comfy.model_management.throw_exception_if_processing_interrupted,
+        )
         choice = choose(planner, budget, memory_gb)
         plan = planner.plan(choice, budget, __version__, "; ".join([name, *choice.notes]))
         chart = as_image(draw(facts(planner, plan, choice, human_weight, name)))
@@ -124,34 +128,22 @@ def wanted(target_speedup: float, cache_ratio: float, memory_gb: float) -> Budge
     return Budget(speedup=target_speedup, cache_ratio=cache_ratio)
 
 
-def allowed(recording: Recording, level: str, forecast_order: str, correction: str) -> list[Variant]:
-    """Every way to reuse that the settings leave open. Raises PlanError, BadConfig."""
+def allowed(recording: Recording, level: str, forecast_order: str, correction: str) -> list[Recipe] | None:
+    """Every recipe that the settings leave open, None = all. Raises PlanError, BadConfig."""
     check_choice("level", level, (AUTO, *LEVELS))
     check_choice("forecast_order", forecast_order, ORDERS)
     check_choice("correction", correction, CORRECTIONS)
     if level not in (AUTO, *recording.levels):
         raise BadConfig(f"level {shown(level)} was not recorded, this calibration holds {', '.join(recording.levels)}")
+    if level == forecast_order == correction == AUTO:
+        return None
     levels = recording.levels if level == AUTO else (level,)
     orders = range(MAX_ORDER + 1) if forecast_order == AUTO else (int(forecast_order),)
-    found = possible(recording, levels, orders, CORRECTIONS[correction])
+    found = every(recording, levels, orders, CORRECTIONS[correction])
     if not found:
         used = f"this calibration used {shown(recording.run.sampler)}, and level is {shown(level)}"
         raise BadConfig(f"correction is on: {WANTED}; {used}")
     return found
-
-
-def solved(recording: Recording, variants: list[Variant], human_weight: float) -> Planner:
-    """A planner that has solved the variants, a second or less each; can be interrupted between them."""
-    def watched():
-        for done, variant in enumerate(variants):
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            bar.update_absolute(done)
-            yield variant
-
-    bar = comfy.utils.ProgressBar(len(variants))
-    planner = Planner(recording, human_weight=human_weight, variants=watched())
-    bar.update_absolute(len(planner.solutions))
-    return planner
 
 
 def choose(planner: Planner, budget: Budget, memory_gb: float) -> Choice:
@@ -168,13 +160,14 @@ def facts(planner: Planner, plan: Plan, choice: Choice, human_weight: float, nam
     most = room(planner, plan)
     return Facts(
         title=name,
-        headline=f"{choice.computed} of {plan.evaluations} steps computed,  {choice.speedup:.2g}x faster,  "
+        headline=f"{choice.computed} of {plan.evaluations} steps {'taken' if plan.plain else 'computed'},  "
+        f"{choice.speedup:.2g}x faster,  "
         f"{percent(choice.error)} predicted error",
         computed=plan.mask,
         sigmas=plan.run.sigmas,
         gaps=tuple(planner.gaps(choice)),
         chosen=_point(choice),
-        front=tuple(map(_point, planner.pareto())),
+        front=tuple(map(_point, planner.front(plan.budget))),
         target=plan.budget.speedup,
         room=most,
         used_label=f"{readable(choice.bytes)} used",
@@ -187,17 +180,19 @@ def room(planner: Planner, plan: Plan) -> int:
     """Bytes that a plan may take, or would take with every residual."""
     recording = planner.recording
     most = recording.levels[-1]  # residuals, where they were recorded
-    everything = recording.bytes(most, recording.layout.storable(), plan.order, plan.correction, plan.probe)
+    everything = recording.bytes(most, recording.layout.storable(), plan.order, plan.correction)
     return plan.budget.bytes or everything
 
 
 def menu(planner: Planner, budget: Budget) -> list[dict]:
-    """Every plan that another target_speedup would give within this memory, slowest first, with that target."""
-    fastest = {int(100 * c.speedup) / 100 for c in planner.pareto()}
-    made: dict[Choice, float] = {}
-    for speedup in sorted(s for s in fastest if LEAST_SPEEDUP <= s <= MOST_SPEEDUP):
-        made.setdefault(replace(planner.choose(replace(budget, speedup=speedup)), notes=()), speedup)
-    return [_entry(choice, target, planner.recording.steps) for choice, target in made.items()]
+    """What other target_speedups would give within this memory, slowest first, with that target."""
+    found: dict[Choice, float] = {}
+    for speedup in (int(100 * c.speedup) / 100 for c in planner.front(budget)):
+        if LEAST_SPEEDUP <= speedup <= MOST_SPEEDUP:
+            choice = replace(planner.choose(replace(budget, speedup=speedup)), notes=())
+            if all(choice.error < other.error for other in found if other != choice):
+                found[choice] = speedup  # the least that gives it
+    return [_entry(choice, target, planner.recording.steps) for choice, target in reversed(found.items())]
 
 
 def _entry(choice: Choice, target: float, steps: int) -> dict:
@@ -212,24 +207,33 @@ def details(planner: Planner, plan: Plan, choice: Choice, human_weight: float) -
     """Short lines beside the curves."""
     recording, runs = planner.recording, plan.provenance.recordings
     human = f"human counts {human_weight:.0%}" if ("output", "human") in recording.grams else "no human mask"
-    kept = f"{len(choice.groups)} of {recording.layout.storable()} residuals{', no probe' * (not plan.probe)}"
+    kept = f"{len(choice.groups)} of {recording.layout.storable()} residuals"
+    alpha = choice.recipe.alpha
+    spread = "planned from the recording" if alpha is None else f"spread, {alpha:.0%} by noise level"
     stale = f"Error: forecast {percent(choice.step_error)}, merged audio {percent(choice.staleness)}"
-    return (
+    order = f"{'0 to ' * plan.backtest}{plan.order}"
+    way = (
         f"Keeps {kept if plan.level == 'residual' else 'outputs of the model only'}",
-        f"Forecast by {('the last value', 'a line', 'a parabola')[plan.order]} (order {plan.order})",
-        f"Correction afterwards: {'on' if plan.correction else 'off'}",
+        f"Forecast by {('the last value', 'a line', 'a parabola')[plan.order]} (order {order}), "
+        f"correction {'on' if plan.correction else 'off'}",
+    )
+    return (
+        *(("Takes fewer steps, no cache",) if plan.plain else way),
+        f"Steps: {spread}",
         *([stale] if choice.staleness else []),
         f"Calibrated on {runs} run{'s' * (runs != 1)}, {human}",
-        _tried(plan, len(recording.replays)),
+        _tried(plan, choice),
         f"{plan.adapter}, {plan.run.steps} steps, {plan.run.sampler}, cfg {plan.run.cfg:g}",
     )
 
 
-def _tried(plan: Plan, replays: int) -> str:
+def _tried(plan: Plan, choice: Choice) -> str:
     """How far the prediction was put to the test."""
     if plan.measured:
         return f"Tried: error {percent(plan.measured.error)}, {plan.measured.speedup:.3g}x faster"
-    return f"Predicted; weighed by {replays} trials" if replays else "Predicted; no plan was tried"
+    if choice.basis == GUESSED:
+        return "Predicted; nothing like it was tried"
+    return "Predicted; its kind was tried" if choice.basis == REPLAYED else "Predicted; its kind was tried at another speed"
 
 
 def _point(choice: Choice) -> Point:

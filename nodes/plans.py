@@ -47,11 +47,13 @@ def describe(plan: Plan) -> list[str]:
     scores, kind = plan.measured or plan.predicted, "measured" if plan.measured else "predicted"
     correction = "with" if plan.correction else "without"
     kept = f", {len(plan.groups)} stored residuals" if plan.groups else ""
+    order = f"{'0 to ' * plan.backtest}{plan.order}"
+    way = f"{plan.level} level, order {order}, {correction} correction{kept}"
     note = plan.provenance.note
     return [
-        f"{len(plan.schedule)} of {plan.evaluations} steps computed",
+        f"{len(plan.schedule)} of {plan.evaluations} steps {'taken' if plan.plain else 'computed'}",
         f"{kind}: {scores.speedup:.2f}×, error {100 * scores.error:.2g} %, {readable(scores.bytes)}",
-        f"{plan.level} level, order {plan.order}, {correction} correction{kept}",
+        "takes fewer steps, at noise levels of its own; nothing is reused" if plan.plain else way,
         f"for {plan.adapter}, made {plan.provenance.created}" + (f": {note}" if note else ""),
     ]
 

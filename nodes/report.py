@@ -94,6 +94,8 @@ def headline(report: RunReport) -> str:
         return f"calibration: {len(report.steps)} steps, all computed"
     speed = report.speedup_measured
     measured = f"{speed:.2g}x measured, " if speed else ""
+    if report.asked:
+        return f"{report.taken()};  {report.speedup_ideal:.2g}x by operation count"
     counts = f"{report.computed} of {len(report.steps)} steps computed, {report.reused} reused"
     return f"{counts};  {measured}{report.speedup_ideal:.2g}x by operation count"
 

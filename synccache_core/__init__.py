@@ -8,7 +8,7 @@ from .errors import BadConfig, BadMask, StateError, SyncCacheError, UnsupportedM
 from .grid import Grid, token_weights
 from .layout import Layout
 from .plan import Plan
-from .planned import describe, fitted_config, planned_config
+from .planned import describe, fewer, fitted_config, planned_config
 from .policy import Config, decide
 from .recording import Recording
 from .samplers import Sampler
@@ -20,5 +20,5 @@ __version__ = "0.1.0"
 __all__ = [
     "Adapter", "BadConfig", "BadMask", "CalibrationSession", "Config", "CostModel", "Grid", "Layout", "Plan", "Recording",
     "RunReport", "Sampler", "Session", "StateError", "SyncCacheError", "UnsupportedModel", "attach", "calibrate", "decide",
-    "describe", "find", "fitted_config", "planned_config", "register", "supported", "token_weights",
+    "describe", "fewer", "find", "fitted_config", "planned_config", "register", "supported", "token_weights",
 ]

@@ -14,6 +14,7 @@ from .planned import describe, fitted_config, planned_config
 from .policy import Config, level_for
 from .samplers import Sampler
 from .session import Session
+from .untrusted import PlanError
 
 _ABSENT = object()
 
@@ -64,7 +65,8 @@ def attach(
 
     sigmas: the schedule, N + 1 falling values. grid: video tokens of the calls to come. mask: see grid.token_weights.
     Each block of `model.blocks` must take the hidden state [B, L, C] first and return the new one. plan: overrides what it
-    decides of the config. sampler: what your loop does with a velocity, or its name, see samplers.py.
+    decides of the config; one that takes fewer steps wants a loop, and sigmas, of just these. sampler: what your loop does
+    with a velocity, or its name, see samplers.py.
 
         with attach(dit, Config(target_speedup=3.0), sigmas, Grid(20, 30, 52)) as session:
             for sigma, after in pairwise(sigmas):
@@ -77,14 +79,26 @@ def attach(
     adapter, notes, moved = adapter or find(model), [], False
     if plan is not None:
         config = planned_config(plan, config, adapter.name, adapter.layout(model))
+        _check_steps(plan, sigmas)
         config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)
     config = level_for(config, adapter.cost(model, grid, grid.tokens), kind)
     session = AttachedSession(config, *_of(model, adapter, sigmas), mask, adapter.title, sampler=kind, grid=grid)
     session.report.plan, session.report.remapped = describe(plan, kind.evaluated(sigmas)) if plan else "", moved
+    if plan is not None and plan.plain:
+        session.report.shorten(plan.evaluations, len(plan.schedule))
     for sentence in notes:
         session.note(sentence)
     with _attached(model, session, adapter):
         yield session
+
+
+def _check_steps(plan: Plan, sigmas: Sequence[float]) -> None:
+    """Raises PlanError where a loop takes other steps than a plain plan: the loop is not ours to change."""
+    if plan.plain and len(sigmas) - 1 != len(plan.schedule):
+        raise PlanError(
+            f"the plan takes {len(plan.schedule)} steps and reuses nothing, got sigmas of {len(sigmas) - 1} steps: sample "
+            "over plan.own_sigmas, or at other sigmas over those that planned.fewer picks, and give these to attach"
+        )
 
 
 @contextmanager

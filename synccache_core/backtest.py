@@ -6,6 +6,7 @@ import torch
 
 from .forecast import bounded_weights, combine
 
+MARGIN = 1.0
 SAMPLE = 4096  # numbers of a value that stand for it
 
 
@@ -17,7 +18,8 @@ class Backtest:
     """
 
     def __init__(self, most: int, first: int, max_gain: float, trying: bool = True):
-        self.most, self.order = most, min(first, most) if trying else most
+        self.most, self.first = most, min(first, most) if trying else most
+        self.order = self.first
         self.trying = trying and most > 0
         self._max_gain = max_gain
         self._samples: dict[Hashable, list[tuple[float, torch.Tensor]]] = {}
@@ -45,7 +47,8 @@ class Backtest:
         """The order for the next gap, the lowest of equals. errors: what `waiting` gave, read."""
         self._errors.clear()
         if errors and all(error < float("inf") for error in errors):  # NaN compares false
-            self.order = min(range(len(errors)), key=errors.__getitem__)
+            best = min(range(len(errors)), key=errors.__getitem__)
+            self.order = best if errors[best] < MARGIN * errors[self.first] else self.first
 
     def clear(self) -> None:
         self._samples.clear()

@@ -1,10 +1,12 @@
-"""The joint choice: level, order, correction, computed steps and stored residuals for a wanted speed and memory."""
+"""The joint choice: recipe, computed steps and stored residuals for a wanted speed and memory.
 
-from collections.abc import Iterable, Iterator
+Speeds are counted operations: what is tried and chosen does not depend on how busy a machine was.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache, cached_property
-from itertools import product
 from math import hypot
 from typing import NamedTuple
 
@@ -13,28 +15,18 @@ import numpy as np
 from .errors import BadConfig
 from .gram import Trajectory, sketch
 from .layout import groups_for_ratio
-from .plan import Budget, Plan, Provenance, Scores, fingerprint
+from .plan import PLAIN, Budget, Plan, Provenance, Scores, fingerprint
 from .policy import MAX_ORDER
+from .recipes import Recipe, Tried, default, every, fallback, rounds, telling
 from .recording import Recording
-from .samplers import Sampler
-from .schedule import Objective, Segmentation, Solution, Variant, gap_sizes, solve_segments, solve_steps
+from .remarks import CARRIED, GUESSED, REPLAYED, remarks
+from .schedule import Objective, Segmentation, Solution, Variant, gap_sizes, predicted_error, solve_segments, solve_steps
+from .schedules import blended
 from .telemetry import readable
 
-REFRESH = "refresh"
-FAR = 0.03  # relative L2 of the final latent to warn of: 4x and more of 20 uni_pc steps at guidance 4.5 in docs/RESULTS.md
-SLOWER = 0.1  # how much slower than the fastest a variant may be, of the wanted speed, to be preferred for its error
-
-
-class Style(NamedTuple):
-    """How a residual plan reuses, see `plan.Plan`. Audio inside merged segments is frozen in the first place: refreshed
-    there, it reads a state that its own segment has not reached, which cost up to 10 dB in bench.schedules.
-    """
-
-    merge: str = "freeze"
-    probe: bool = True
-
-
-PLAIN = Style()
+SLOWER = 0.1  # how much slower than the fastest a recipe may be, of the wanted speed, to be preferred for its error
+ALIKE = 1.25  # times the least error: on another clip, or at another speed, the other one may well be nearer
+NOISE = 0.03  # of an error: a quarter of a decibel, less than what two clips differ by
 
 
 @dataclass(frozen=True)
@@ -42,19 +34,27 @@ class Choice:
     """One way to run, with what it is predicted to cost and give.
 
     error: relative L2 of the final latent, the root of step_error^2 + staleness^2. step_error: of the forecasts. staleness:
-    of audio inside merged segments; with merge "refresh" a proxy, for there it moves what the refresh reads.
-    Both are multiplied by what replays measured over what was predicted for them.
+    of audio inside merged segments. Both are multiplied by what replays of the recipe measured over what was predicted for
+    them. speedup: by operation count. basis: where the error comes from, REPLAYED at this very cost, CARRIED or GUESSED.
     """
 
-    variant: Variant
+    recipe: Recipe
     schedule: tuple[int, ...]
     groups: tuple[tuple[int, ...], ...]
     step_error: float
     staleness: float
     speedup: float
     bytes: int
-    style: Style = PLAIN
+    basis: str = GUESSED
     notes: tuple[str, ...] = ()
+
+    @property
+    def variant(self) -> Variant:
+        return self.recipe.variant
+
+    @property
+    def plain(self) -> bool:
+        return self.recipe.kind == PLAIN
 
     @property
     def error(self) -> float:
@@ -65,50 +65,38 @@ class Choice:
         return len(self.schedule)
 
 
-def possible(
-    recording: Recording, levels: Iterable[str] | None = None, orders: Iterable[int] = range(MAX_ORDER + 1),
-    corrections: Iterable[bool] = (False, True),
-) -> list[Variant]:
-    """The variants of these kinds that the recording's sampler allows. levels: None = those recorded."""
-    sampler = Sampler(recording.run.sampler)
-    kinds = product(recording.levels if levels is None else levels, orders, corrections)
-    return [Variant(*kind) for kind in kinds if not kind[2] or sampler.could_correct]
+class Size(NamedTuple):
+    """What a recipe comes to at a budget. groups: stored residuals."""
+
+    computed: int
+    groups: int
+    speedup: float
+    bytes: int
 
 
 class Planner:
-    """Solves a recording once for every variant and number of computed steps, then answers for any budget.
-
-    human_weight: lambda, where a human region was recorded. style: what residual plans leave out; None = nothing, and what
-    was replayed besides, for what it measured. variants: those to solve, None = all that the recording allows.
+    """Plans from a recording, for any budget. human_weight: lambda, where a human region was recorded. recipes: those that
+    may be chosen, the likeliest first, None = all. watch: called before each dynamic programme, a second or less of work.
     """
 
     def __init__(
-        self, recording: Recording, how: Objective | None = None, human_weight: float = 0.75, style: Style | None = None,
-        variants: Iterable[Variant] | None = None,
+        self, recording: Recording, how: Objective | None = None, human_weight: float = 0.75,
+        recipes: list[Recipe] | None = None, watch: Callable[[], None] | None = None,
     ):
         self.recording = recording
-        self._how, self._human_weight = how or Objective(), human_weight
-        replayed = dict.fromkeys(Style(p.merge, p.probe) for p in recording.replays)
-        self._styles = (style,) if style else tuple(dict.fromkeys((PLAIN, *replayed)))
-        self._variants = possible(recording) if variants is None else variants
+        self._how, self._human_weight, self._watch = how or Objective(), human_weight, watch
+        orders = range(MAX_ORDER + 1)
+        known = [fallback(recording), *telling(recording), *every(recording, recording.levels, orders, (False, True))]
+        self.recipes = list(dict.fromkeys(known)) if recipes is None else recipes
         self._path = np.abs(np.diff(recording.run.sigmas))
-        self._gain, self._speedups = cache(self._gain), cache(self._speedups)  # the front asks for the same ones often
-
-    @cached_property
-    def solutions(self) -> list[Solution]:
-        """One per variant."""
-        return [self.solve(variant) for variant in self._variants]
+        self.solve = cache(self.solve)
 
     def solve(self, variant: Variant) -> Solution:
         """Its best schedules, for every number of computed steps."""
+        if self._watch:
+            self._watch()
         reused, output = self._paths(variant)
         return solve_steps(reused, variant, self._how, output)
-
-    def gaps(self, choice: Choice) -> np.ndarray:
-        """What each gap adds to step_error, [n]; with the default objective their squares add up to its square."""
-        reused, output = self._paths(choice.variant)
-        sizes = gap_sizes(reused, choice.schedule, choice.variant, self._how, output)
-        return self._gain(choice.variant, choice.style) * sizes
 
     @cached_property
     def segmentation(self) -> Segmentation:
@@ -119,56 +107,63 @@ class Planner:
         alike = solve_segments(np.ones((len(layout.refresh),) * 2), layout)
         return replace(alike, costs=np.where(np.isinf(alike.costs), np.inf, 0.0))
 
-    def candidates(self, computed: int) -> list[Choice]:
-        """Every variant with `computed` steps and all residuals, least predicted error first. Raises BadConfig."""
+    def make(self, recipe: Recipe, computed: int, groups: int | None = None) -> Choice:
+        """Its plan with `computed` steps. groups: stored residuals, None = all. Raises BadConfig where there is none."""
         if not 1 <= computed <= self.recording.steps:
             raise BadConfig(f"computed must be in 1..{self.recording.steps}, got {computed}")
-        found = [self.choice(s, computed, self._all_groups(s)) for s in self.solutions if s.schedules[computed]]
-        return sorted(found, key=_order)
+        groups = self._most(recipe) if groups is None else groups
+        schedule, size = self._schedule(recipe, computed), self._size(recipe, computed, groups)
+        reused, output = self._paths(recipe.variant)
+        error = predicted_error(reused, schedule, recipe.variant, self._how, output)
+        skipped = 1.0 - self._path[list(schedule)].sum() / self._path.sum()
+        stale = float(skipped * self.segmentation.costs[groups]) if groups else 0.0
+        kept = self.segmentation.groups[groups] if groups else ()
+        return Choice(recipe, schedule, kept, error, stale, size.speedup, size.bytes)
+
+    def candidates(self, computed: int) -> list[Choice]:
+        """Every recipe with `computed` steps and all residuals, least predicted error first. Raises BadConfig."""
+        return sorted((self.make(recipe, computed) for recipe in self.recipes), key=lambda choice: choice.error)
 
     def choose(self, budget: Budget) -> Choice:
-        """Least predicted error among the variants at the wanted speed and memory, with notes on what could not be met.
-
-        Raises BadConfig where not even the smallest variant fits the memory.
+        """What did best where it was tried, at this speed or the nearest one, made for the wanted speed and memory, with
+        notes on what could not be met. Where nothing comparable was tried, the likeliest recipe; none is preferred for being
+        unknown. Raises BadConfig where not even the smallest plan fits the memory.
         """
-        best = min(self._near(budget), key=_order)
-        return replace(best, notes=tuple(self._notes(best, budget)))
-
-    def fitting(self, budget: Budget) -> list[Choice]:
-        """Every variant and style that fits the memory, each as near to the wanted speed as it comes; raises BadConfig."""
-        found = []
-        for solution, style in product(self.solutions, self._styles):
-            groups = self._groups(solution, budget, style)
-            if groups is not None and self._differs(solution.variant, groups, style):
-                found.append(self.choice(solution, self._computed(solution, groups, budget, style), groups, style))
-        if not found:
-            ways = product(self.solutions, self._styles)
-            least = min(self._bytes(s.variant, min(1, self._all_groups(s)), style) for s, style in ways)
-            raise BadConfig(f"bytes {readable(budget.bytes)} are too few: the smallest plan takes {readable(least)}")
-        return found
+        sizes = self._near(budget)
+        recipe, found = self._trusted(sizes, budget)
+        choice = self.make(recipe, sizes[recipe].computed, sizes[recipe].groups)
+        tried = found.get(recipe)
+        if tried is not None:
+            scales = tried.scales(choice.computed)
+            ratio = tried.ratio if scales else 1.0
+            basis = REPLAYED if tried.computed == choice.computed else CARRIED if scales else GUESSED
+            choice = replace(choice, step_error=ratio * choice.step_error, staleness=ratio * choice.staleness, basis=basis)
+        return replace(choice, notes=tuple(remarks(choice, budget, self.recording)))
 
     def trials(self, budget: Budget, count: int) -> list[Choice]:
-        """What to replay: of every level, with and without correction, the most promising; then its other styles, then
-        what else is promising. Those alone can tell which predictions to trust.
-        """
-        ranked, first = sorted(self._near(budget), key=_order), {}
-        for choice in ranked:
-            first.setdefault((choice.variant.level, choice.variant.correction), choice)
-        kinds = sorted(first.values(), key=_order)
-        styled = [self._restyled(choice, budget) for choice in kinds if choice.variant.level == "residual"]
-        wanted = [*kinds, *(other for others in styled[:1] for other in others), *ranked]
-        return list(dict.fromkeys(wanted))[:count]
+        """What to replay for a budget: of `recipes.telling` the first `count` that come to different plans."""
+        sizes, found = self._sizes(budget), {}
+        for recipe in telling(self.recording):
+            if len(found) < count and recipe in sizes:
+                made = self.make(recipe, sizes[recipe].computed, sizes[recipe].groups)
+                found.setdefault((made.schedule, recipe.variant, recipe.kind, recipe.backtest), made)
+        return list(found.values())
 
-    def pareto(self) -> list[Choice]:
-        """What no other choice beats in speed, predicted error and bytes at once; fastest first."""
-        front: list[Choice] = []
-        held = np.zeros((0, 2))
-        for choice in sorted(self._all(), key=lambda c: (-c.speedup, c.error, c.bytes)):
-            point = (choice.error, choice.bytes)
-            if not (held <= point).all(1).any():
-                front.append(choice)
-                held = np.vstack([held, point])
-        return front
+    def front(self, budget: Budget) -> list[Choice]:
+        """What other speeds give with this memory, fastest first; none that is slower and no better than another."""
+        found: dict[Choice, None] = {}
+        for speedup in sorted(self._speeds(budget), reverse=True):
+            choice = replace(self.choose(replace(budget, speedup=speedup, computed=None)), notes=())
+            least = min((c.error for c in found), default=np.inf)
+            if choice.error < least:
+                found[choice] = None
+        return list(found)
+
+    def gaps(self, choice: Choice) -> np.ndarray:
+        """What each gap adds to step_error, [n]; with the default objective their squares add up to its square."""
+        reused, output = self._paths(choice.variant)
+        sizes = gap_sizes(reused, choice.schedule, choice.variant, self._how, output)
+        return sizes * (choice.step_error / (np.linalg.norm(sizes) or 1.0))
 
     def plan(self, choice: Choice, budget: Budget, version: str, note: str = "", created: str | None = None) -> Plan:
         """version: of the pack. created: ISO date, None = today. What a replay of the very plan measured goes with it."""
@@ -177,123 +172,116 @@ class Planner:
         plan = Plan(
             adapter=recording.adapter, layout=fingerprint(recording.layout), run=recording.run, budget=budget,
             schedule=choice.schedule, level=variant.level, order=variant.order, correction=variant.correction,
-            groups=choice.groups, merge=choice.style.merge, probe=choice.style.probe,
-            predicted=Scores(choice.error, choice.speedup, choice.bytes), provenance=origin,
-            sketch=sketch(self._paths(variant)[0]),
+            groups=choice.groups, merge="freeze", probe=True, predicted=Scores(choice.error, choice.speedup, choice.bytes),
+            provenance=origin, sketch=sketch(self._paths(variant)[0]), kind=choice.recipe.kind, alpha=choice.recipe.alpha,
+            backtest=choice.recipe.backtest,
         )
         return replace(plan, measured=next((p.measured for p in recording.replays if _same_way(p, plan)), None))
 
-    def _near(self, budget: Budget) -> list[Choice]:
+    def _trusted(self, sizes: dict[Recipe, Size], budget: Budget) -> tuple[Recipe, dict[Recipe, Tried]]:
+        """The recipe to take, and the replays that speak for it.
+
+        The presets' way unless something is nearer by more than NOISE; nothing that is farther than that way; of what is
+        ALIKE, what extrapolates least.
+        """
+        mine = default(self.recording)
+        for found in rounds(self.recording.replays, budget):
+            told = {r: tried for r, tried in found.items() if r in sizes and tried.tells(sizes[r].computed)}
+            if told:
+                least = min(tried.error for tried in told.values())
+                preset = (1 + NOISE) * told[mine].error if mine in told else np.inf
+                if mine in told and told[mine].error <= (1 + NOISE) * least:
+                    return mine, told
+                alike = [r for r in told if told[r].error <= min(ALIKE * least, preset)]
+                return min(alike, key=lambda r: (r.kind != PLAIN, r.variant.order, told[r].error)), told
+        return next(recipe for recipe in self.recipes if recipe in sizes), {}
+
+    def _near(self, budget: Budget) -> dict[Recipe, Size]:
         """Of all that fits the memory, what comes nearest to the wanted speed."""
-        found = self.fitting(budget)
-        nearest = min(_miss(c, budget) for c in found)
-        return [c for c in found if _miss(c, budget) <= nearest + SLOWER]
+        sizes = self._sizes(budget)
+        missed = {recipe: _miss(size, budget) for recipe, size in sizes.items()}
+        return {recipe: size for recipe, size in sizes.items() if missed[recipe] <= min(missed.values()) + SLOWER}
+
+    def _sizes(self, budget: Budget) -> dict[Recipe, Size]:
+        """Every recipe that fits the memory, as near to the wanted speed as it comes. Raises BadConfig where none does."""
+        found = {}
+        for recipe in self.recipes:
+            groups = self._groups(recipe, budget)
+            if groups is not None:
+                found[recipe] = self._size(recipe, self._computed(recipe, groups, budget), groups)
+        if not found:
+            least = min(self._bytes(recipe, min(1, self._most(recipe))) for recipe in self.recipes)
+            raise BadConfig(f"bytes {readable(budget.bytes)} are too few: the smallest plan takes {readable(least)}")
+        return found
+
+    def _schedule(self, recipe: Recipe, computed: int) -> tuple[int, ...]:
+        if recipe.alpha is not None:
+            return blended(self.recording.run.sigmas, computed, recipe.alpha)
+        schedule = self.solve(recipe.variant).schedules[computed]
+        if schedule is None:
+            raise BadConfig(f"{computed} computed steps are too few: no gap may be longer than {self._how.max_run} steps")
+        return schedule
 
     def _paths(self, variant: Variant) -> tuple[Trajectory, Trajectory]:
         """Of what is forecast, and of the output."""
         return tuple(self.recording.trajectory(level, self._human_weight) for level in (variant.level, "output"))
 
-    def _gain(self, variant: Variant, style: Style) -> float:
-        return self.recording.gain(variant.level, variant.order, variant.correction, *style)
+    def _most(self, recipe: Recipe) -> int:
+        return self.recording.layout.storable() if recipe.variant.level == "residual" else 0
 
-    def _differs(self, variant: Variant, groups: int, style: Style) -> bool:
-        """Whether a style is another one than the first for this many residuals, and possible."""
-        if style == self._styles[0]:
-            return True
-        whole, inside = groups == self.recording.layout.storable(), self.recording.layout.audio == "inside"
-        merged_alike = whole and style.merge != self._styles[0].merge
-        return variant.level == "residual" and not merged_alike and not (inside and not style.probe)
+    def _size(self, recipe: Recipe, computed: int, groups: int) -> Size:
+        speedup = float(self._speedups(recipe.variant.level, groups)[computed])
+        return Size(computed, groups, speedup, self._bytes(recipe, groups))
 
-    def _restyled(self, choice: Choice, budget: Budget) -> list[Choice]:
-        solution = next(s for s in self.solutions if s.variant == choice.variant)
-        made = []
-        for style in (Style(probe=False), Style(merge=REFRESH)):
-            groups = self._groups(solution, budget, style)
-            if groups is not None and self._differs(choice.variant, groups, style):
-                made.append(self.choice(solution, self._computed(solution, groups, budget, style), groups, style))
-        return made
+    def _bytes(self, recipe: Recipe, groups: int) -> int:
+        variant = recipe.variant
+        return 0 if recipe.kind == PLAIN else self.recording.bytes(variant.level, groups, variant.order, variant.correction)
 
-    def _all(self) -> Iterator[Choice]:
-        for solution, style in product(self.solutions, self._styles):
-            most = self._all_groups(solution)
-            for groups in range(1, most + 1) if most else (0,):
-                for computed in range(1, self.recording.steps + 1) if self._differs(solution.variant, groups, style) else ():
-                    if solution.schedules[computed]:
-                        yield self.choice(solution, computed, groups, style)
-
-    def _all_groups(self, solution: Solution) -> int:
-        return self.recording.layout.storable() if solution.variant.level == "residual" else 0
-
-    def _bytes(self, variant: Variant, groups: int, style: Style) -> int:
-        return self.recording.bytes(variant.level, groups, variant.order, variant.correction, style.probe)
-
-    def _groups(self, solution: Solution, budget: Budget, style: Style) -> int | None:
-        """Residuals to store, 0 at output level; None where the variant does not fit the budget."""
-        variant, most = solution.variant, self._all_groups(solution)
+    def _groups(self, recipe: Recipe, budget: Budget) -> int | None:
+        """Residuals to store, 0 at output level; None where the recipe does not fit the budget."""
+        most = self._most(recipe)
         if budget.cache_ratio is not None and most:
             most = groups_for_ratio(self.recording.layout, budget.cache_ratio) if budget.cache_ratio > 0 else 0
         if budget.bytes is not None:
-            while most and self._bytes(variant, most, style) > budget.bytes:
+            while most and self._bytes(recipe, most) > budget.bytes:
                 most -= 1
-            if self._bytes(variant, most, style) > budget.bytes:
+            if self._bytes(recipe, most) > budget.bytes:
                 return None
-        if variant.level == "residual":
+        if recipe.variant.level == "residual":
             return self.segmentation.best(most) if most else None
         return 0
 
-    def _speedups(self, variant: Variant, groups: int, style: Style) -> np.ndarray:
+    def _speedups(self, level: str, groups: int) -> np.ndarray:
         """S = T / (n + (T - n) r) for n = 0..T."""
-        steps = self.recording.steps
-        share = self.recording.reuse_share(variant.level, groups, *style)
+        steps, share = self.recording.steps, self.recording.reuse_share(level, groups)
         computed = np.arange(steps + 1)
         return steps / np.maximum(computed + (steps - computed) * share, 1e-9)
 
-    def _computed(self, solution: Solution, groups: int, budget: Budget, style: Style) -> int:
-        """The feasible number of computed steps nearest to the budget, as speed-up or as count."""
-        if budget.computed is not None:
-            return nearest_count(solution, budget.computed)
-        return nearest_count(solution, budget.speedup, self._speedups(solution.variant, groups, style))
+    def _speeds(self, budget: Budget) -> set[float]:
+        """Every speed that a number of computed steps gives."""
+        kinds = {(recipe.variant.level, size.groups) for recipe, size in self._sizes(budget).items()}
+        return {max(1.0, float(speed)) for kind in kinds for speed in self._speedups(*kind)[self._fewest :]}
 
-    def choice(self, solution: Solution, computed: int, groups: int, style: Style | None = None) -> Choice:
-        """`computed` steps of a solution with `groups` stored residuals; style: None = the first there is."""
-        variant, schedule, style = solution.variant, solution.schedules[computed], style or self._styles[0]
-        skipped = 1.0 - self._path[list(schedule)].sum() / self._path.sum()
-        gain = self._gain(variant, style)
-        stale = gain * float(skipped * self.segmentation.costs[groups]) if groups else 0.0
-        return Choice(
-            variant, schedule, self.segmentation.groups[groups] if groups else (), gain * float(solution.errors[computed]),
-            stale, float(self._speedups(variant, groups, style)[computed]), self._bytes(variant, groups, style), style,
-        )
+    @property
+    def _fewest(self) -> int:
+        """Computed steps between which no gap is longer than a forecast may reach."""
+        return -(-self.recording.steps // (self._how.max_run + 1))
 
-    def _notes(self, choice: Choice, budget: Budget) -> Iterator[str]:
-        if budget.speedup is not None and choice.speedup < 0.9 * budget.speedup:
-            most = f"{choice.computed} computed steps give {choice.speedup:.1f}x"
-            yield f"speed-up {budget.speedup:g} is out of reach: {most}"
-        if budget.computed is not None and choice.computed != budget.computed:
-            yield f"{budget.computed} computed steps are not possible here, {choice.computed} are planned"
-        if choice.error >= FAR:
-            yield f"a predicted error of {choice.error:.2%} will show: ask for less speed, or take more steps"
-
-
-def nearest_count(solution: Solution, wanted: float, values: np.ndarray | None = None) -> int:
-    """The feasible n whose value (n itself, or values[n]) is nearest to the wanted one."""
-    values = np.arange(len(solution.errors)) if values is None else values
-    return int(np.where(np.isinf(solution.errors), np.inf, np.abs(values - wanted)).argmin())
+    def _computed(self, recipe: Recipe, groups: int, budget: Budget) -> int:
+        """The number of computed steps nearest to the budget, as speed-up or as count."""
+        wanted = budget.computed or budget.speedup
+        values = np.arange(self.recording.steps + 1) if budget.computed else self._speedups(recipe.variant.level, groups)
+        return self._fewest + int(np.abs(values[self._fewest :] - wanted).argmin())
 
 
 def _same_way(one: Plan, other: Plan) -> bool:
     """Whether two plans sample alike."""
-    fields = ("run", "schedule", "level", "order", "correction", "groups", "merge", "probe")
+    fields = ("kind", "run", "schedule", "level", "order", "backtest", "correction", "groups", "merge", "probe")
     return all(getattr(one, name) == getattr(other, name) for name in fields)
 
 
-def _order(choice: Choice) -> tuple[float, int, int]:
-    """Least error first; of equals the least memory, then the lowest order."""
-    return choice.error, choice.bytes, choice.variant.order
-
-
-def _miss(choice: Choice, budget: Budget) -> float:
-    """How far a choice falls short of the wanted speed, as a share of it."""
+def _miss(size: Size, budget: Budget) -> float:
+    """How far a size falls short of the wanted speed, as a share of it."""
     if budget.speedup is None:
-        return abs(choice.computed - budget.computed) / budget.computed
-    return max(0.0, 1.0 - choice.speedup / budget.speedup)
+        return abs(size.computed - budget.computed) / budget.computed
+    return max(0.0, 1.0 - size.speedup / budget.speedup)

@@ -22,10 +22,11 @@ from .untrusted import (
     shown,
 )
 
-FORMAT, VERSION = "synccache-plan", 2
+FORMAT, VERSION = "synccache-plan", 3
 MAX_EVALUATIONS = 10_000
 LEVELS = ("output", "residual")
 MERGES = ("refresh", "freeze")
+CACHE, PLAIN = KINDS = ("cache", "plain")
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,10 @@ class Plan:
     refreshes inside a group still run ("refresh") or are frozen into its residual ("freeze"). probe: whether segment 0 is
     computed on reused steps. measured: None until somebody has. sketch: what was planned from, see `gram.sketch`, to plan
     anew at other sigmas; () = not known.
+
+    kind: "cache", or "plain": nothing is reused, the sampler takes the computed steps only, from one of their sigmas to the
+    next; level "output", order 0, no correction. alpha: of `schedules.blended` where that made the schedule, None = planned.
+    backtest: the order is the highest that a run tries, see `policy.Config`.
     """
 
     adapter: str
@@ -137,6 +142,9 @@ class Plan:
     provenance: Provenance
     measured: Scores | None = None
     sketch: tuple[tuple[float, ...], ...] = ()
+    kind: str = CACHE
+    alpha: float | None = None
+    backtest: bool = False
 
     MAX_BYTES: ClassVar[int] = 1 << 20
 
@@ -155,6 +163,20 @@ class Plan:
         check_choice("merge", self.merge, MERGES)
         check_bool("probe", self.probe)
         _check_sketch(self.sketch, self.evaluations)
+        check_choice("kind", self.kind, KINDS)
+        check_number("alpha", self.alpha, 0.0, 1.0, optional=True)
+        check_bool("backtest", self.backtest)
+        if self.plain and (self.level, self.order, self.correction, self.run.evaluations) != ("output", 0, False, 1):
+            raise PlanError("a plain plan reuses nothing: level must be output, order 0, correction false, evaluations 1")
+
+    @property
+    def plain(self) -> bool:
+        return self.kind == PLAIN
+
+    @property
+    def own_sigmas(self) -> tuple[float, ...]:
+        """Sigmas of the computed evaluations and the end, [n + 1]: what a plain run goes over."""
+        return (*(self.run.sigmas[step] for step in self.schedule), self.run.sigmas[-1])
 
     @property
     def evaluations(self) -> int:
@@ -238,7 +260,12 @@ def _from_1(data: dict) -> dict:
     return {**data, "schedule": schedule, "budget": budget, "correction": False, "merge": "refresh", "probe": True}
 
 
-MIGRATIONS = (_from_1,)
+def _from_2(data: dict) -> dict:
+    """Version 2 knew no plain plans; nothing in it has changed."""
+    return data
+
+
+MIGRATIONS = (_from_1, _from_2)
 
 
 def fingerprint(layout: Layout) -> str:

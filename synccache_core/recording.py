@@ -32,8 +32,8 @@ class Recording:
     grams: (level, region) -> [T, T], <y_s, y_t> over the region's tokens. audio: Gram [M, M] of the drift dA_l of the audio
     deltas over the gaps of a typical plan, over the mask, in units of the summed residuals; None = not recorded.
     residual_bytes: one stored residual, all branches. output_bytes: one stored output. shares: measured cost of a reused
-    step over a computed one, by level, with probe and every refresh. replays: plans that were sampled right afterwards, with
-    what they were predicted to give and what they gave, see replay.py.
+    step over a computed one, by level: for what is shown, never for what is chosen. replays: plans that were sampled right
+    afterwards, with what they were predicted to give and what they gave, see replay.py.
     """
 
     adapter: str
@@ -101,49 +101,14 @@ class Recording:
         """How far the region's output went from noise to the result, in units of the sampler's x."""
         return displacement(self.grams["output", region], np.array(self.run.sigmas))
 
-    def gain(self, level: str, order: int, correction: bool, merge: str, probe: bool) -> float:
-        """What replays of the same kind measured over what was predicted, their geometric mean; 1 without any.
+    def reuse_share(self, level: str, groups: int) -> float:
+        """Cost of a reused step over a computed one, by operation count: what is planned depends on no clock."""
+        return self.cost.share(level, groups, "freeze", True)
 
-        Of the same level, correction, merge and probe, those of the same order where there are some. A kind that was not
-        tried has the worst ratio of those that were: nothing is preferred for being unknown.
-        """
-        ratios = [
-            ((p.level, p.correction, p.merge, p.probe), p.order, p.measured.error / p.predicted.error)
-            for p in self.replays if p.predicted.error > 0 < p.measured.error
-        ]
-        alike = [(tried, ratio) for kind, tried, ratio in ratios if kind == (level, correction, merge, probe)]
-        if not alike:
-            return max((ratio for *_, ratio in ratios), default=1.0)
-        nearest = [ratio for tried, ratio in alike if tried == order] or [ratio for _, ratio in alike]
-        return float(np.exp(np.log(nearest).mean()))
-
-    def reuse_share(self, level: str, groups: int, merge: str, probe: bool) -> float:
-        """Cost of a reused step over a computed one; what was measured is scaled by what was left out since."""
-        modelled, known = self.cost.share(level, groups, merge, probe), self.shares.get(level)
-        replays = [p for p in self.replays if p.level == level]
-        seen = [(p.probe, share) for p in replays if (share := self._replayed_share(p)) is not None]
-        alike = [share for kind, share in seen if kind == probe] or [share for _, share in seen]
-        if alike:
-            known = sum(alike) / len(alike)
-        if level == "output" or known is None:
-            return known or modelled
-        return known * modelled / self.cost.reuse_share
-
-    def _replayed_share(self, plan: Plan) -> float | None:
-        """r by S = T / (n + (T - n) r) of a replay's measured speed, scaled to that with probe and every refresh."""
-        steps, computed = plan.evaluations, len(plan.schedule)
-        if computed == steps:
-            return None
-        share = min(1.0, max(0.0, (steps / plan.measured.speedup - computed) / (steps - computed)))
-        if plan.level == "output":
-            return share
-        modelled = self.cost.share(plan.level, len(plan.groups), plan.merge, plan.probe)
-        return share * self.cost.reuse_share / modelled if modelled else None
-
-    def bytes(self, level: str, groups: int, order: int, correction: bool, probe: bool = True) -> int:
-        """Held by the cache, see `cost.cache_bytes`; without a probe segment 0 has a residual as well."""
+    def bytes(self, level: str, groups: int, order: int, correction: bool) -> int:
+        """Held by the cache, see `cost.cache_bytes`."""
         held = Sampler(self.run.sampler).corrected if correction else 0
-        return cache_bytes(self.residual_bytes, self.output_bytes, level, groups + (not probe), order, held)
+        return cache_bytes(self.residual_bytes, self.output_bytes, level, groups, order, held)
 
     def to_json(self) -> str:
         cost = {"block": self.cost.block, "refresh": self.cost.refresh, "other": self.cost.other}

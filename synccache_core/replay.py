@@ -1,7 +1,7 @@
 """Replays: plans that are sampled right after their calibration, so that a plan is chosen for what it really did.
 
 Predictions take the recorded trajectory as given, but a reused step changes what comes after it: some models forget such
-errors, others do not. What a replay measured over what was predicted is the gain of its kind, see `Recording.gain`.
+errors, others do not. What replays measured decides between kinds of plans, see `recipes.rounds`.
 """
 
 from collections.abc import Callable
@@ -56,4 +56,4 @@ def landing(x: torch.Tensor, denoised: torch.Tensor, sigma: float, after: float)
 
 def replayed(plan: Plan, report: RunReport, error: float) -> Plan:
     """The plan with what its run measured. error: from a `Yardstick`, or any relative L2 of the final latent."""
-    return replace(plan, measured=Scores(error, report.speedup_measured or 1.0, report.bytes_held))
+    return replace(plan, measured=Scores(error, report.speedup_measured or report.speedup_ideal, report.bytes_held))

@@ -33,7 +33,8 @@ class RunReport:
     None until both kinds have happened. bytes_held: peak of what was stored. level, order: of what is reused; the order may
     be lowered by a byte budget. corrections: outputs that retro-correction changed. plan: what planned the run, "" = no
     plan; remapped: its schedule was fitted to other sigmas. calibration: everything was computed to be measured.
-    notes: sentences that a person should read.
+    asked: steps of the run as it was asked for, where the plan takes fewer, 0 = no plan does. notes: sentences that a person
+    should read.
     """
 
     model: str
@@ -56,6 +57,7 @@ class RunReport:
     plan: str = ""
     remapped: bool = False
     calibration: bool = False
+    asked: int = 0
     storable: int = 0
     residual_bytes: int = 0
     reuse_share: float | None = None
@@ -130,6 +132,8 @@ class RunReport:
         head = recognised(self.model, self.blocks, self.refresh_points)
         if self.calibration:
             return "\n".join([head, f"calibration: {len(self.steps)} steps, all computed", *self.why_slow()])
+        if self.asked:
+            return "\n".join([head, f"plan: {self.plan}", self.taken(), f"speed-up {self._speed_text()}", *self.why_slow()])
         lines = [
             head,
             *([f"plan: {self.plan}{', fitted to other sigmas' * self.remapped}"] if self.plan else []),
@@ -139,10 +143,18 @@ class RunReport:
         ]
         return "\n".join(lines + self.why_slow())
 
+    def shorten(self, asked: int, taken: int) -> None:
+        """The run takes fewer steps than it was asked for."""
+        self.asked, self.speedup_ideal = asked, asked / taken
+
+    def taken(self) -> str:
+        """Of a run that takes fewer steps."""
+        return f"takes fewer steps: {len(self.steps)} of {self.asked}, all computed"
+
     def why_slow(self) -> list[str]:
         """Lines with the reasons where nothing was reused, and the notes."""
         reasons = ", ".join(sorted({step.reason for step in self.steps}))
-        idle = self.steps and not self.reused and not self.calibration
+        idle = self.steps and not self.reused and not self.calibration and not self.asked
         nothing = [f"nothing was reused: {reasons}"] if idle else []
         return nothing + [f"note: {note}" for note in self.notes]
 

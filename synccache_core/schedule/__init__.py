@@ -46,7 +46,7 @@ class Objective:
 
     The defaults had the best rank correlation with the measured error on flows to mixtures of Gaussians (0.97; the norm of
     the summed gap vectors 0.90, since real dynamics do not let gaps cancel), and the better schedules without correction.
-    Sizes come out too large by up to 4 times there, because the flow forgets early errors; see `Recording.gains`.
+    Sizes come out too large by up to 4 times there, because the flow forgets early errors; see `recipes.Tried`.
     """
 
     kind: Literal["vector", "bound"] = "vector"

@@ -1,4 +1,4 @@
-"""`python -m synccache_core.schedule calibration.json --speedup 4`: the Pareto table of a calibration and a plan."""
+"""`python -m synccache_core.schedule calibration.json --speedup 4`: a calibration's best plans by speed, and one."""
 
 import argparse
 import json
@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..choice import Choice, Planner, Style
+from ..choice import Choice, Planner
 from ..errors import SyncCacheError
 from ..files import load_file
 from ..gram import trajectory
 from ..layout import Layout
-from ..plan import MERGES, Budget, Plan
+from ..plan import Budget, Plan
 from ..recording import Recording
 from . import Variant, solve_segments, solve_steps
 
@@ -40,9 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     memory = None if options.gib is None else round(options.gib * GIB)
     budget = Budget(None if options.computed else options.speedup, options.computed, options.cache_ratio, memory)
-    style = Style(options.merge) if options.merge else None
-    planner = Planner(load_file(Recording, options.calibration), style=style)
-    rows = [row(choice) for choice in planner.pareto()]
+    planner = Planner(load_file(Recording, options.calibration))
+    rows = [row(choice) for choice in planner.front(budget)]
     choice = planner.choose(budget)
     plan = planner.plan(choice, budget, __version__)
     _write(*table(rows), "", *summary(plan), *(f"note: {note}" for note in choice.notes))
@@ -55,8 +54,8 @@ def row(choice: Choice) -> dict:
     """One point of the table, units in the names."""
     return {
         "computed_steps": choice.computed, "speedup_x": choice.speedup, "error_percent": 100 * choice.error,
-        "memory_mib": choice.bytes / MIB, "level": choice.variant.level, "order": choice.variant.order,
-        "correction": choice.variant.correction, "residuals": len(choice.groups),
+        "memory_mib": choice.bytes / MIB, "kind": choice.recipe.kind, "level": choice.variant.level,
+        "order": choice.variant.order, "correction": choice.variant.correction, "residuals": len(choice.groups),
     }
 
 
@@ -73,7 +72,7 @@ def summary(plan: Plan) -> list[str]:
     how = f"order {plan.order}, {'with' if plan.correction else 'without'} correction, {len(plan.groups)} stored residuals"
     return [
         f"plan: {len(plan.schedule)} of {plan.evaluations} steps computed: {' '.join(map(str, plan.schedule))}",
-        f"{plan.level} level, {how}",
+        "takes these steps alone, nothing is reused" if plan.plain else f"{plan.level} level, {how}",
         f"predicted: {plan.predicted.speedup:.2f}x, relative error {plan.predicted.error:.2e}, {plan.predicted.bytes} bytes",
     ]
 
@@ -111,7 +110,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--computed", type=int, help="number of computed steps, instead of --speedup")
     parser.add_argument("--cache-ratio", type=float, help="share of the residuals that get memory of their own, 0..1")
     parser.add_argument("--gib", type=float, help="memory for the cache, instead of --cache-ratio")
-    parser.add_argument("--merge", choices=MERGES, help="audio refreshes inside merged segments (default: as replays say)")
     parser.add_argument("--json", type=Path, help="write the table and the plan to this file")
     parser.add_argument("--bench", action="store_true", help="print how long solving takes")
     return parser

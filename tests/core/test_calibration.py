@@ -10,11 +10,13 @@ import torch
 from synccache_core import Config, Grid, Sampler, StateError, attach, calibrate
 from synccache_core import calibration as calibrating
 from synccache_core.calibration import positions
-from synccache_core.choice import Planner, Style
+from synccache_core.choice import Planner
 from synccache_core.gram import trajectory
 from synccache_core.plan import Budget, PlanError
-from synccache_core.planned import describe, fitted_config, planned_config
+from synccache_core.planned import describe, fewer, fitted_config, planned_config
+from synccache_core.recipes import STILL, Recipe
 from synccache_core.schedule import Variant, predicted_error
+from synccache_core.schedules import blended
 from synccache_core.subset import Subset, Track
 from synccache_core.testing import toy_case
 
@@ -153,20 +155,21 @@ def calibrated(request):
 @pytest.mark.parametrize("merge", ["refresh", "freeze"])
 @pytest.mark.parametrize("groups", [1, 3])
 def test_every_plan_runs_as_planned(calibrated, merge, groups):
-    """All variants: the planned steps, the predicted bytes, an error that is in reach of the predicted one."""
+    """All recipes: the planned steps, the predicted bytes, an error that is in reach of the predicted one."""
     case, plain, recording = calibrated
-    style = Style(merge, recording.layout.audio == "inside")
-    planner, ratios = Planner(recording, style=style), []
+    planner, ratios, probe = Planner(recording), [], recording.layout.audio == "inside"
     moved = (plain - case.tensors(0)[0][:, :6]).norm()
-    for solution in planner.solutions:
-        level = solution.variant.level
-        choice = planner.choice(solution, 6, groups if level == "residual" else 0)
-        plan = planner.plan(choice, Budget(computed=6), "0")
+    for recipe in (recipe for recipe in planner.recipes if recipe.kind == "cache"):
+        level = recipe.variant.level
+        choice = planner.make(recipe, 6, groups if level == "residual" else 0)
+        plan = replace(planner.plan(choice, Budget(computed=6), "0"), merge=merge, probe=probe)
         with torch.no_grad(), attach(case.model, Config(), SIGMAS, case.grid, adapter=case.adapter, plan=plan) as session:
             got, computed = toy_run(case, session)
         report = session.report
         assert computed == list(plan.schedule) and (report.level, report.order) == (plan.level, plan.order)
-        assert report.bytes_held == report.bytes_predicted == plan.predicted.bytes
+        whole = level == "residual" and not probe  # segment 0 has a residual as well
+        assert report.bytes_held == report.bytes_predicted >= plan.predicted.bytes
+        assert (report.bytes_predicted == plan.predicted.bytes) != whole
         assert report.speedup_ideal == pytest.approx(16 / (6 + 10 * recording.cost.share(level, groups, merge, plan.probe)))
         assert report.plan == describe(plan) and not report.remapped and report.notes == []
         assert (report.corrections > 0) == plan.correction
@@ -253,10 +256,44 @@ def test_a_plan_at_other_sigmas(calibrated):
     assert len(session.report.steps) == 4
 
 
+def test_a_plan_that_was_spread_is_spread_anew(calibrated):
+    _, _, recording = calibrated
+    planner = Planner(recording)
+    plan = planner.plan(planner.make(Recipe(Variant("output", 1), 0.5), 6), Budget(computed=6), "0")
+    sigmas = [1 - t / 20 for t in range(21)]
+    config, moved, notes = fitted_config(plan, Config(), sigmas, Sampler())
+    assert [t for t, full in enumerate(config.schedule) if full] == list(blended(sigmas, 8, 0.5)) and moved
+    assert notes == ["plan made for 16 evaluations at other sigmas: spread anew, 8 of 20 are computed"]
+
+
+def test_a_plan_of_fewer_steps_wants_a_loop_of_these(calibrated):
+    case, plain, recording = calibrated
+    planner = Planner(recording)
+    plan = planner.plan(planner.make(Recipe(STILL, None, "plain"), 6), Budget(computed=6), "0")
+    settings = {"adapter": case.adapter, "plan": plan}
+    with torch.no_grad(), attach(case.model, Config(), plan.own_sigmas, case.grid, **settings) as session:
+        got, computed = toy_run(case, session, list(plan.own_sigmas))
+    with torch.no_grad():
+        alone, _ = toy_run(case, None, list(plan.own_sigmas))
+    assert torch.equal(got, alone) and computed == list(range(6)) and session.report.bytes_held == 0
+    still = replace(plan, kind="cache")
+    with torch.no_grad(), attach(case.model, Config(), SIGMAS, case.grid, adapter=case.adapter, plan=still) as session:
+        reused, _ = toy_run(case, session)
+    assert torch.allclose(reused, got, atol=1e-5)  # Euler's fewer steps are reuse of the last output
+    with pytest.raises(PlanError, match="takes 6 steps and reuses nothing, got sigmas of 16 steps: sample over"):
+        with attach(case.model, Config(), SIGMAS, case.grid, **settings):
+            pass
+    other = [1 - t / 8 for t in range(9)]
+    steps, note = fewer(plan, other)
+    assert len(steps) == 3 and steps[0] == 0 and "3 of 8" in note
+    assert fewer(plan, SIGMAS) == (plan.schedule, "") and fewer(still, SIGMAS) == (tuple(range(16)), "")
+    assert fewer(plan, other[::-1]) == (tuple(range(8)), "")  # sigmas that rise are nobody's plan
+
+
 def test_a_plan_decides_what_it_decides_and_no_more(calibrated):
     case, _, recording = calibrated
     planner, base = Planner(recording), Config(cache_device="cpu", human_weight=0.5, memory_budget=1 << 20)
-    choice = next(c for c in planner.candidates(6) if c.variant == Variant("residual", 2, True))
+    choice = planner.make(Recipe(Variant("residual", 2, True)), 6)
     plan = planner.plan(choice, Budget(computed=6), "0")
     config = planned_config(plan, base, case.adapter.name, recording.layout)
     assert (config.cache_device, config.human_weight, config.memory_budget) == ("cpu", 0.5, 1 << 20)

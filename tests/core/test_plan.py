@@ -48,6 +48,14 @@ def test_every_version_is_still_read(path, plan):
     assert Plan.from_json(path.read_text()) == plan
 
 
+def test_a_plain_plan_goes_over_its_own_sigmas(plan):
+    fewer = replace(plan, kind="plain", level="output", order=0, groups=(), alpha=0.5)
+    assert Plan.from_json(fewer.to_json()) == fewer and fewer.plain and not plan.plain
+    assert fewer.own_sigmas == (1.0, 0.78, 0.3, 0.0)
+    with pytest.raises(PlanError, match="a plain plan reuses nothing"):
+        replace(fewer, order=1)
+
+
 def test_a_sketch_survives(plan):
     drawn = replace(plan, sketch=((0.5, -1.25),) * 6)
     assert Plan.from_json(drawn.to_json()) == drawn != plan
@@ -157,6 +165,10 @@ BAD_FIELDS = [
     ({"sketch": [[1.0]] * 5 + [[1.0, 2.0]]}, r"sketch\[5\] must hold 1 numbers as the first row does, got 2"),
     ({"sketch": [[1.0]] * 5 + ["x"]}, r"sketch\[5\] must be a list"),
     ({"sketch": [[0.0] * 17] * 6}, r"sketch\[0\] must be a list of 1 to 16"),
+    ({"kind": "skip"}, "kind must be one of cache, plain, got 'skip'"),
+    ({"kind": "plain"}, "a plain plan reuses nothing: level must be output"),
+    ({"alpha": 1.5}, "alpha must be a number in 0.0..1.0 or null, got 1.5"),
+    ({"backtest": 1}, "backtest must be true or false, got 1"),
     ({"predicted": None}, "predicted must be an object"),
     ({"predicted__error": -1}, "error must be a number in 0"),
     ({"measured": {"error": 0.1}}, "measured lacks the field 'bytes'"),

@@ -8,7 +8,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from synccache_core.choice import FAR, Planner
+from synccache_core.choice import Planner
 from synccache_core.cost import CostModel
 from synccache_core.errors import BadConfig
 from synccache_core.files import load_file
@@ -17,6 +17,7 @@ from synccache_core.gram import displacement, forecast_weights, interpolation, t
 from synccache_core.layout import Layout, even_groups
 from synccache_core.plan import Budget, PlanError, RunFacts
 from synccache_core.planned import moved
+from synccache_core.recipes import Recipe
 from synccache_core.recording import Recording, merge
 from synccache_core.schedule import (
     Objective,
@@ -384,7 +385,7 @@ def test_interpolation_follows_parabolas_also_beyond_the_ends():
 
 def test_a_plan_is_planned_anew_from_its_sketch(monkeypatch):
     planner, sigmas = Planner(recording()), np.linspace(1.0, 0.0, 8)
-    plan = planner.plan(planner.choice(planner.solve(Variant("output", 1)), 6, 0), Budget(computed=6), "0")
+    plan = planner.plan(planner.make(Recipe(Variant("output", 1)), 6), Budget(computed=6), "0")
     schedule, note = moved(plan, sigmas)
     assert "planned anew, 4 of 7 are computed" in note
     y = interpolation(np.array(plan.run.sigmas)[:-1], sigmas[:-1]) @ planner.recording.trajectory("output", 0.75).y
@@ -409,74 +410,6 @@ def test_human_weight_counts_the_region():
     assert errors[0] == pytest.approx(predicted_error(trajectory(grams["output", "whole"], sigmas), (0, 4), variant))
     assert errors[2] == pytest.approx(predicted_error(trajectory(grams["output", "human"], sigmas), (0, 4), variant))
     assert min(errors[0], errors[2]) < errors[1] < max(errors[0], errors[2])
-
-
-def test_candidates_come_best_first():
-    found = Planner(recording()).candidates(4)
-    assert len(found) == 12 and {c.computed for c in found} == {4}
-    assert [c.error for c in found] == sorted(c.error for c in found)
-    with pytest.raises(BadConfig, match="in 1..10, got 11"):
-        Planner(recording()).candidates(11)
-
-
-def test_choices_keep_to_the_budget():
-    planner = Planner(recording(shares={"residual": 0.1}))
-    assert planner.choose(Budget(computed=4)).computed == 4
-    fast = planner.choose(Budget(speedup=2.5))
-    assert fast.speedup == pytest.approx(2.5, rel=0.1)
-    for most in (200, 1500, 3000, 10_000):
-        assert planner.choose(Budget(computed=4, bytes=most)).bytes <= most
-    assert planner.choose(Budget(computed=4, cache_ratio=0.0)).variant.level == "output"
-    with pytest.raises(BadConfig, match="100 bytes"):
-        planner.choose(Budget(computed=4, bytes=99))
-    far = Planner(recording(shares={"output": 0.5, "residual": 0.5})).choose(Budget(speedup=50.0))
-    assert "out of reach" in far.notes[0] and far.computed == 1
-
-
-def test_a_large_predicted_error_is_said():
-    for computed in range(1, 11):
-        choice = Planner(recording()).choose(Budget(computed=computed))
-        assert [note for note in choice.notes if "will show" in note] == [
-            f"a predicted error of {choice.error:.2%} will show: ask for less speed, or take more steps"
-        ] * (choice.error >= FAR)
-    errors = [Planner(recording()).choose(Budget(computed=computed)).error for computed in (1, 10)]
-    assert errors[0] > FAR > errors[1]
-
-
-def test_speed_and_bytes_by_hand():
-    given = recording()
-    # nine blocks of 10, four refreshes of 1, 2 for the rest: 96; reused with probe 10 + 4 + 2
-    assert given.reuse_share("residual", 3, "refresh", True) == pytest.approx(16 / 96)
-    assert given.reuse_share("residual", 1, "refresh", False) == pytest.approx(6 / 96)
-    assert given.reuse_share("residual", 1, "freeze", True) == pytest.approx(16 / 96)  # injectors between blocks still run
-    inside = CostModel(10.0, 1.0, 2.0, Layout(9, (0, 2, 5, 7), "inside"))
-    frozen, stored = inside.share("residual", 1, "freeze", True), inside.layout.storable()
-    assert frozen == pytest.approx((16 - (stored - 1)) / 96)
-    assert given.reuse_share("output", 0, "freeze", True) == 0.0
-    measured = replace(given, shares={"residual": 0.32})
-    assert measured.reuse_share("residual", 1, "refresh", False) == pytest.approx(0.12)
-    assert given.bytes("residual", 3, 1, False, probe=False) == 8000
-    assert given.bytes("residual", 3, 1, False) == 6000 and given.bytes("residual", 3, 2, True) == 9300
-    assert given.bytes("output", 0, 1, True) == 300
-    found = next(c for c in Planner(given).candidates(4) if c.variant == Variant("residual", 1))
-    assert found.speedup == pytest.approx(10 / (4 + 6 / 6)) and found.bytes == 6000 and found.staleness == 0.0
-
-
-def test_the_front_is_what_nothing_beats():
-    planner = Planner(recording())
-    front = planner.pareto()
-    points = [(-c.speedup, c.error, c.bytes) for c in front]
-    assert points == sorted(points) and len(set(points)) == len(points)
-    everything = [(-c.speedup, c.error, c.bytes) for c in planner._all()]
-    for point in points:
-        assert not any(all(a <= b for a, b in zip(other, point)) and other != point for other in everything)
-    for other in everything:
-        assert any(all(a <= b for a, b in zip(point, other)) for point in points)
-
-
-def test_without_recorded_audio_groups_are_of_even_size():
-    got = Planner(recording(audio=False)).segmentation
-    assert [len(group) for group in got.groups[2]] in ([1, 2], [2, 1]) and got.costs[1:] == pytest.approx(0.0)
 
 
 def test_the_command_prints_the_table_and_writes_the_plan(tmp_path, capsys):

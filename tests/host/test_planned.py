@@ -16,7 +16,7 @@ OUTPUT = {"level": "output", "schedule": (True, True, False, False) * 3, "force_
 @pytest.fixture(scope="module")
 def core(comfy):
     """The core's modules as the host imported them."""
-    names = ("plan", "choice", "recording", "schedule", "untrusted")
+    names = ("plan", "choice", "recipes", "recording", "schedule", "untrusted")
     return SimpleNamespace(**{name: importlib.import_module(f"{comfy.core.__name__}.{name}") for name in names})
 
 
@@ -27,10 +27,10 @@ def calibrate(stage, **inputs):
 
 def calibrated(stage, steps=12, **inputs):
     """(uncached latent, run) of a run of the Calibrate node; the latent is vanilla, bit for bit."""
-    conditioning = inputs.pop("conditioning", None)
-    plain = stage.sample(stage.model, conditioning, steps=steps)
+    conditioning, sampler = inputs.pop("conditioning", None), inputs.pop("sampler", "euler")
+    plain = stage.sample(stage.model, conditioning, steps=steps, sampler=sampler)
     model, run = calibrate(stage, **{"replays": 0, **inputs})
-    assert torch.equal(stage.sample(model, conditioning, steps=steps), plain)
+    assert torch.equal(stage.sample(model, conditioning, steps=steps, sampler=sampler), plain)
     return plain, run
 
 
@@ -40,12 +40,11 @@ def halved():
     return mask
 
 
-def plan_of(core, recording, computed, merge="refresh", probe=True, **variant):
-    """The best plan of a variant."""
-    planner = core.choice.Planner(recording, style=core.choice.Style(merge, probe))
-    wanted = core.schedule.Variant(**variant)
-    choice = planner.choice(planner.solve(wanted), computed, 3 if wanted.level == "residual" else 0)
-    return planner.plan(choice, core.plan.Budget(computed=computed), "0")
+def plan_of(core, recording, computed, merge="refresh", probe=True, kind="cache", alpha=None, **variant):
+    """The plan of a recipe."""
+    planner, wanted = core.choice.Planner(recording), core.schedule.Variant(**variant)
+    choice = planner.make(core.recipes.Recipe(wanted, alpha, kind), computed)
+    return replace(planner.plan(choice, core.plan.Budget(computed=computed), "0"), merge=merge, probe=probe)
 
 
 def computed_steps(report):
@@ -98,7 +97,8 @@ def test_from_calibration_to_a_planned_run(stage, core):
         out, report = stage.sample(model), planned.reports[0]
         assert computed_steps(report) == list(plan.schedule) and report.level == plan.level
         # predicted is the fullest: no gap may come while all anchors of order 2 are there
-        assert 0.7 * plan.predicted.bytes < report.bytes_held <= report.bytes_predicted == plan.predicted.bytes
+        assert 0.7 * plan.predicted.bytes < report.bytes_held <= report.bytes_predicted
+        assert (report.bytes_predicted == plan.predicted.bytes) == plan.probe  # without it segment 0 has a residual as well
         assert (report.corrections > 0) == plan.correction and not report.remapped
         assert report.plan.startswith("6 of 12 steps computed") and f"plan: {report.plan}" in planned.of(None).summary()
         assert any(note.startswith("a plan decides: preset, target_speedup") for note in report.notes)
@@ -118,6 +118,64 @@ def test_the_guidance_of_a_guider_with_two_scales_is_recorded(stage):
     sampler = stage.comfy.samplers.sampler_object("euler")
     result = guider.sample(noise, latent["samples"], sampler, falling(stage, 6), seed=1)
     assert run.of(result).recording().run.cfg == 2.5
+
+
+@pytest.mark.parametrize("sampler", ["euler", "uni_pc", "dpmpp_2m"])
+def test_a_plan_of_fewer_steps_exchanges_the_sigmas(stage, core, sampler):
+    """The same as the sampler over these sigmas by itself, with progress and previews that count them."""
+    _, run = calibrated(stage, sampler=sampler)
+    plan = plan_of(core, run.of(None).recording(), 5, level="output", order=0, kind="plain")
+    model, planned = stage.node(plan_json=plan.to_json())
+    got, counts = progress_of(lambda: stage.sample(model, sampler=sampler))
+    report, (event, *_) = planned.reports[0], planned.reports
+    assert torch.equal(got, alone(stage, sampler, plan.own_sigmas)) and event is report
+    assert counts == [(step, 5) for step in range(1, 6)]
+    assert (report.computed, report.reused, report.asked, report.finished) == (5, 0, 12, True)
+    assert report.speedup_ideal == pytest.approx(12 / 5) and report.bytes_held == 0 and report.corrections == 0
+    text = planned.of(None).summary()
+    assert "takes fewer steps: 5 of 12, all computed" in text and "nothing was reused" not in text
+    assert report.plan == "5 of 12 steps taken, nothing reused" and not report.remapped
+    again = stage.sample(stage.model, sampler=sampler)
+    assert torch.equal(stage.sample(model, sampler=sampler), got) and not torch.equal(again, got)
+
+
+def test_fewer_steps_at_other_sigmas_and_over_a_part(stage, core):
+    _, run = calibrated(stage)
+    plan = plan_of(core, run.of(None).recording(), 6, level="output", order=0, kind="plain")
+    model, planned = stage.node(plan_json=plan.to_json())
+    stage.sample(model, steps=20)
+    report = planned.reports[0]
+    assert (len(report.steps), report.asked, report.remapped) == (10, 20, True)
+    assert any("10 of 20 are computed" in note for note in report.notes)
+    model, planned = stage.node(plan_json=plan.to_json())
+    stage.sample(model, denoise=0.5)
+    report = planned.reports[0]
+    assert report.asked == 12 and 1 < len(report.steps) <= 8 and report.steps[0].sigma < 1 and report.finished
+
+
+def alone(stage, sampler, sigmas):
+    """The latent of the sampler over `sigmas`, without us."""
+    import comfy.sample
+    import comfy.samplers
+
+    positive, negative, latent = stage.conditioning()
+    samples = latent["samples"]
+    kind, noise = comfy.samplers.sampler_object(sampler), comfy.sample.prepare_noise(samples, 1)
+    return comfy.sample.sample_custom(
+        stage.model, noise, 3.0, kind, torch.tensor(sigmas), positive, negative, samples, disable_pbar=True, seed=1
+    )
+
+
+def progress_of(work):
+    """(result, [(steps done, of how many)]) as the host shows progress."""
+    import comfy.utils
+
+    before, seen = comfy.utils.PROGRESS_BAR_HOOK, []
+    comfy.utils.set_progress_bar_global_hook(lambda value, total, *_, **__: seen.append((value, total)))
+    try:
+        return work(), seen
+    finally:
+        comfy.utils.set_progress_bar_global_hook(before)
 
 
 def test_a_plan_for_forty_steps_on_thirty_and_fifty(stage, core):
@@ -166,18 +224,18 @@ def test_an_interrupted_calibration_records_nothing(stage):
 
 
 def test_replays_measure_what_plans_really_give(stage, core):
-    """Four kinds, and what they leave out, against the latent that the sampler gives by the same plan."""
-    plain, run = calibrated(stage, replays=8, target_speedup=1.5, cache_ratio=0.5, human_mask=halved())
+    """The first kinds of the list, against the latent that the sampler gives by the same plan."""
+    plain, run = calibrated(stage, replays=5, target_speedup=1.5, cache_ratio=0.5, human_mask=halved())
     recording, report = run.of(None).recording(), run.reports[0]
-    plans, kinds = recording.replays, [(p.level, p.correction, p.merge, p.probe) for p in recording.replays]
-    assert len(plans) == 8 and len(set(kinds[:4])) == 4 and len(run.reports) == 1
-    assert {(p.merge, p.probe) for p in plans} == {("freeze", True), ("refresh", True), ("freeze", False)}
-    assert [note[:9] for note in report.notes] == ["replayed "] * 8
+    plans, tried = recording.replays, [core.recipes.of_plan(plan) for plan in recording.replays]
+    assert tried == core.recipes.telling(recording)[:5] and len(run.reports) == 1 and sum(p.plain for p in plans) == 1
+    assert [note[:9] for note in report.notes] == ["replayed "] * 5 + ["5 replays"]
     moved = recording.displacement("whole")
     for plan in plans:
         model, planned = stage.node(plan_json=plan.to_json(), human_mask=halved())
         got = stage.sample(model)
         assert planned.reports[0].computed == len(plan.schedule) and plan.measured.bytes == planned.reports[0].bytes_held
+        assert planned.reports[0].asked == 12 * plan.plain
         scale = stage.model.model.latent_format.latents_std.view(1, 16, 1, 1, 1)
         apart, height = ((got - plain) / scale).double(), got.shape[3] // 2
         parts = (apart.norm().item() / moved, apart[..., :height, :].norm().item() / recording.displacement("human"))

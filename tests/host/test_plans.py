@@ -20,7 +20,7 @@ def pack(comfy):
     """The pack's modules as the host imported them: errors and plans are classes of those."""
     root = comfy.core.__name__.rpartition(".")[0]
     ours = [f"nodes.{name}" for name in ("optimizer", "plans", "pictures.chart", "pictures.drawing")]
-    ours += [f"synccache_core.{name}" for name in ("recording", "plan", "files", "errors", "layout", "cost")]
+    ours += [f"synccache_core.{name}" for name in ("recording", "plan", "files", "errors", "layout", "cost", "choice")]
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(f"{root}.{name}") for name in ours})
 
 
@@ -90,7 +90,7 @@ def test_the_optimizer_gives_a_plan_a_chart_and_the_samples(pack, recording, fol
     plan = pack.plan.Plan.from_json(text)
     assert passed is samples and plan.predicted.speedup == pytest.approx(2.5, rel=0.15)
     assert plan.run == recording.run and plan.budget == pack.plan.Budget(speedup=2.5, cache_ratio=0.5)
-    assert plan.provenance.note == "studio"
+    assert plan.provenance.note.startswith("studio; ") and "nothing like this plan was sampled" in plan.provenance.note
     assert chart.shape == (1, pack.chart.HEIGHT, pack.drawing.WIDTH, 3) and chart.dtype == torch.float32
     assert chart.min() >= 0 and chart.max() <= 1 and chart.std() > 0.05
     preview = result.ui["images"][0]
@@ -113,8 +113,8 @@ def test_every_point_of_the_menu_is_the_plan_that_its_target_gives(pack, recordi
 
 def test_the_chart_shows_errors_that_add_up(pack, recording):
     for level, correction in (("output", "on"), ("residual", "off")):
-        variants = pack.optimizer.allowed(recording, level, "2", correction)
-        planner = pack.optimizer.solved(recording, variants, 0.6)
+        recipes = pack.optimizer.allowed(recording, level, "2", correction)
+        planner = pack.optimizer.Planner(recording, recipes=recipes, human_weight=0.6)
         choice = planner.choose(pack.plan.Budget(computed=4))
         shown = pack.optimizer.facts(planner, planner.plan(choice, pack.plan.Budget(computed=4), "0"), choice, 0.6, "x")
         assert len(shown.gaps) == choice.computed and math.hypot(*shown.gaps) == pytest.approx(choice.step_error, rel=1e-6)
@@ -123,7 +123,8 @@ def test_the_chart_shows_errors_that_add_up(pack, recording):
 def test_correction_is_planned_where_the_sampler_can_have_it(pack, recording):
     def kinds(sampler, correction):
         used = replace(recording, run=replace(recording.run, sampler=sampler))
-        return {(v.level, v.correction) for v in pack.optimizer.allowed(used, "auto", "auto", correction)}
+        recipes = pack.optimizer.allowed(used, "auto", "1", correction)
+        return {(r.variant.level, r.variant.correction) for r in recipes}
 
     plain = {("output", False), ("residual", False)}
     assert kinds("euler", "auto") == plain | {("output", True), ("residual", True)}
@@ -141,8 +142,7 @@ def test_settings_narrow_the_choice(pack, recording, folder):
         for order in ("0", "1", "2"):
             got = plan(level=level, forecast_order=order, correction="on" if order == "1" else "off")
             assert (got.level, got.order, got.correction) == (level, int(order), order == "1")
-    best = plan(cache_ratio=1.0)
-    assert best.predicted.error <= plan(level="output", cache_ratio=1.0).predicted.error + 1e-12
+    assert plan(memory_gb=1e-7).plain  # takes no memory at all
     tight = plan(memory_gb=3 / 1024, level="residual", forecast_order="0", correction="off")
     assert tight.predicted.bytes <= 3 << 20 and tight.budget.bytes == 3 << 20 and tight.budget.cache_ratio is None
     assert plan(cache_ratio=0.25, level="residual").groups == ((1, 2, 3),)
@@ -157,7 +157,7 @@ def test_settings_narrow_the_choice(pack, recording, folder):
         ({"cache_ratio": 0.0}, "cache_ratio must be a number in 0.05..1.0, got 0.0"),
         ({"memory_gb": -1.0}, "memory_gb must be .*0.0..1024.0, got -1.0"),
         ({"memory_gb": math.inf}, "memory_gb must be .* got inf"),
-        ({"memory_gb": 1e-7}, "memory_gb 1e-07: .*107 bytes.*smallest plan takes 1.00 KiB"),
+        ({"memory_gb": 1e-7, "level": "output"}, "memory_gb 1e-07: .*107 bytes.*smallest plan takes 1.00 KiB"),
         ({"human_weight": 1.5}, "human_weight must be a number in 0.0..1.0, got 1.5"),
         ({"level": "both"}, "level must be one of auto, output, residual, got 'both'"),
         ({"forecast_order": "3"}, "forecast_order must be one of auto, 0, 1, 2, got '3'"),
@@ -172,6 +172,32 @@ def test_bad_values_are_refused_by_name(pack, recording, folder, changes, messag
     with pytest.raises(pack.errors.SyncCacheError, match=message):
         optimise(pack, recording, **changes)
     assert not folder.exists()
+
+
+def replayed(pack, recording, errors):
+    """The recording with replays at 2.5x: kind of plan -> measured error."""
+    planner, budget = pack.choice.Planner(recording), pack.plan.Budget(speedup=2.5, cache_ratio=1.0)
+    tried = []
+    for choice in planner.trials(budget, 4):
+        plan = planner.plan(choice, budget, "0")
+        kind = "plain" if plan.plain else "corrected" if plan.correction else "default"
+        tried.append(replace(plan, measured=pack.plan.Scores(errors[kind], 2.0, 0)))
+    return replace(recording, replays=tuple(tried))
+
+
+def test_what_was_tried_decides_and_the_text_says_so(pack, recording, folder):
+    given = replayed(pack, recording, {"default": 0.2, "plain": 0.01, "corrected": 0.02})
+    result = optimise(pack, given)
+    plan, text = pack.plan.Plan.from_json(result.args[0]), result.ui["text"][0]
+    assert plan.plain and plan.measured.error == 0.01 and plan.predicted.error == pytest.approx(0.01)
+    assert "4 of 10 steps taken" in text and "takes fewer steps, at noise levels of its own; nothing is reused" in text
+    assert "note: measured on one clip" in text and result.ui["synccache_plan"][0]["cells"].count("c") == 4
+    elsewhere = pack.plan.Plan.from_json(optimise(pack, given, target_speedup=1.5).args[0])
+    assert elsewhere.plain and elsewhere.measured is None and "carried over from another speed" in elsewhere.provenance.note
+    fixed = pack.plan.Plan.from_json(optimise(pack, given, level="output").args[0])
+    assert fixed.correction and not fixed.plain and fixed.predicted.error == pytest.approx(0.02)
+    nothing = replayed(pack, recording, {"default": 0.01, "plain": 0.01, "corrected": 0.02})
+    assert "calibrating gains nothing here" in optimise(pack, nothing).ui["text"][0]
 
 
 def test_a_level_that_was_not_recorded_is_refused(pack, recording, folder):
@@ -299,7 +325,7 @@ def test_the_ending_may_be_written_in_capitals(pack, folder, plan_json, ending):
     (folder / f"studio{ending}").write_text(plan_json)
     assert pack.plans.saved() == {"studio": folder} and load(pack) == plan_json
     first = pack.plans.SyncCacheLoadPlan.fingerprint_inputs(plan="studio")
-    (folder / f"studio{ending}").write_text(plan_json.replace('"note": "studio"', '"note": "edited"'))
+    (folder / f"studio{ending}").write_text(plan_json.replace('"note": "studio', '"note": "edited'))
     assert pack.plans.SyncCacheLoadPlan.fingerprint_inputs(plan="studio") != first
     save(pack, plan_json, f"other{ending}")
     assert files(folder) == sorted(["other.json", f"studio{ending}"])
@@ -318,7 +344,7 @@ def test_an_edited_file_is_read_again(pack, folder, plan_json):
     first, linked = node.fingerprint_inputs(plan="studio"), node.fingerprint_inputs(plan=None)
     (folder / "studio.json").touch()
     assert node.fingerprint_inputs(plan="studio") == first
-    (folder / "studio.json").write_text(plan_json.replace('"note": "studio"', '"note": "edited"'))
+    (folder / "studio.json").write_text(plan_json.replace('"note": "studio', '"note": "edited'))
     assert node.fingerprint_inputs(plan="studio") != first and node.fingerprint_inputs(plan=None) != linked
     assert node.fingerprint_inputs(plan="gone") == ""
 
