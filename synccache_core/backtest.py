@@ -6,13 +6,14 @@ import torch
 
 from .forecast import bounded_weights, combine
 
-MARGIN = 1.0
+MARGIN = 0.5  # of the first order's error: another must be clearly better, or chance decides (`python -m bench.online`)
 SAMPLE = 4096  # numbers of a value that stand for it
 
 
 class Backtest:
     """At a computed evaluation every order's forecast from the older anchors is compared with what came, on a sample of it;
-    the order of least error, summed over all values of the evaluation, serves the next gap. The formula is ours.
+    the order of least error, summed over all values of the evaluation, serves the next gap where its error is less than
+    MARGIN times that of the first order, which serves it otherwise. The formula is ours.
 
     most: the highest order. first: the order until two have been compared. trying: False keeps to `most`.
     """

@@ -18,7 +18,8 @@ def shown(*values: float, most: int = 1, first: int = 1, names=("a",)) -> Backte
 
 def test_a_line_wins_on_a_line_and_the_last_value_where_the_value_returns():
     assert shown(1.0, 2.0, 3.0).order == 1  # the line says 3, the last value 2
-    assert shown(1.0, 2.0, 1.8).order == 0  # the line says 3, the last value 2
+    assert shown(1.0, 2.0, 1.8).order == 0  # the line says 3 and is off by 1.2, the last value 2 by 0.2
+    assert shown(1.0, 2.0, 2.4).order == 1  # off by 0.6 and 0.4: not better by half
 
 
 def test_a_parabola_needs_three_and_wins_on_a_parabola():

@@ -21,7 +21,7 @@ from tests.core.test_schedule import recording
 BUDGET = Budget(computed=4, cache_ratio=1.0)
 LINE = Recipe(Variant("output", 1))
 FIXED = Recipe(Variant("output", 1, True))
-SPREAD = Recipe(Variant("output", 1), ALPHA, backtest=True)
+SPREAD = Recipe(Variant("output", 1, True), ALPHA, backtest=True)
 RESIDUAL = Recipe(Variant("residual", 1, True))
 FEWER = Recipe(STILL, None, "plain")
 
