@@ -30,6 +30,7 @@ from ..synccache_core import (
 from ..synccache_core.cost import cache_bytes
 from ..synccache_core.mask import as_mask
 from ..synccache_core.paper import paper_config
+from ..synccache_core.plan import check
 from ..synccache_core.planned import fewer
 from ..synccache_core.policy import level_for
 from ..synccache_core.residuals import wanted_groups
@@ -55,7 +56,9 @@ def attach(
     dit = diffusion_model(model)
     adapter = find(dit)
     if paper:
-        config, plan = paper_config(config, adapter.layout(dit)), None
+        if plan is not None:
+            check(plan, adapter.name, adapter.layout(dit))
+        config, plan = paper_config(config, adapter.layout(dit), plan.boundaries if plan else ()), None
     elif plan is not None:
         config = planned_config(plan, config, adapter.name, adapter.layout(dit))
     patched = install(model, CacheRun(mask, handle, config, cache_device, plan))

@@ -17,8 +17,10 @@ import torch.nn.functional as F
 from .call import PLAIN, STORE, Call
 from .errors import StateError
 from .evaluation import Evaluation, wait_for
+from .gamma import Gamma, boundaries
 from .gram import displacement
 from .grid import Grid
+from .paper import stored
 from .plan import RunFacts
 from .policy import Config
 from .recording import REGIONS, Recording
@@ -50,6 +52,7 @@ class CalibrationSession(Session):
         self._outputs: Track | None = None
         self._tracks: dict[Hashable, Track] = {}
         self._audio = AudioDrift(self.clock.sigmas, len(self.layout.refresh))
+        self._gamma = Gamma(self.layout.segments)
         self._sizes = {"output": 0}
         self._seconds: list[tuple[float, float]] = []
         self._end: torch.Tensor | None = None
@@ -77,6 +80,7 @@ class CalibrationSession(Session):
         self._outputs = self._tokens = None
         self._tracks.clear()
         self._audio.clear()
+        self._gamma.clear()
 
     @contextmanager
     def apart(self, device: torch.device):
@@ -113,6 +117,7 @@ class CalibrationSession(Session):
             track.put(step, call.sum.chunk(len(call.keys))[i])
             deltas = {block: delta.chunk(len(call.keys))[i] for block, delta in call.deltas.items()}
             self._audio.add(step, key, deltas, self._tokens.weights("human"))
+            self._gamma.add(key, *([rows.chunk(len(call.keys))[i] for rows in each] for each in (call.starts, call.ends)))
 
     def _new_call(self, keys: Sequence[Hashable], grid: Grid, foreign: bool) -> Call:
         return Call(self, keys, grid, PLAIN, foreign) if foreign or self.broken else Watch(self, keys, grid)
@@ -145,8 +150,10 @@ class CalibrationSession(Session):
                 grams["residual", name] = sum(track.gram(name) for track in tracks)
         moved = displacement(grams["residual", region], sigmas) if tracks else 0.0
         run = RunFacts(self.clock.steps, tuple(self.clock.sigmas), tokens=self._grid.tokens, **self._facts)
+        gamma = self._gamma.matrix()
         return Recording(
-            self._adapter, run, self.cost, grams, self._audio.gram(moved), sum(self._sizes.values()), output, self._shares()
+            self._adapter, run, self.cost, grams, self._audio.gram(moved), sum(self._sizes.values()), output, self._shares(),
+            boundaries=() if gamma is None else boundaries(gamma, self.layout, stored(self.layout)),
         )
 
     def _measure(self, recording: Recording) -> Yardstick:
@@ -166,12 +173,16 @@ class CalibrationSession(Session):
 
 
 class Watch(Call):
-    """A pass that is computed. sum: of the segments' residuals, [B, n, C]. deltas: refresh -> A_l, [B, n, C]."""
+    """A pass that is computed. sum: of the segments' residuals, [B, n, C]. deltas: refresh -> A_l, [B, n, C]. starts, ends:
+    input and output of every segment, [B, n, C].
+    """
 
     def __init__(self, session: CalibrationSession, keys: Sequence[Hashable], grid: Grid):
         super().__init__(session, keys, grid, STORE)
         self.sum: torch.Tensor | None = None
         self.deltas: dict[int, torch.Tensor] = {}
+        self.starts: list[torch.Tensor] = []
+        self.ends: list[torch.Tensor] = []
         self._subset: Subset | None = None
         self._end: torch.Tensor | None = None
         self._timer = 0.0
@@ -181,6 +192,7 @@ class Watch(Call):
             if segment == 0:
                 self._subset = self.session.meet(self, hidden)
             self._start = self._subset.rows(hidden)
+            self.starts.append(self._start)
             if segment > 0:
                 self.deltas[segment - 1] = self._start - self._end
         self._timer = time.perf_counter()
@@ -191,6 +203,7 @@ class Watch(Call):
             self.session.skippable += time.perf_counter() - self._timer
         with self.session.apart(out.device):
             self._end = self._subset.rows(out)
+            self.ends.append(self._end)
             if segment > 0:
                 added = self._end - self._start
                 self.sum = added if self.sum is None else self.sum.add_(added)

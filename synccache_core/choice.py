@@ -174,7 +174,7 @@ class Planner:
             schedule=choice.schedule, level=variant.level, order=variant.order, correction=variant.correction,
             groups=choice.groups, merge="freeze", probe=True, predicted=Scores(choice.error, choice.speedup, choice.bytes),
             provenance=origin, sketch=sketch(self._paths(variant)[0]), kind=choice.recipe.kind, alpha=choice.recipe.alpha,
-            backtest=choice.recipe.backtest,
+            backtest=choice.recipe.backtest, boundaries=recording.boundaries,
         )
         return replace(plan, measured=next((p.measured for p in recording.replays if _same_way(p, plan)), None))
 

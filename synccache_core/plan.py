@@ -124,7 +124,8 @@ class Plan:
 
     kind: "cache", or "plain": nothing is reused, the sampler takes the computed steps only, from one of their sigmas to the
     next; level "output", order 0, no correction. alpha: of `schedules.blended` where that made the schedule, None = planned.
-    backtest: the order is the highest that a run tries, see `policy.Config`.
+    backtest: the order is the highest that a run tries, see `policy.Config`. boundaries: of the calibration, for the paper's
+    preset alone.
     """
 
     adapter: str
@@ -145,6 +146,7 @@ class Plan:
     kind: str = CACHE
     alpha: float | None = None
     backtest: bool = False
+    boundaries: tuple[tuple[int, ...], ...] = ()
 
     MAX_BYTES: ClassVar[int] = 1 << 20
 
@@ -159,7 +161,10 @@ class Plan:
         check_bool("correction", self.correction)
         if self.correction and self.run.evaluations > 1:
             raise PlanError(f"correction must be false where a step takes {self.run.evaluations} evaluations, got True")
-        _check_groups(self.groups, self.level)
+        if (self.level == "output") != (self.groups == ()):
+            raise PlanError(f"groups must be empty at level output and only there, got {shown(self.groups)} at {self.level}")
+        _check_groups("groups", self.groups)
+        check_boundaries(self.boundaries, sum(map(len, self.groups)) or None)
         check_choice("merge", self.merge, MERGES)
         check_bool("probe", self.probe)
         _check_sketch(self.sketch, self.evaluations)
@@ -191,8 +196,9 @@ class Plan:
     def to_json(self) -> str:
         """One line per field."""
         data = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        if not self.sketch:
-            del data["sketch"]
+        for name in ("sketch", "boundaries"):
+            if not data[name]:
+                del data[name]
         lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in data.items())
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
@@ -226,15 +232,22 @@ def _check_sketch(sketch: object, steps: int) -> None:
             raise PlanError(f"sketch[{position}] must hold {len(sketch[0])} numbers as the first row does, got {len(row)}")
 
 
-def _check_groups(groups: object, level: str) -> None:
-    """Contiguous runs of segments from 1 on, one at least, and none at output level."""
-    if not isinstance(groups, tuple) or (level == "output") != (groups == ()):
-        raise PlanError(f"groups must be a list, empty at level output and only there, got {shown(groups)} at {level}")
+def check_boundaries(groups: object, segments: int | None) -> None:
+    """None, or those of all `segments`, where their number is known. Raises PlanError."""
+    _check_groups("boundaries", groups)
+    if groups and segments and sum(map(len, groups)) != segments:
+        raise PlanError(f"boundaries must hold {segments} segments, got {shown(groups)}")
+
+
+def _check_groups(name: str, groups: object) -> None:
+    """Contiguous runs of segments from 1 on."""
+    if not isinstance(groups, tuple):
+        raise PlanError(f"{name} must be a list of lists, got {shown(groups)}")
     for position, group in enumerate(groups):
-        check_numbers(f"groups[{position}]", group, 1, MAX_EVALUATIONS, MAX_EVALUATIONS, whole=True)
+        check_numbers(f"{name}[{position}]", group, 1, MAX_EVALUATIONS, MAX_EVALUATIONS, whole=True)
     members = [segment for group in groups for segment in group]
     if members != list(range(1, len(members) + 1)):
-        raise PlanError(f"groups must hold the segments 1, 2, ... in order, got {shown(groups)}")
+        raise PlanError(f"{name} must hold the segments 1, 2, ... in order, got {shown(groups)}")
 
 
 def _current(data: dict) -> dict:
@@ -280,6 +293,7 @@ def check(plan: Plan, adapter: str, layout: Layout) -> None:
         raise PlanError(f"the plan was made for {shown(plan.adapter)}, this model is {shown(adapter)}")
     if plan.layout != fingerprint(layout):
         raise PlanError(f"the plan was made for the layout {shown(plan.layout)}, this model has {fingerprint(layout)!r}")
-    stored = sum(map(len, plan.groups))
-    if plan.groups and stored != layout.storable():
-        raise PlanError(f"groups hold {stored} segments, this model has {layout.storable()}")
+    for name in ("groups", "boundaries"):
+        stored = sum(map(len, getattr(plan, name)))
+        if stored not in (0, layout.storable()):
+            raise PlanError(f"{name} hold {stored} segments, this model has {layout.storable()}")

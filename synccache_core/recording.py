@@ -16,7 +16,7 @@ from .cost import CostModel, cache_bytes
 from .errors import BadConfig
 from .gram import Trajectory, displacement, square_root, trajectory
 from .layout import Layout
-from .plan import LEVELS, Plan, RunFacts, check, fingerprint
+from .plan import LEVELS, Plan, RunFacts, check, check_boundaries, fingerprint
 from .samplers import Sampler
 from .untrusted import PlanError, build, check_choice, check_number, check_numbers, check_text, parse, shown
 
@@ -33,7 +33,8 @@ class Recording:
     deltas over the gaps of a typical plan, over the mask, in units of the summed residuals; None = not recorded.
     residual_bytes: one stored residual, all branches. output_bytes: one stored output. shares: measured cost of a reused
     step over a computed one, by level: for what is shown, never for what is chosen. replays: plans that were sampled right
-    afterwards, with what they were predicted to give and what they gave, see replay.py.
+    afterwards, with what they were predicted to give and what they gave, see replay.py. boundaries: groups of segments for
+    the paper's preset, see gamma.py, () = not known.
     """
 
     adapter: str
@@ -46,6 +47,7 @@ class Recording:
     shares: dict[str, float] = field(default_factory=dict)
     replays: tuple[Plan, ...] = ()
     count: int = 1
+    boundaries: tuple[tuple[int, ...], ...] = ()
 
     MAX_BYTES: ClassVar[int] = 1 << 25
 
@@ -76,6 +78,7 @@ class Recording:
         _check_shares(self.shares)
         _check_replays(self)
         check_number("count", self.count, 1, 1_000_000, whole=True)
+        check_boundaries(self.boundaries, self.layout.storable())
 
     @property
     def layout(self) -> Layout:
@@ -117,7 +120,7 @@ class Recording:
             "layout": asdict(self.layout), "audio": None if self.audio is None else self.audio.tolist(),
             "grams": {"/".join(track): gram.tolist() for track, gram in self.grams.items()},
             "residual_bytes": self.residual_bytes, "output_bytes": self.output_bytes,
-            "shares": self.shares, "count": self.count, "replays": [json.loads(plan.to_json()) for plan in self.replays],
+            "shares": self.shares, "count": self.count, "boundaries": self.boundaries, "replays": [json.loads(plan.to_json()) for plan in self.replays],
         }
         return json.dumps(data, allow_nan=False)
 

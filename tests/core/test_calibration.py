@@ -47,6 +47,7 @@ def test_what_is_measured_by_hand():
     drift = 2 * np.mean((audios[1:4] - audios[0]) ** 2) / (2 * np.mean(14 + 10 * audios) ** 2)
     assert recording.audio == pytest.approx(np.array([[drift, drift, 0.0], [drift, drift, 0.0], [0.0, 0.0, 0.0]]))
     assert recording.residual_bytes == 8 and recording.output_bytes == 8 and recording.cost.layout.blocks == 4
+    assert recording.boundaries == ((1, 2),)  # floor(0.4 * 3) = 1 residual for both segments
     assert recording.run.tokens == 2 and recording.adapter == "doubling" and 0 <= recording.shares["residual"] <= 1
     assert report.calibration and report.computed == 5 and report.bytes_held == 0
     assert report.summary().splitlines()[1] == "calibration: 5 steps, all computed"
