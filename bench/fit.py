@@ -68,17 +68,23 @@ def recorded(setting: Setting, number: int, mask: torch.Tensor | None = None) ->
 def record(job: tuple[Setting, int]) -> tuple[Recording, Recording]:
     """Calibrations of one clip without mask, replayed at two speeds and at one number of steps, and with one."""
     setting, number = job
+    speeds = [Budget(speedup=setting.steps / setting.count(count), cache_ratio=1.0) for count in TESTED]
+    budgets = (*speeds, Budget(computed=setting.count(TESTED[0]), cache_ratio=1.0))
+    return replays(setting, number, budgets, REPLAYS), recorded(setting, number, true_mask(number, setting.world))[1]
+
+
+def replays(setting: Setting, number: int, budgets: Sequence[Budget], count: int) -> Recording:
+    """A calibration of one clip without mask, with at most `count` plans tried for each budget."""
     plain, recording = recorded(setting, number)
     planner, run, done = Planner(recording), Run(setting, setting.stage(number), number), {}
-    speeds = [Budget(speedup=setting.steps / setting.count(count), cache_ratio=1.0) for count in TESTED]
-    for budget in (*speeds, Budget(computed=setting.count(TESTED[0]), cache_ratio=1.0)):
-        for choice in planner.trials(budget, REPLAYS):
+    for budget in budgets:
+        for choice in planner.trials(budget, count):
             if choice not in done:
                 plan = planner.plan(choice, budget, __version__)
                 latents, report = run.attached(plan=plan)
                 error = (latents - plain).norm().item() / recording.displacement("whole")
                 done[choice] = replayed(plan, report, error)
-    return replace(recording, replays=tuple(done.values())), recorded(setting, number, true_mask(number, setting.world))[1]
+    return replace(recording, replays=tuple(done.values()))
 
 
 def fit(setting: Setting, file: Path, fresh: bool = False) -> Fit:

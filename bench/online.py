@@ -27,16 +27,21 @@ from demo.console import say
 from demo.sampling import simple_sigmas
 from demo.table import WAN_14B
 from demo.worlds import WORLDS
-from synccache_core import Config, CostModel
+from synccache_core import Config, CostModel, __version__
+from synccache_core.choice import Planner
 from synccache_core.paper import paper_config
+from synccache_core.plan import Budget
+from synccache_core.planned import describe
 from synccache_core.policy import AUTO_ORDER
+from synccache_core.recording import Recording, merge
 from synccache_core.schedules import blended
 
+from .fit import replays
 from .fitting import thresholded, trace, warm_up
 from .harness import as_done, closeness, finish, interval, on_all_cores, parser
 from .remember import Memory
 from .rivals import Make
-from .rows import Row, Run
+from .rows import CREATED, Row, Run
 from .settings import SHIFT, Setting
 
 SETTINGS = {each.name: each for each in (
@@ -46,7 +51,10 @@ SPEEDS = (2, 3, 4)
 RIVALS = ("plain", "rival")
 CLIPS, FEW, TRIED = 8, 2, (100, 101)
 REGIONS = ("whole_db", "human_db", "mouth_db")
+REPLAYS, CALIBRATED_AT = 4, 3  # plans tried for each speed, as by the Calibrate node; where calibrating once was done
 OURS = ("preset, outputs", "preset, residuals at 14B's prices")
+OWN = "plain, same sampler at the preset's sigmas"
+EQUAL_DB, MOST_LOST_DB, FACTOR, WITHIN = 0.3, 1.0, 2.0, 0.9
 PRESET = {"backtest": True, "correction": True}  # what the node sets beside level and steps
 AHEAD_DB = {("20-cfg6-uni_pc", 2): 5.0, ("20-cfg6-uni_pc", 3): 5.0, ("20-cfg4.5-uni_pc", 2): 5.0,
             ("20-cfg4.5-uni_pc", 3): 5.0, **{("40-cfg2-euler", speed): 3.0 for speed in SPEEDS}}  # fmt: skip
@@ -62,7 +70,27 @@ def scheduled(name: str, group: str, setting: Setting, computed: int, count: int
     return Row(name, group, count, config=Config(schedule=mask, **{"forecast_order": AUTO_ORDER, **settings}))
 
 
-def ways(setting: Setting, speed: int, cost: CostModel, easy: Make) -> list[Row]:
+def calibration(job: tuple[Setting, int]) -> Recording:
+    return replays(*job, [asked(speed) for speed in SPEEDS], REPLAYS)
+
+
+def asked(speed: int) -> Budget:
+    return Budget(speedup=float(speed), cache_ratio=1.0)
+
+
+def plans(recording: Recording, speed: int, count: int) -> list[Row]:
+    """The plan for a speed, from replays at all speeds, and where only another speed was replayed."""
+    other = tuple(plan for plan in recording.replays if plan.budget == asked(CALIBRATED_AT))
+    cases = {"plan": recording, f"plan, calibrated at {CALIBRATED_AT}x": replace(recording, replays=other)}
+    made = []
+    for name, each in cases.items():
+        planner = Planner(each)
+        plan = planner.plan(planner.choose(asked(speed)), asked(speed), __version__, created=CREATED)
+        made.append(Row(name, "plan", count, plan=plan))
+    return made
+
+
+def ways(setting: Setting, speed: int, cost: CostModel, easy: Make, recording: Recording) -> list[Row]:
     """cost: of the model that is measured. easy: EasyCache with its threshold."""
     count = max(2, round(setting.steps / speed))
     fewer = WAN_14B.budget(setting.steps, speed)
@@ -70,6 +98,7 @@ def ways(setting: Setting, speed: int, cost: CostModel, easy: Make) -> list[Row]
     made = [
         scheduled(OURS[0], "ours", setting, count, count, None, level="output", **PRESET),
         scheduled(OURS[1], "ours", setting, fewer, count, None, level="residual", **PRESET),
+        *plans(recording, speed, count),
         Row("paper preset", "paper", count, config=paper_config(paper, cost.layout)),
         Row("plain, same sampler", "plain", count, sigmas=tuple(simple_sigmas(count, SHIFT)), sampler=setting.sampler),
         Row("plain, euler", "plain", count, sigmas=tuple(simple_sigmas(count, SHIFT))),
@@ -85,7 +114,7 @@ def ways(setting: Setting, speed: int, cost: CostModel, easy: Make) -> list[Row]
 def own_sigmas(setting: Setting, count: int) -> Row:
     """Fewer steps, where the preset would compute."""
     sigmas = (*(setting.sigmas[step] for step in blended(setting.evaluated, count)), setting.sigmas[-1])
-    return Row("plain, same sampler at the preset's sigmas", "shown", count, sigmas=sigmas, sampler=setting.sampler)
+    return Row(OWN, "shown", count, sigmas=sigmas, sampler=setting.sampler)
 
 
 @torch.inference_mode()
@@ -95,10 +124,12 @@ def film(job: tuple[Setting, int, Sequence[Row]]) -> dict[str, dict[str, float]]
     on = setting.stage(number)
     run, found = Run(setting, on, number), {}
     with Memory(on.talker.dit.blocks) as memory:
-        frames = on.decode(run.uncached())
+        plain = run.uncached()
+        frames, moved = on.decode(plain), (plain - on.noise()).norm()
         for row in rows:
             latents, cost = run.sample(row)
-            found[row.key] = {**cost, **closeness(on.decode(latents), frames, setting.world)}
+            error = ((latents - plain).norm() / moved).item()
+            found[row.key] = {**cost, "error": error, **closeness(on.decode(latents), frames, setting.world)}
         memory.known.clear()
     return found
 
@@ -123,7 +154,7 @@ class Kept:
     """What was measured at one setting, in a file of JSON lines."""
 
     def __init__(self, file: Path, fresh: bool):
-        self.file, self.films, self.speed = file, {}, {}
+        self.file, self.films, self.speed, self.recordings = file, {}, {}, []
         if fresh:
             file.unlink(missing_ok=True)
         for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
@@ -135,22 +166,30 @@ class Kept:
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
+    def calibrations(self, setting: Setting) -> list[Recording]:
+        if not self.recordings:
+            made = on_all_cores(calibration, [(setting, number) for number in TRIED], f"{setting.name}: calibrations")
+            self.add(recordings=[each.to_json() for each in made])
+        return [Recording.from_json(text) for text in self.recordings]
+
     def _take(self, entry: dict) -> None:
         if "clip" in entry:
             self.films.setdefault(entry["clip"], {}).update(entry["found"])
         self.speed |= entry.get("speed", {})
+        self.recordings = entry.get("recordings", self.recordings)
 
 
 def measured(setting: Setting, options: argparse.Namespace) -> tuple[dict[int, list[Row]], Kept]:
     """(speed -> ways, what the clips gave)."""
-    traces = on_all_cores(trace, [(setting, number) for number in TRIED], f"{setting.name}: calibration")
+    traces = on_all_cores(trace, [(setting, number) for number in TRIED], f"{setting.name}: thresholds")
+    kept = Kept(options.folder / f"{setting.name}.jsonl", options.fresh)
+    recording = merge(kept.calibrations(setting))
     cost = Run(setting, setting.stage(TRIED[0]), TRIED[0]).cost
     made = {}
     for speed in SPEEDS:
         count = max(2, round(setting.steps / speed))
         easy, = thresholded([("easycache", {"warm": warm_up(count)})], traces, count, setting.steps)
-        made[speed] = ways(setting, speed, cost, easy)
-    kept = Kept(options.folder / f"{setting.name}.jsonl", options.fresh)
+        made[speed] = ways(setting, speed, cost, easy, recording)
     rows = [row for each in made.values() for row in each]
     jobs = []
     for clip in range(options.clips):
@@ -169,9 +208,11 @@ def table(made: dict[int, list[Row]], kept: Kept, clips: int) -> list[dict]:
         for row in each:
             films = [kept.films[clip][row.key] for clip in range(clips)]
             mean = {key: float(np.mean([film[key] for film in films])) for key in films[0]}
+            promised = row.plan.predicted.error if row.plan else None
             rows.append({
                 "way": row.name, "speed": speed, "computed": mean["computed_steps"], "cost": mean["cost_full_steps_14b"],
                 "here": mean["cost_full_steps"], "in_seconds": kept.speed[row.key], **{key: mean[key] for key in REGIONS},
+                "error": mean["error"], "promised": promised,
             })  # fmt: skip
     return rows
 
@@ -186,8 +227,37 @@ def ahead(setting: Setting, made: dict[int, list[Row]], kept: Kept, clips: int) 
         for name in OURS:
             mean = interval(np.subtract(values[name], values[best]))
             rows.append({"setting": setting.name, "speed": speed, "preset": name, "ahead_db": mean, "of": best,
-                         "required": AHEAD_DB.get((setting.name, speed), 0.0)})  # fmt: skip
+                         "required": AHEAD_DB.get((replace(setting, world="tiny").name, speed), 0.0)})  # fmt: skip
     return rows
+
+
+def promises(setting: Setting, made: dict[int, list[Row]], kept: Kept, clips: int) -> list[dict]:
+    """How far each plan is from what it must not be worse than, in whole frames, and what it promised of its error."""
+    rows = []
+    for speed, each in made.items():
+        found = {row.name: [kept.films[clip][row.key] for clip in range(clips)] for row in each}
+        values = {name: float(np.mean([film["whole_db"] for film in films])) for name, films in found.items()}
+        plan = next(row.plan for row in each if row.name == "plan")
+        rows.append({
+            "setting": setting.name, "speed": speed, "plan": describe(plan), "whole_db": values["plan"],
+            "over_preset": values["plan"] - values[OURS[0]], "over_fewer_steps": values["plan"] - values[OWN],
+            "lost_by_calibrating_at_3x": values["plan"] - values[f"plan, calibrated at {CALIBRATED_AT}x"],
+            "promised_over_error": plan.predicted.error / float(np.mean([film["error"] for film in found["plan"]])),
+        })  # fmt: skip
+    return rows
+
+
+def broken(rows: list[dict]) -> Iterator[str]:
+    for row in rows:
+        where = f"{row['setting']} at {row['speed']}x: the plan"
+        for key, than in (("over_preset", OURS[0]), ("over_fewer_steps", OWN)):
+            if row[key] < -EQUAL_DB:
+                yield f"{where} is {-row[key]:.1f} dB behind {than}, allowed {EQUAL_DB}"
+        if row["lost_by_calibrating_at_3x"] > MOST_LOST_DB:
+            yield f"{where} loses {row['lost_by_calibrating_at_3x']:.1f} dB by calibrating at 3x, allowed {MOST_LOST_DB}"
+    within = [1 / FACTOR <= row["promised_over_error"] <= FACTOR for row in rows]
+    if sum(within) < WITHIN * len(within):
+        yield f"{sum(within)} of {len(within)} plans promise their error within a factor of {FACTOR:g}, required {WITHIN:.0%}"
 
 
 def missed(rows: list[dict]) -> Iterator[str]:
@@ -210,14 +280,16 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options, tables, leads = options_of(arguments), {}, []
+    options, tables, leads, kept_words = options_of(arguments), {}, [], []
     for name in options.settings:
         setting = replace(SETTINGS[name], world=options.world)
         made, kept = measured(setting, options)
         tables[setting.name] = table(made, kept, options.clips)
         leads += ahead(setting, made, kept, options.clips)
-    say(f"{options.clips} clips")
-    return finish({**tables, "presets against the best rival, whole frames": leads}, missed(leads), options)
+        kept_words += promises(setting, made, kept, options.clips)
+    say(f"{options.clips} clips of the world {options.world}")
+    last = {"presets against the best rival, whole frames": leads, "plans, whole frames": kept_words}
+    return finish({**tables, **last}, [*missed(leads), *broken(kept_words)], options)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,8 @@ class Recording:
             "layout": asdict(self.layout), "audio": None if self.audio is None else self.audio.tolist(),
             "grams": {"/".join(track): gram.tolist() for track, gram in self.grams.items()},
             "residual_bytes": self.residual_bytes, "output_bytes": self.output_bytes,
-            "shares": self.shares, "count": self.count, "boundaries": self.boundaries, "replays": [json.loads(plan.to_json()) for plan in self.replays],
+            "shares": self.shares, "count": self.count, "boundaries": self.boundaries,
+            "replays": [json.loads(plan.to_json()) for plan in self.replays],
         }
         return json.dumps(data, allow_nan=False)
 
