@@ -257,7 +257,7 @@ def broken(rows: list[dict]) -> Iterator[str]:
             yield f"{where} loses {row['lost_by_calibrating_at_3x']:.1f} dB by calibrating at 3x, allowed {MOST_LOST_DB}"
     within = [1 / FACTOR <= row["promised_over_error"] <= FACTOR for row in rows]
     if sum(within) < WITHIN * len(within):
-        yield f"{sum(within)} of {len(within)} plans promise their error within a factor of {FACTOR:g}, required {WITHIN:.0%}"
+        yield f"{sum(within)} of {len(within)} plans promise their error within a factor of {FACTOR:g}, required {WITHIN:g}"
 
 
 def missed(rows: list[dict]) -> Iterator[str]:
