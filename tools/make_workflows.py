@@ -29,8 +29,8 @@ TINY_TALKER = f"""
 Press **Run**: a portrait speaks twice, above with the stock nodes alone, below through **SyncCache**. Same seed, same
 steps.
 
-* The strip under **SyncCache** has one cell per step: tall is computed, low is reused. On reused steps the heavy blocks
-rest; the audio blocks run at every step.
+* The strip under **SyncCache** has one cell per step: tall is computed, low is reused. This model is so small that whole
+results are reused; on Wan2.2-S2V it is what the heavy blocks added, with the audio fresh at every step.
 * **preset**: *Faithful* asks for 2×, *Balanced* for 3×, *Fast* for 4×. Faster is further from the plain video.
 * Your own face and voice: connect *Load Image* and *Load Audio* to the Tiny Talker. Unconnected, it uses those it comes
 with.
@@ -338,7 +338,7 @@ SPEEDUPS = {"Faithful": 2.0, "Balanced": 3.0, "Fast": 4.0}
 
 
 def cached(g: Graph, preset: str, **sources) -> Node:
-    return g.add("SyncCache", preset, SPEEDUPS[preset], 1.0, 0.75, 1, -1, "auto", 0.0, "error", **sources)
+    return g.add("SyncCache", preset, SPEEDUPS[preset], 1.0, 0.75, -1, -1, "auto", 0.0, "error", "auto", 0.0, **sources)
 
 
 def sampled(g: Graph, model, scene: Node, seed=7, steps=40, cfg=2.0, sampler="euler", title=None) -> Node:
