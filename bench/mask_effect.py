@@ -60,7 +60,7 @@ def masks(number: int, found: torch.Tensor) -> dict[str, torch.Tensor | None]:
 
 
 def online(on: Standalone, mask: torch.Tensor | None, unmasked: Recording) -> Take:
-    return on.sample(Config(target_speedup=SPEEDUP, human_weight=HUMAN_WEIGHT), mask)
+    return on.sample(Config(target_speedup=SPEEDUP, human_weight=HUMAN_WEIGHT, choose="probe"), mask)
 
 
 def planned(on: Standalone, mask: torch.Tensor | None, unmasked: Recording) -> Take:
