@@ -235,7 +235,7 @@ def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
     runs = [event["run"] for event in sent_events(sent)]
     assert [len(run["cells"]) for run in runs] == [*range(1, 13), 12]
     assert runs[-1]["ended"] and runs[-1]["finished"] and runs[-1]["computed"] == runs[-1]["cells"].count("c")
-    assert runs[-1]["held"] == 3 * runs[-1]["residual_bytes"] * 2 and 0 < runs[-1]["share"] < 1
+    assert runs[-1]["held"] > 3 * runs[-1]["residual_bytes"] * 2 and 0 < runs[-1]["share"] < 1
 
 
 def sent_events(sent):

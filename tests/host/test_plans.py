@@ -126,9 +126,9 @@ def test_correction_is_planned_where_the_sampler_can_have_it(pack, recording):
         recipes = pack.optimizer.allowed(used, "auto", "1", correction)
         return {(r.variant.level, r.variant.correction) for r in recipes}
 
-    plain = {("output", False), ("residual", False)}
-    assert kinds("euler", "auto") == plain | {("output", True), ("residual", True)}
-    assert kinds("uni_pc", "auto") == plain | {("output", True)} and kinds("uni_pc", "on") == {("output", True)}
+    plain, corrected = ({(level, correction) for level in ("output", "residual")} for correction in (False, True))
+    for sampler in ("euler", "uni_pc"):
+        assert kinds(sampler, "auto") == plain | corrected and kinds(sampler, "on") == corrected
     assert kinds("er_sde", "auto") == plain
     with pytest.raises(pack.errors.BadConfig, match="correction is on: .*used 'er_sde', and level is 'auto'"):
         kinds("er_sde", "on")
@@ -180,7 +180,7 @@ def replayed(pack, recording, errors):
     tried = []
     for choice in planner.trials(budget, 4):
         plan = planner.plan(choice, budget, "0")
-        kind = "plain" if plan.plain else "corrected" if plan.correction else "default"
+        kind = "plain" if plan.plain else "default" if plan.backtest else "corrected"
         tried.append(replace(plan, measured=pack.plan.Scores(errors[kind], 2.0, 0)))
     return replace(recording, replays=tuple(tried))
 
