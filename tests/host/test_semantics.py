@@ -227,8 +227,8 @@ def test_memory_held_is_memory_predicted_and_freed(stage):
     model, run = stage.node(cache_ratio=0.5)
     latent = stage.sample(model)
     report = run.reports[0]
-    # K = round(0.5 * 4) groups x 2 anchors x 2 branches x 12 video tokens x 48 channels x float32, and for the correction two
-    # outputs to interpolate from and what the gap moved
+    # K = round(0.5 * 4) groups x 2 anchors x 2 branches x 12 video tokens x 48 channels x float32; for the correction two
+    # outputs to interpolate from, and what the gap moved
     residuals, outputs = 2 * 2 * 2 * 12 * 48 * 4, 3 * latent.numel() * 4
     assert report.groups == 2 and report.bytes_held == report.bytes_predicted == residuals + outputs
 
