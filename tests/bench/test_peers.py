@@ -181,7 +181,8 @@ def filmed(tmp_path_factory):
     folder, broken = tmp_path_factory.mktemp("a_pack"), tmp_path_factory.mktemp("broken")
     (folder / "__init__.py").write_text(PACK)
     (broken / "__init__.py").write_text("import no_such_package")
-    ways = [peers.Way(name) for name in ("Skips", "Deaf", "Raises", "Nothing", "SyncCache")]
+    ways = [peers.Way(name) for name in ("Skips", "Deaf", "Raises", "Nothing")]
+    ways.append(peers.Way("SyncCache", {"reuse": "residuals"}))
     jobs = [(Setting(steps=4), 0, folder, ways), (Setting(steps=4), 0, broken, ways[:1])]
     whole, failed = (row for job in jobs for row in on_all_cores(peers.film, [job], "test", fresh=True))
     return dict(zip(["", *(way.node for way in ways)], whole)) | {"broken": failed[1]}

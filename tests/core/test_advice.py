@@ -37,9 +37,9 @@ def test_a_budget_that_cut_residuals_is_told_how_much_it_lacks():
     assert advice(kept) == ""
 
 
-def test_a_target_out_of_reach_leads_to_a_plan():
+def test_a_target_out_of_reach_leads_to_outputs():
     far = run(settings={"target_speedup": 4.0}, speedup_ideal=3.0, reuse_share=0.2)
-    assert advice(far).startswith("calibrate and plan for 4×: a reused step costs 20% of a computed one")
+    assert advice(far).startswith("set reuse to outputs for 4×: a reused step costs 20% of a computed one")
     assert advice(run(settings={"target_speedup": 4.0}, speedup_ideal=3.7)) == ""
     assert advice(run(settings={"target_speedup": 4.0}, speedup_ideal=3.0, plan="8 of 40")) == ""
 
