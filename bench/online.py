@@ -280,16 +280,16 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options, tables, leads, kept_words = options_of(arguments), {}, [], []
+    options, tables, leads, promised = options_of(arguments), {}, [], []
     for name in options.settings:
         setting = replace(SETTINGS[name], world=options.world)
         made, kept = measured(setting, options)
         tables[setting.name] = table(made, kept, options.clips)
         leads += ahead(setting, made, kept, options.clips)
-        kept_words += promises(setting, made, kept, options.clips)
+        promised += promises(setting, made, kept, options.clips)
     say(f"{options.clips} clips of the world {options.world}")
-    last = {"presets against the best rival, whole frames": leads, "plans, whole frames": kept_words}
-    return finish({**tables, **last}, [*missed(leads), *broken(kept_words)], options)
+    last = {"presets against the best rival, whole frames": leads, "plans, whole frames": promised}
+    return finish({**tables, **last}, [*missed(leads), *broken(promised)], options)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import replace
 from comfy_api.latest import io
 
 from ..synccache_core import BadConfig, Config, Plan, UnsupportedModel, paper, policy
-from ..synccache_core.untrusted import check_choice
+from ..synccache_core.untrusted import check_choice, check_number
 from .host import AUTO, attach
 from .plans import view
 from .run import RunHandle, RunType
@@ -121,6 +121,8 @@ class SyncCache(io.ComfyNode):
         warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported="error", plan_json="", reuse=AUTO,
         probe_threshold=0.0,
     ) -> io.NodeOutput:
+        check_number("probe_threshold", probe_threshold, 0.0, 100.0)
+        threshold = probe_threshold if preset in (PAPER, CUSTOM) else 0.0
         # Checked before a preset replaces them: the API can bypass the widgets' limits, and nothing is corrected silently.
         config = Config(
             target_speedup=target_speedup,
@@ -131,14 +133,14 @@ class SyncCache(io.ComfyNode):
             correction=True,
             warmup=None if warmup == -1 else warmup,
             memory_budget=budget_bytes(memory_budget_gb),
-            level=level_of(reuse, probe_threshold),
-            choose=policy.PROBE if probe_threshold else policy.SCHEDULE,
-            threshold=probe_threshold or None,
+            level=level_of(reuse, threshold),
+            choose=policy.PROBE if threshold else policy.SCHEDULE,
+            threshold=threshold or None,
         )
         config = with_preset(config, preset)
         plan = Plan.from_json(plan_json) if plan_json and plan_json.strip() else None
         handle = RunHandle(watcher=Strip(cls.hidden.unique_id))
-        handle.send(plan=None if plan is None else view(plan))
+        handle.send(plan=None if plan is None or preset == PAPER else view(plan))
         try:
             return io.NodeOutput(attach(model, config, human_mask, handle, cache_device, plan, preset == PAPER), handle)
         except UnsupportedModel as error:
@@ -154,8 +156,6 @@ def with_preset(config: Config, preset: str) -> Config:
     if preset not in PRESETS:
         raise BadConfig(f"preset must be one of {[*PRESETS, CUSTOM]}, got {preset!r}")
     speedup, ratio = PRESETS[preset]
-    if preset != PAPER:
-        config = replace(config, choose=policy.SCHEDULE, threshold=None)
     return replace(config, target_speedup=speedup, cache_ratio=ratio)
 
 

@@ -230,7 +230,8 @@ class CacheRun(HostRun):
         if self.plan is not None:
             tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
-            notes = ["a plan decides: preset, target_speedup, cache_ratio, forecast_order and warmup have no say", *notes]
+            overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order and warmup have no say"
+            notes = [f"a plan decides: {overruled}", *notes]
         config = leveled(guider.model_patcher, noise_shape, config, sampler, text_tokens(guider))
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
         session = self.made(

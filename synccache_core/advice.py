@@ -45,8 +45,8 @@ def _out_of_reach(report) -> str:
     if report.speedup_ideal >= OUT_OF_REACH * target:
         return ""
     return (
-        f"set reuse to outputs for {target:g}×: a reused step costs {report.reuse_share:.0%} of a computed one here, so that "
-        f"residuals give {report.speedup_ideal:.1f}×; whole outputs cost next to nothing"
+        f"set reuse to outputs for {target:g}×: a reused step costs {report.reuse_share:.0%} of a computed one here, so "
+        f"that residuals give {report.speedup_ideal:.1f}×; whole outputs cost next to nothing"
     )
 
 

@@ -6,7 +6,7 @@ import torch
 
 from .forecast import bounded_weights, combine
 
-MARGIN = 0.5  # of the first order's error: another must be clearly better, or chance decides (`python -m bench.online`)
+MARGIN = 0.5  # of the first order's error: another must be clearly better, or chance decides
 SAMPLE = 4096  # numbers of a value that stand for it
 
 

@@ -153,7 +153,7 @@ class CalibrationSession(Session):
         gamma = self._gamma.matrix()
         return Recording(
             self._adapter, run, self.cost, grams, self._audio.gram(moved), sum(self._sizes.values()), output, self._shares(),
-            boundaries=() if gamma is None else boundaries(gamma, self.layout, stored(self.layout)),
+            boundaries=() if gamma is None else boundaries(gamma, stored(self.layout)),
         )
 
     def _measure(self, recording: Recording) -> Yardstick:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 
 # Extrapolating far from anchors that lie close together multiplies whatever is rough in them. sum |w| is that factor; a
-# line may reach 4 times the distance of its anchors, a parabola of equal steps once. Beyond it the order falls. Without
-# the bound, a 3x run of the Tiny Talker loses about 15 dB (`python -m bench.online`).
+# line may reach 4 times the distance of its anchors, a parabola of equal steps once. Beyond it the order falls.
 MAX_GAIN = 9.0
 
 

@@ -4,7 +4,7 @@ r_ab, the residual of a group of segments a..b, runs from the input of a to the 
 
     gamma_ab = sum_t |r_ab(t) - r_ab(t-1)|_1 / |r_ab(t-1)|_1      over the steps of one calibration, t - 1 computed before t,
 
-and the n groups that minimise the sum of gamma are found by dynamic programming, O(S^2 n).
+and the n groups that minimise the sum of gamma are found by dynamic programming, see `schedule.cheapest`.
 """
 
 from collections.abc import Hashable, Sequence
@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import torch
 
-from .layout import Layout
+from .schedule import cheapest
 
 ROWS = 64  # tokens of the calibration's subset that stand for all
 
@@ -44,19 +44,11 @@ class Gamma:
         self._before.clear()
 
 
-def boundaries(gamma: np.ndarray, layout: Layout, count: int) -> tuple[tuple[int, ...], ...]:
-    """The `count` contiguous groups of segments 1..S-1 with the least sum of gamma."""
-    total = layout.segments
-    least = np.full((count + 1, total + 1), np.inf)
-    cuts = np.zeros((count + 1, total + 1), dtype=int)
-    least[0, 1] = 0.0
-    for groups in range(1, count + 1):
-        for end in range(2, total + 1):
-            through = [least[groups - 1, first] + gamma[first, end - 1] for first in range(1, end)]
-            cuts[groups, end] = 1 + int(np.argmin(through))
-            least[groups, end] = min(through)
-    found, end = [], total
-    for groups in range(count, 0, -1):
-        found.append(tuple(range(cuts[groups, end], end)))
-        end = cuts[groups, end]
-    return tuple(reversed(found))
+def boundaries(gamma: np.ndarray, count: int) -> tuple[tuple[int, ...], ...]:
+    """The `count` contiguous groups of segments 1..S-1 with the least sum of gamma [S, S]."""
+    total = len(gamma)
+    cost = np.full((total + 1, total + 1), np.inf)
+    first, last = np.triu_indices(total)
+    cost[first, last + 1] = gamma[first, last]
+    cost[0] = np.inf  # segment 0 is the probe
+    return cheapest(cost).groups[count]

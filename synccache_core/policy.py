@@ -20,7 +20,7 @@ MAX_ORDER = 2
 AUTO_ORDER = 1  # the highest that a backtest tries where nobody asks for more
 MIN_WARMUP = 2
 MIN_COMPUTED = 2  # the first step and the last
-# Of a computed step. Above it probe and audio eat up what fresh residuals are worth: `python -m bench.online`.
+# Of a computed step. Above it probe and audio take more computed steps than fresh residuals are worth.
 MOST_REUSE_SHARE = 0.1
 
 

@@ -18,7 +18,7 @@ MULTISTEP = ("uni_pc", "uni_pc_bh2", "dpmpp_2m", "deis", "ipndm", "ipndm_v", "lm
 # These make x anew from denoised and fresh noise at every step. An old velocity holds the old noise, and extrapolating it
 # diverges on a mixture of Gaussians; where only part of the noise is fresh ("ancestral", "sde") it is the better forecast.
 RENOISING = ("lcm",)
-# These add fresh noise at every step: the line through the last two outputs goes wrong there, by up to 14 dB.
+# These add fresh noise at every step: the line through the last two outputs extends that too, and goes wrong.
 NOISY = ("ancestral", "sde", "lcm", "seeds", "sa_solver")
 # These read the unconditional result inside the model call, and would read an old one where the model is not called.
 GUIDANCE_INSIDE = ("cfg_pp",)

@@ -22,21 +22,20 @@ class Velocities:
 
     forecast: whether outputs are forecast from here, or only corrected. order: of the forecast; backtest: whether lower
     ones are tried, from `first` on. correction: whether `computed` and `reused` return what to add. response: of a sampler
-    that is not Euler's. sign: of the way that sigma goes, 1 where video
-    is turned back into noise. All tensors [B, C, T, H, W], or of any shape that stays the same.
+    that is not Euler's. sign: of the way that sigma goes, 1 where video is turned back into noise. All tensors
+    [B, C, T, H, W], or of any shape that stays the same.
     """
 
     def __init__(
         self, order: int, forecast: bool, correction: bool, max_gain: float = MAX_GAIN, response: Response = (),
-        backtest: bool = False, first: int = MAX_ORDER,
+        backtest: bool = False, first: int = MAX_ORDER, sign: float = -1.0,
     ):
         self._backtest = Backtest(order, first, max_gain, backtest and forecast)
         near = min(order + 1, CORRECTOR_ANCHORS)
         self._anchors = ResidualStore((order + 1 if forecast else near) - 1, max_gain=max_gain)
         made = MultistepCorrector(near, max_gain, response, forecast) if response else EulerCorrector(near, max_gain)
         self._corrector = made if correction else None
-        self.peak = 0
-        self.sign = -1.0
+        self.peak, self._sign = 0, sign
 
     @property
     def bytes(self) -> int:
@@ -50,7 +49,7 @@ class Velocities:
         at, newest = anchors[-1]
         if shape is not None and shape != newest.shape:
             return "shape changed"
-        return "sigma turned back" if self.sign * (sigma - at) < -1e-6 * abs(at) else None
+        return "sigma turned back" if self._sign * (sigma - at) < -1e-6 * abs(at) else None
 
     def forecast(self, sigma: float) -> torch.Tensor | None:
         """A new tensor, or None where it is not finite; the anchors are forgotten then."""
@@ -86,7 +85,7 @@ class Velocities:
         added = self._correction(sigma, move, velocity, index) if self._corrector else None
         if keep:
             self._backtest.see(KEY, sigma, velocity)
-            self._backtest.decide(torch.stack(compared).tolist() if (compared := self._backtest.waiting()) else [])
+            self._backtest.decide([float(error) for error in self._backtest.waiting()])
             self._anchors.put(*KEY, sigma, velocity)
             self.peak = max(self.peak, self.bytes)
         return added
@@ -116,7 +115,7 @@ class Outputs:
     the old noise; one that reads the guidance from inside the model call is never spared it.
     """
 
-    def __init__(self, config: Config, sampler: Sampler):
+    def __init__(self, config: Config, sampler: Sampler, sign: float):
         self.corrects = config.correction and sampler.corrects
         self.size = 0
         self._whole = config.level == "output"
@@ -127,7 +126,7 @@ class Outputs:
         self._dtype = torch.float32
         self._path = Velocities(
             config.forecast_order, self._whole, self.corrects, config.max_gain, sampler.response, config.backtest,
-            sampler.first_order,
+            sampler.first_order, sign,
         )
 
     @classmethod
@@ -135,8 +134,7 @@ class Outputs:
         """None where the settings do not need it, and what a person should know. sign: of the way that sigma goes."""
         if config.off:
             return None, []
-        made, remarks = cls(config, sampler), []
-        made._path.sign = sign
+        made, remarks = cls(config, sampler, sign), []
         if config.correction and not made.corrects and config.schedule is not None:  # a plan was made for another sampler
             remarks.append(f"correction is off: {WANTED}; this run uses {sampler.name}")
         if config.level == "output" and sampler.guidance_inside:

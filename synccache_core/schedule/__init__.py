@@ -250,6 +250,14 @@ def solve_segments(audio: np.ndarray, layout: Layout) -> Segmentation:
     first, end = np.indices((total + 1, total + 1))
     cost = np.linalg.norm(before[np.maximum(end - 1, 0)] - before[np.minimum(first, len(before) - 1)], axis=-1)
     cost[(first < 1) | (end <= first)] = np.inf
+    return cheapest(cost)
+
+
+def cheapest(cost: np.ndarray) -> Segmentation:
+    """The contiguous groups of least total cost, for every number of them. cost [S + 1, S + 1]: c(a, b) of segments a..b-1,
+    inf where there is no such group.
+    """
+    total = len(cost) - 1
     least, cuts = np.full((total, total + 1), np.inf), np.zeros((total, total + 1), dtype=int)
     least[0, 1] = 0.0
     for k in range(1, total):

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from synccache_core import Layout
 from synccache_core.gamma import Gamma, boundaries
-
-LAYOUT = Layout(4, (0, 1, 2, 3))  # segments 0 (the probe), 1, 2, 3
 
 
 def states(*values: float) -> list[torch.Tensor]:
@@ -40,7 +37,6 @@ def test_a_residual_of_nothing_gives_no_matrix():
 
 @pytest.mark.parametrize("count", [1, 2, 4, 7])
 def test_boundaries_are_the_best_of_all(count):
-    layout = Layout(8, tuple(range(8)))
     gamma = np.random.default_rng(3).random((8, 8))
 
     def cost(cuts):
@@ -49,4 +45,4 @@ def test_boundaries_are_the_best_of_all(count):
 
     best = min(combinations(range(2, 8), count - 1), key=cost)
     ends = [1, *best, 8]
-    assert boundaries(gamma, layout, count) == tuple(tuple(range(a, b)) for a, b in zip(ends, ends[1:]))
+    assert boundaries(gamma, count) == tuple(tuple(range(a, b)) for a, b in zip(ends, ends[1:]))

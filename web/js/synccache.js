@@ -354,8 +354,8 @@ class Strip {
   wish() {
     const value = (name, otherwise) => number(widget(this.node, name)?.value) ?? otherwise;
     const [target, ratio] = this.presets[widget(this.node, "preset")?.value] ?? [value("target_speedup", 3), value("cache_ratio", 1)];
-    const linked = this.node.inputs?.some((input) => input.name === "plan_json" && input.link != null) ?? false;
     const paper = widget(this.node, "preset")?.value === PAPER;
+    const linked = !paper && (this.node.inputs?.some((input) => input.name === "plan_json" && input.link != null) ?? false);
     const asked = widget(this.node, "forecast_order")?.value;
     const order = paper ? 0 : asked >= 0 ? asked : AUTO_ORDER;
     return { linked, wish: { target, ratio, order, paper, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
