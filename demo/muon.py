@@ -41,18 +41,22 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            ahead = [self.nesterov(parameter, group["momentum"]) for parameter in parameters]
-            for parameter, change in zip(parameters, shared(ahead)):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.sub_(change.view_as(parameter), alpha=group["lr"])
+            if not parameters:
+                continue
+            changes = shared(self.nesterov(parameters, group["momentum"]))
+            changes = [change.view_as(parameter) for parameter, change in zip(parameters, changes)]
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_sub_(parameters, changes, alpha=group["lr"])
 
-    def nesterov(self, parameter: torch.Tensor, momentum: float) -> torch.Tensor:
-        """Update the momentum of one weight; the gradient ahead of it as a matrix."""
-        state = self.state[parameter]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(state["momentum"], momentum).flatten(1)
+    def nesterov(self, parameters: list[torch.Tensor], momentum: float) -> list[torch.Tensor]:
+        """Update the momenta of weights; the gradients ahead of them as matrices."""
+        grads = [parameter.grad for parameter in parameters]
+        for parameter in parameters:
+            if "momentum" not in self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        torch._foreach_lerp_(momenta, grads, 1 - momentum)
+        return [ahead.flatten(1) for ahead in torch._foreach_lerp(grads, momenta, momentum)]
 
 
 def change_of(ahead: torch.Tensor) -> torch.Tensor:

@@ -21,13 +21,13 @@ class Ema:
 
     def __init__(self, model: torch.nn.Module, decay: float):
         self.decay = decay
+        self.values = [value.detach() for value in model.state_dict().values()]  # they share the model's memory
         self.shadow = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     @torch.no_grad()
-    def update(self, model: torch.nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
         keep = min(self.decay, (step + 1) / (step + 10))
-        shadows, values = list(self.shadow.values()), [value.detach() for value in model.state_dict().values()]
-        torch._foreach_lerp_(shadows, values, 1 - keep)
+        torch._foreach_lerp_(list(self.shadow.values()), self.values, 1 - keep)
 
 
 def device() -> torch.device:
@@ -118,7 +118,7 @@ class Run:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
-        self.ema.update(self.model, self.step)
+        self.ema.update(self.step)
         self.step += 1
         self.rows.append({"step": self.step, "seconds": round(self.spent, 1), "loss": loss.item(),
                           "norm": norm.item(), **extra})

@@ -39,6 +39,21 @@ def precision(device: torch.device, half: bool) -> object:
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
+@torch.no_grad()
+def guard(parameters: list[torch.nn.Parameter], most: float = 1.0) -> None:
+    """Shrink gradients whose norm is above `most`; zeros in place of gradients that are not finite.
+
+    All at once in one piece of memory: some hundred small kernels would take longer than their arithmetic.
+    """
+    flat = torch.cat([parameter.grad.reshape(-1) for parameter in parameters])
+    norm = flat.norm()
+    flat = torch.where(torch.isfinite(norm), flat * (most / (norm + 1e-6)).clamp(max=1), 0)
+    for parameter, grad in zip(parameters, flat.split([parameter.numel() for parameter in parameters])):
+        grad = grad.view_as(parameter)
+        same = grad.stride() == parameter.stride()  # optimisers are slow, or refuse, where memory is laid out otherwise
+        parameter.grad = grad if same else torch.empty_like(parameter).copy_(grad)
+
+
 class Loop:
     """Steps until a moment; rates warm up, then fall along a cosine over the time that is left."""
 
@@ -64,16 +79,13 @@ class Loop:
         share = min(1, (self.step + 1) / WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
         for optimiser, rate in zip(self.optimisers, self.rates):
             optimiser.param_groups[0]["lr"] = rate * share
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        sound = torch.isfinite(norm)
-        for parameter in self.parameters:
-            if parameter.grad is not None:
-                parameter.grad = torch.where(sound, parameter.grad, torch.zeros_like(parameter.grad))
+        if loss.requires_grad:  # else the gradients are there already
+            loss.backward()
+        guard([parameter for parameter in self.parameters if parameter.grad is not None])
         for optimiser in self.optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        self.ema.update(self.model, self.step)
+        self.ema.update(self.step)
         self.step += 1
         self.losses.append(loss.detach())
         if time.monotonic() - self.said > REPORT_SECONDS:
