@@ -17,6 +17,7 @@ from ..sampling import euler, guided, simple_sigmas
 from ..talker import LATENT_FRAMES, negative, positive
 from ..train_dit import MOTION_LATENTS, audio_embed
 from .loop import Clock, precision, say
+from .seen import outline
 from .sound import Bank, as_features
 from .source import clips_of
 from .talker import LATENTS
@@ -25,6 +26,7 @@ from .train_dit import trainable_kernels
 from .train_vae import decode, encode
 from .world import is_pair
 
+SHEET = 8  # clips on the sheet
 SHOWN = (0, 6, 13, 20, 27, 34, 41, 48, 55, 62)
 
 
@@ -80,6 +82,31 @@ def follows(seen: Tensor, pose: Tensor) -> float:
 
 
 @torch.no_grad()
+def people(tracker: Tracker, frames: Tensor) -> Tensor:
+    """Frames [3, F, H, W] in 0..1 -> where the tracker sees somebody, bool [F, H, W]."""
+    seen = tracker(frames.transpose(0, 1) * 2 - 1)
+    there = seen.present.mean(0) > 0
+    there[0] = True
+    outlines = [outline(pose.cpu(), frames.shape[-1]) for pose in seen.pose[:, there].unbind(1)]
+    return torch.from_numpy(numpy.logical_or.reduce(outlines)).to(frames.device)
+
+
+@torch.no_grad()
+def judge(noises: list[Tensor], quick: Tensor, tracker: Tracker | None, clock: Clock) -> None:
+    """Print how far apart two noises are, and half of the steps from all, on average over clips [B, 3, F, H, W]."""
+    for name, others in (("two noises", noises[1]), ("half of the steps", quick)):
+        found = {"whole": [], "people": []}
+        for first, second in zip(noises[0], others):
+            pair = first.float(), second.float()
+            whole = torch.ones_like(pair[0][0], dtype=torch.bool)
+            found["whole"].append(decibels(*pair, whole))
+            if tracker is not None:
+                found["people"].append(decibels(*pair, people(tracker, pair[0]) | people(tracker, pair[1])))
+        say(f"{len(quick)} clips, {name}: " + ", ".join(
+            f"{region} {numpy.mean(values):.2f} dB" for region, values in found.items() if values), clock)
+
+
+@torch.no_grad()
 def perform_and_judge(dit: nn.Module, vae: nn.Module, tracker: Tracker | None, bank: Bank, count: int,
                       sampling: Sampling, half: bool, path: Path, clock: Clock) -> None:
     """Sample held-out clips with two noises, print figures, write the sheet: portrait and renderer above both noises."""
@@ -88,17 +115,20 @@ def perform_and_judge(dit: nn.Module, vae: nn.Module, tracker: Tracker | None, b
     scale, device = Wan21(), next(vae.parameters()).device
     clips = held_out_clips(bank, count, device)
     join = lambda name: torch.cat([clip[name] for clip in clips])  # noqa: E731
-    frames, sound = join("frames"), as_features(join("sound"))[:, : 4 * LATENTS]
+    sound = as_features(join("sound"))[:, : 4 * LATENTS]
     reference = scale.process_in(encode(vae, join("reference")[:, :, None], half))
-    noises = []
-    for seed in (1, 2):
+
+    def film(seed: int, steps: int = sampling.steps) -> Tensor:
         with trainable_kernels():
-            made = generate(dit, sound, reference, replace(sampling, seed=seed * 100), half)
-        noises.append(decode(vae, scale.process_out(made), half))
-        say(f"sheet: noise {seed} done", clock)
+            made = generate(dit, sound, reference, replace(sampling, seed=seed * 100, steps=steps), half)
+        say(f"sheet: noise {seed}, {steps} steps done", clock)
+        return decode(vae, scale.process_out(made), half)
+
+    noises = [film(1), film(2)]
+    judge(noises, film(1, sampling.steps // 2), tracker, clock)
     rows = []
     for number, clip in enumerate(clips):
-        videos = [frames[number].float() / 255, *(noise[number].float() for noise in noises)]
+        videos = [clip["frames"][0].float() / 255, *(noise[number].float() for noise in noises)]
         whole = torch.ones_like(videos[0][0], dtype=torch.bool)
         cast = "pair" if clip["pair"].item() else "single"
         text = f"clip {number} {cast} two noises {decibels(*videos[1:], whole):.1f} dB"
@@ -107,7 +137,7 @@ def perform_and_judge(dit: nn.Module, vae: nn.Module, tracker: Tracker | None, b
                 f"{follows(openings(tracker, video), clip['pose'][0]):.2f}" for video in videos)
         say(text, clock)
         portrait = clip["reference"][0].permute(1, 2, 0)
-        rows += [strip_of(video, portrait) for video in videos]
+        rows += [strip_of(video, portrait) for video in videos] if number < SHEET else []
     Image.fromarray(numpy.concatenate(rows)).save(path)
 
 

@@ -2,6 +2,9 @@
 
 One run within a time budget: render clips, fine-tune the VAE, train the measuring net, encode, train the diffusion
 transformer, perform.  Whatever was trained so far is always in the output folder.
+
+To go on from the shipped weights without a change of the latents: `--start demo/assets --first 40000 --phases world=10
+tracker=60 latents=45 dit sheet=30`.
 """
 
 from __future__ import annotations
@@ -26,10 +29,29 @@ from .talker import CONFIG, DIT, TRACKER, VAE
 from .train_dit import Kitchen, join, train_dit
 from .train_vae import ready_vae, train_vae
 
-# When each phase ends, as a share of the budget.
-ENDS = {"world": 0.09, "vae": 0.235, "tracker": 0.30, "latents": 0.375, "dit": 0.94}
+# Each phase's share of the budget, where no seconds are given.
+SHARES = {"world": 0.09, "vae": 0.145, "tracker": 0.065, "latents": 0.075, "dit": 0.565, "sheet": 0.06}
 SENTENCES, HELD_OUT_SENTENCES = 720, 40
 STARTED = time.monotonic()
+
+
+def phase(text: str) -> tuple[str, float | None]:
+    """"name" or "name=seconds"."""
+    name, _, seconds = text.partition("=")
+    if name not in SHARES:
+        raise argparse.ArgumentTypeError(f"no phase {name!r}: {', '.join(SHARES)}")
+    return name, float(seconds) if seconds else None
+
+
+def ends(phases: dict[str, float | None], seconds: float) -> dict[str, float]:
+    """When each phase ends, in seconds: phases without a time of their own share what the others leave."""
+    left = max(0.0, seconds - sum(given or 0.0 for given in phases.values()))
+    whole = sum(SHARES[name] for name, given in phases.items() if given is None)
+    found, now = {}, 0.0
+    for name in (name for name in SHARES if name in phases):
+        now += left * SHARES[name] / whole if phases[name] is None else phases[name]
+        found[name] = now
+    return found
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -41,18 +63,22 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder of what it makes; default: the work folder")
     parser.add_argument("--sounds", type=Path, help="the bank of sentences; default: sounds.npz in the work folder")
     parser.add_argument("--start", type=Path, help="folder with weights of an earlier training to go on from")
+    parser.add_argument("--phases", type=phase, nargs="+", default=[(name, None) for name in SHARES],
+                        metavar="NAME[=SECONDS]", help=f"what to do, of {' '.join(SHARES)}; default: all")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first clip; others than an earlier training's")
     gpu = torch.cuda.is_available()
-    parser.add_argument("--batch", type=int, default=128 if gpu else 8, help="chunks in a step of the transformer")
+    parser.add_argument("--batch", type=int, default=256 if gpu else 8, help="chunks in a step of the transformer")
     parser.add_argument("--stage", type=int, default=3000 if gpu else 24, help="clips kept as pictures")
     parser.add_argument("--room", type=int, default=14000 if gpu else 400, help="clips kept as latents")
     parser.add_argument("--render", type=int, default=32 if gpu else 2, help="clips rendered at once")
     parser.add_argument("--steps", type=int, default=40, help="of the performance at the end")
     parser.add_argument("--guidance", type=float, default=3.0)
-    parser.add_argument("--clips", type=int, default=8 if gpu else 2, help="held-out clips performed at the end")
+    parser.add_argument("--clips", type=int, default=16 if gpu else 2, help="held-out clips performed at the end")
     parser.add_argument("--plain", action="store_true", help="compile nothing")
     parser.add_argument("--half", action=argparse.BooleanOptionalAction, default=gpu, help="compute in bfloat16")
     options = parser.parse_args(argv)
     options.seconds = options.minutes * 60 if options.minutes else options.seconds
+    options.phases = dict(options.phases)
     options.out, options.sounds = options.out or options.work, options.sounds or options.work / "sounds.npz"
     return options
 
@@ -64,19 +90,23 @@ class Training:
         self.options, self.clock = options, Clock(options.seconds, STARTED)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.bank = Bank(options.sounds)
-        self.source = Source(self.bank, self.device, options.render)
+        self.source = Source(self.bank, self.device, options.render, options.first)
+        self.ends = ends(options.phases, options.seconds)
         self.stage = Pool(options.stage)
         self.vae_batch, self.tracker_batch = (48, 640) if self.device.type == "cuda" else (1, 10)
 
     def until(self, phase: str) -> float:
-        return self.clock.at(ENDS[phase])
+        return self.clock.started + self.ends[phase]
+
+    def newest(self, name: str, other: Path | None = None) -> Path | None:
+        """The newest file of a name: of this training, of that which it goes on from, or another one."""
+        start = self.options.start
+        mine = [self.options.out / name, *([start / name] if start else [])]
+        return next((path for path in mine if path.exists()), other)
 
     @property
     def vae_file(self) -> Path:
-        """The newest VAE there is."""
-        start = self.options.start
-        mine = [self.options.out / VAE, *([start / VAE] if start else []), VAE_FILE]
-        return next(path for path in mine if path.exists())
+        return self.newest(VAE, VAE_FILE)
 
     def world(self) -> None:
         while self.stage.count < self.options.stage and time.monotonic() < self.until("world"):
@@ -90,7 +120,7 @@ class Training:
     def tracker(self) -> None:
         from .train_tracker import train_tracker
 
-        train_tracker(self.stage, ready_vae(self.vae_file, self.device), self.options.out / TRACKER,
+        train_tracker(self.stage, ready_vae(self.vae_file, self.device), self.newest(TRACKER), self.options.out / TRACKER,
                       self.until("tracker"), self.clock, self.tracker_batch, self.options.half)
 
     def latents(self) -> None:
@@ -116,8 +146,8 @@ class Training:
         from .tracker import load_tracker
 
         dit = load_weights(build_dit(dict(CONFIG)), self.options.work / DIT).to(self.device)
-        path = self.options.out / TRACKER
-        tracker = load_tracker(path, self.device) if path.exists() else None
+        path = self.newest(TRACKER)
+        tracker = load_tracker(path, self.device) if path else None
         perform_and_judge(dit, ready_vae(self.vae_file, self.device), tracker, self.bank, self.options.clips,
                           Sampling(self.options.steps, self.options.guidance), self.options.half,
                           self.options.out / "sheet.png", self.clock)
@@ -134,7 +164,7 @@ class Training:
             return False
 
     def all(self) -> int:
-        done = [self.run(getattr(self, name), name) for name in ("world", "vae", "tracker", "latents", "dit", "sheet")]
+        done = [self.run(getattr(self, name), name) for name in self.ends]
         if self.device.type == "cuda":
             say(f"most memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB", self.clock)
         return int(not all(done))
