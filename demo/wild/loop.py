@@ -92,7 +92,9 @@ class Loop:
             self.report(extra)
 
     def report(self, extra: str = "") -> None:
-        mean = torch.stack(self.losses).mean().item() if self.losses else math.nan
+        if not self.losses:
+            return
+        mean = torch.stack(self.losses).mean().item()
         rate = len(self.losses) / max(1e-3, time.monotonic() - self.said)
         say(f"{self.name} step {self.step} loss {mean:.4f} {rate:.1f} steps/s {extra}", self.clock)
         self.losses, self.said = [], time.monotonic()

@@ -42,6 +42,22 @@ def test_muon_takes_convolutions_as_matrices_and_resumes():
     assert torch.equal(trained(4)[0], trained(2, trained(2))[0])
 
 
+def test_muon_on_all_weights_at_once_is_the_textbook_rule():
+    torch.manual_seed(0)
+    weights = [torch.nn.Parameter(torch.randn(shape)) for shape in ((4, 3), (3, 5), (4, 3))]
+    plain, momenta = [weight.detach().clone() for weight in weights], [torch.zeros_like(weight) for weight in weights]
+    optimiser = Muon(weights, lr=0.01, weight_decay=0.1)
+    for _ in range(3):
+        for weight in weights:
+            weight.grad = torch.randn_like(weight)
+        for number, weight in enumerate(weights):
+            momenta[number] = 0.95 * momenta[number] + 0.05 * weight.grad
+            change = orthogonal(0.05 * weight.grad + 0.95 * momenta[number]) * 0.2 * max(weight.shape) ** 0.5
+            plain[number] = plain[number] * (1 - 0.01 * 0.1) - 0.01 * change
+        optimiser.step()
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(weights, plain))
+
+
 @pytest.fixture(scope="module")
 def training(host_folder):
     from demo.modelling import open_host

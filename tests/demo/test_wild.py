@@ -1,5 +1,6 @@
 """The wild world: portrait, motion and sound do not know of each other, and the truth agrees with the pictures."""
 
+import argparse
 import shutil
 
 import numpy
@@ -8,8 +9,9 @@ import torch
 
 from demo.muon import change_of, stacked_changes
 from demo.scores import correlation
-from demo.wild import seen, world
+from demo.wild import seen, train, train_dit, world
 from demo.wild.held_out import performance
+from demo.wild.loop import guard
 from demo.wild.source import per_latent
 from demo.wild.world import POSE
 
@@ -82,6 +84,44 @@ def test_stacked_updates_equal_single_ones():
     matrices = [torch.randn(8, 5), torch.randn(8, 5), torch.randn(4, 9)]
     for stacked, matrix in zip(stacked_changes(matrices), matrices):
         assert torch.allclose(stacked, change_of(matrix), atol=1e-5)
+
+
+def parameters_with(grads):
+    made = [torch.nn.Parameter(torch.zeros_like(grad)) for grad in grads]
+    for parameter, grad in zip(made, grads):
+        parameter.grad = grad.clone()
+    return made
+
+
+@pytest.mark.parametrize("size", [0.01, 10.0])
+def test_guard_clips_as_torch_does(size):
+    grads = [torch.randn(4, 3) * size, torch.randn(5) * size, torch.randn(2, 3, 3, 3).to(memory_format=torch.channels_last)]
+    ours, theirs = parameters_with(grads), parameters_with(grads)
+    guard(ours)
+    torch.nn.utils.clip_grad_norm_(theirs, 1.0)
+    for mine, other in zip(ours, theirs):
+        assert torch.allclose(mine.grad, other.grad, rtol=1e-4) and mine.grad.stride() == mine.stride()
+
+
+def test_guard_drops_what_is_not_finite():
+    broken = parameters_with([torch.ones(3), torch.tensor([1.0, torch.inf])])
+    guard(broken)
+    assert all(parameter.grad.eq(0).all() for parameter in broken)
+
+
+def test_phases_share_what_is_left_of_the_budget():
+    chosen = dict(train.phase(text) for text in ("dit", "world=10", "latents=40", "sheet=20"))
+    assert train.ends(chosen, 100) == {"world": 10, "latents": 50, "dit": 80, "sheet": 100}
+    assert train.ends({name: None for name in train.SHARES}, 200)["sheet"] == pytest.approx(200)
+    with pytest.raises(argparse.ArgumentTypeError):
+        train.phase("nothing")
+
+
+def test_every_past_is_as_long_and_ends_with_the_newest():
+    for start in range(1, 10):
+        video = torch.arange(18.0).view(1, 1, -1, 1, 1).expand(2, 16, 18, 2, 2)
+        past = train_dit.past_of(video, start)
+        assert past.shape == (2, 16, 19, 2, 2) and abs(past[:, :, -1].mean() - (start - 1)) < 0.1
 
 
 def as_video(made):
