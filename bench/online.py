@@ -4,9 +4,9 @@
 [--json FILE] [--check]`.
 
 Held-out clips, shift 8, each way against the uncached video of the same setting, clip and noise. A speed is asked for, 2, 3
-or 4 times; whole-step rivals compute that share of the steps. A preset that reuses outputs does the same; one that reuses
-residuals pays for probe and audio: at the prices of Wan2.2-S2V-14B, of which it is told, so that it computes as many steps
-as it would there. "cost" is in full steps at those prices, "here" at this small model's. Seconds: one clip, one thread, a
+or 4 times; whole-step rivals compute that share of the steps. So does the preset, which reuses outputs on models this small;
+"at 14B's prices" it does what it would do on Wan2.2-S2V-14B: residuals where probe and audio leave enough computed steps, as
+many as there. "cost" is in full steps at those prices, "here" at this small model's. Seconds: one clip, one thread, a
 whole run over the uncached one's, at this small model's size. EasyCache's threshold is bisected on calibration clips, its
 input cloned. Measured films are kept in --folder and taken up again. About ten minutes a clip on one core; needs espeak-ng.
 Evidence about the mechanism, never about a real model's quality.
@@ -32,7 +32,7 @@ from synccache_core.choice import Planner
 from synccache_core.paper import paper_config
 from synccache_core.plan import Budget
 from synccache_core.planned import describe
-from synccache_core.policy import AUTO_ORDER
+from synccache_core.policy import AUTO_ORDER, level_for
 from synccache_core.recording import Recording, merge
 from synccache_core.schedules import blended
 
@@ -52,7 +52,7 @@ RIVALS = ("plain", "rival")
 CLIPS, FEW, TRIED = 8, 2, (100, 101)
 REGIONS = ("whole_db", "human_db", "mouth_db")
 REPLAYS, CALIBRATED_AT = 4, 3  # plans tried for each speed, as by the Calibrate node; where calibrating once was done
-OURS = ("preset, outputs", "preset, residuals at 14B's prices")
+OURS = ("preset", "preset at 14B's prices")
 OWN = "plain, same sampler at the preset's sigmas"
 EQUAL_DB, MOST_LOST_DB, FACTOR, WITHIN = 0.3, 1.0, 2.0, 0.9
 PRESET = {"backtest": True, "correction": True}  # what the node sets beside level and steps
@@ -93,11 +93,12 @@ def plans(recording: Recording, speed: int, count: int) -> list[Row]:
 def ways(setting: Setting, speed: int, cost: CostModel, easy: Make, recording: Recording) -> list[Row]:
     """cost: of the model that is measured. easy: EasyCache with its threshold."""
     count = max(2, round(setting.steps / speed))
-    fewer = WAN_14B.budget(setting.steps, speed)
+    large = level_for(Config(target_speedup=speed, level="auto"), WAN_14B, setting.steps).level
+    fewer = WAN_14B.budget(setting.steps, speed) if large == "residual" else count
     paper = Config(target_speedup=cost.speedup(setting.steps, fewer))
     made = [
         scheduled(OURS[0], "ours", setting, count, count, None, level="output", **PRESET),
-        scheduled(OURS[1], "ours", setting, fewer, count, None, level="residual", **PRESET),
+        scheduled(OURS[1], "ours", setting, fewer, count, None, level=large, **PRESET),
         *plans(recording, speed, count),
         Row("paper preset", "paper", count, config=paper_config(paper, cost.layout)),
         Row("plain, same sampler", "plain", count, sigmas=tuple(simple_sigmas(count, SHIFT)), sampler=setting.sampler),

@@ -41,6 +41,7 @@ from .run import RunHandle
 log = logging.getLogger("synccache")
 
 AUTO = "auto"
+MANY = 1000  # evaluations, where those of the run are not known yet: as good as without rounding
 RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum")
 
 
@@ -232,7 +233,8 @@ class CacheRun(HostRun):
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
             overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order and warmup have no say"
             notes = [f"a plan decides: {overruled}", *notes]
-        config = leveled(guider.model_patcher, noise_shape, config, sampler, text_tokens(guider))
+        steps = len(sampler.evaluated(sigmas)) - 1
+        config = leveled(guider.model_patcher, noise_shape, config, sampler, steps, text_tokens(guider))
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
         session = self.made(
             config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, ranges(guider),
@@ -262,12 +264,14 @@ class CacheRun(HostRun):
         return "cpu" if residual_bytes(model, noise_shape, self.config, self._planned_for) > total / 4 else "same"
 
 
-def leveled(model, noise_shape, config: Config, sampler: Sampler, text: int | None = None) -> Config:
+def leveled(
+    model, noise_shape, config: Config, sampler: Sampler, steps: int = MANY, text: int | None = None
+) -> Config:
     """The config with its level, for a latent of this shape and a prompt of `text` tokens, None = not known."""
     dit = diffusion_model(model)
     adapter = find(dit)
     grid = adapter.grid(torch.empty(*noise_shape, device="meta"))
-    return level_for(config, adapter.cost(dit, grid, grid.tokens, text), sampler)
+    return level_for(config, adapter.cost(dit, grid, grid.tokens, text), steps, sampler)
 
 
 def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:

@@ -81,7 +81,7 @@ def attach(
         config = planned_config(plan, config, adapter.name, adapter.layout(model))
         _check_steps(plan, sigmas)
         config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)
-    config = level_for(config, adapter.cost(model, grid, grid.tokens), kind)
+    config = level_for(config, adapter.cost(model, grid, grid.tokens), len(kind.evaluated(sigmas)) - 1, kind)
     session = AttachedSession(config, *_of(model, adapter, sigmas), mask, adapter.title, sampler=kind, grid=grid)
     session.report.plan, session.report.remapped = describe(plan, kind.evaluated(sigmas)) if plan else "", moved
     if plan is not None and plan.plain:

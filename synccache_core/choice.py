@@ -17,7 +17,7 @@ from .gram import Trajectory, sketch
 from .layout import groups_for_ratio
 from .plan import PLAIN, Budget, Plan, Provenance, Scores, fingerprint
 from .policy import MAX_ORDER
-from .recipes import Recipe, Tried, default, every, fallback, rounds, telling
+from .recipes import Recipe, Tried, default, every, fallback, rounds, telling, usual
 from .recording import Recording
 from .remarks import CARRIED, GUESSED, REPLAYED, remarks
 from .schedule import Objective, Segmentation, Solution, Variant, gap_sizes, predicted_error, solve_segments, solve_steps
@@ -26,7 +26,9 @@ from .telemetry import readable
 
 SLOWER = 0.1  # how much slower than the fastest a recipe may be, of the wanted speed, to be preferred for its error
 ALIKE = 1.25  # times the least error: on another clip, or at another speed, the other one may well be nearer
-NOISE = 0.03  # of an error: a quarter of a decibel, less than what two clips differ by
+# Of the presets' error: what is not nearer than that, where it was sampled, and sampled at another speed, may be farther on
+# another clip. 1.9 and 4.4 dB.
+BETTER, ELSEWHERE = 0.8, 0.6
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Planner:
         self.recording = recording
         self._how, self._human_weight, self._watch = how or Objective(), human_weight, watch
         orders = range(MAX_ORDER + 1)
-        known = [fallback(recording), *telling(recording), *every(recording, recording.levels, orders, (False, True))]
+        known = [fallback(recording), *usual(recording), *every(recording, recording.levels, orders, (False, True))]
         self.recipes = list(dict.fromkeys(known)) if recipes is None else recipes
         self._path = np.abs(np.diff(recording.run.sigmas))
         self.solve = cache(self.solve)
@@ -143,7 +145,7 @@ class Planner:
     def trials(self, budget: Budget, count: int) -> list[Choice]:
         """What to replay for a budget: of `recipes.telling` the first `count` that come to different plans."""
         sizes, found = self._sizes(budget), {}
-        for recipe in telling(self.recording):
+        for recipe in telling(self.recording, budget):
             if len(found) < count and recipe in sizes:
                 made = self.make(recipe, sizes[recipe].computed, sizes[recipe].groups)
                 found.setdefault((made.schedule, recipe.variant, recipe.kind, recipe.backtest), made)
@@ -181,19 +183,17 @@ class Planner:
     def _trusted(self, sizes: dict[Recipe, Size], budget: Budget) -> tuple[Recipe, dict[Recipe, Tried]]:
         """The recipe to take, and the replays that speak for it.
 
-        The presets' way unless something is nearer by more than NOISE; nothing that is farther than that way; of what is
-        ALIKE, what extrapolates least.
+        The presets' way, unless something is clearly nearer; of that, what is ALIKE and extrapolates least.
         """
-        mine = default(self.recording)
+        mine = default(self.recording, budget)
         for found in rounds(self.recording.replays, budget):
             told = {r: tried for r, tried in found.items() if r in sizes and tried.tells(sizes[r].computed)}
             if told:
-                least = min(tried.error for tried in told.values())
-                preset = (1 + NOISE) * told[mine].error if mine in told else np.inf
-                if mine in told and told[mine].error <= (1 + NOISE) * least:
-                    return mine, told
-                alike = [r for r in told if told[r].error <= min(ALIKE * least, preset)]
-                return min(alike, key=lambda r: (r.kind != PLAIN, r.variant.order, told[r].error)), told
+                share = BETTER if all(tried.computed == sizes[r].computed for r, tried in told.items()) else ELSEWHERE
+                most = share * told[mine].error if mine in told else np.inf
+                nearer = {r: tried.error for r, tried in told.items() if tried.error <= most}
+                alike = [r for r, error in nearer.items() if error <= ALIKE * min(nearer.values())]
+                return min(alike, key=lambda r: (r.kind != PLAIN, r.variant.order, nearer[r]), default=mine), told
         return next(recipe for recipe in self.recipes if recipe in sizes), {}
 
     def _near(self, budget: Budget) -> dict[Recipe, Size]:

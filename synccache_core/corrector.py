@@ -8,8 +8,15 @@ from x_{j+1} on where it would have been, had the gap used p_t:
     sum_{l=j}^{k-1} R[k][l] d_l = sum_t R[k][t] (p_t - u_t)    for k = j + 1, j + 2, ..., solved in this order
 
 Euler moves by (sigma' - sigma) v at once and for good, so that there are no echoes; UniPC moves too far at first, and takes
-it back over some steps. This is UniPC's corrector (arXiv 2302.04867) for a cache; the formula is ours. Anchors stay
-uncorrected.
+it back over some steps. This is UniPC's corrector (arXiv 2302.04867) for a cache.
+
+y_j itself was seen from a position that the gap had left off by e, and a model takes part of that back: with J = d denoised
+/ dx it is off by k e, k = (1 - J) / sigma, and giving it back the whole of e would do so twice. So what is meant above are
+y_j + k e and p_t + w_t k e, w_t being y_j's weight in p_t, and
+
+    e = sum_t R[j][t] (p_t - u_t) / (1 - k sum_t R[j][t] w_t)
+
+y_j + k e also is what the forecasts after it start from. The formulas are ours; for J see `followed`.
 """
 
 from collections.abc import Sequence
@@ -20,11 +27,24 @@ from .forecast import bounded_weights, combine
 from .samplers import ECHOES, Response
 
 CORRECTOR_ANCHORS = 2  # computed outputs behind the newest one: a line or a parabola through three points
+# Deviation of the results that prompt and sound leave open, the latents' own being 1: between what serves a world where they
+# leave nothing open, and one where they leave much.
+SPREAD = 0.5
 Anchors = Sequence[tuple[float, torch.Tensor]]
 
 
+def followed(sigma: float) -> float:
+    """J, the share of an error in x that shows in the denoised result: that of a Gaussian of deviation SPREAD under
+    x = (1 - sigma) data + sigma noise, near 0 among noise and 1 near the end."""
+    kept = (1 - sigma) * SPREAD**2
+    return min(1.0, kept / ((1 - sigma) * kept + sigma**2))
+
+
 class EulerCorrector:
-    """Exact for the Euler update, whatever the outputs of the gap came from. near: how many anchors p_t takes."""
+    """Exact for the Euler update, whatever the outputs of the gap came from. near: how many anchors p_t takes.
+
+    shift: k e of the gap that `close` closed last, to be added to the anchor that closed it; None = nothing.
+    """
 
     def __init__(self, near: int, max_gain: float):
         self._near, self._max_gain = near, max_gain
@@ -48,12 +68,14 @@ class EulerCorrector:
             self._moved = velocity * move if self._moved is None else self._moved.add_(velocity, alpha=move)
 
     def close(self, index: int, sigma: float, move: float, velocity: torch.Tensor, anchors: Anchors) -> torch.Tensor:
-        """d_j: sum_t move_t (p_t - u_t) / move, with p through the newest anchors and (sigma, velocity)."""
-        points = newest(anchors, sigma, velocity, self._near)
+        """d_j = e / move + k e, with p through the newest anchors and (sigma, velocity)."""
+        points, slope = newest(anchors, sigma, velocity, self._near), (1 - followed(sigma)) / sigma
         total = [0.0] * len(points)
         for at, step in self._gap:
             _add(total, bounded_weights([s for s, _ in points], at, self._max_gain), step)
-        return combine([v for _, v in points], total).sub_(self._moved).div_(move)
+        error = combine([v for _, v in points], total).sub_(self._moved).div_(1 - slope * total[-1])
+        self.shift = error * slope
+        return error.mul_(1 / move + slope)
 
     def echo(self) -> None:
         """There is none."""
@@ -62,7 +84,7 @@ class EulerCorrector:
         """The gap is closed, or cannot be."""
         self._gap: list[tuple[float, float]] = []
         self._moved: torch.Tensor | None = None
-        self._known = True
+        self._known, self.shift = True, None
 
     clear = forget
 
@@ -97,7 +119,10 @@ class MultistepCorrector:
     ) -> torch.Tensor | None:
         """d_j; its echoes are kept for the evaluations to come, together with those of the gaps before."""
         values = [*self._held, *(v for _, v in anchors), velocity]
-        found = self._solved(index, [s for s, _ in newest(anchors, sigma, velocity, self._near)], len(values))
+        points = [s for s, _ in newest(anchors, sigma, velocity, self._near)]
+        shift = self._shifted(index, points, (1 - followed(sigma)) / sigma, len(values))
+        self.shift = combine(values, shift)
+        found = self._solved(index, points, shift)
         for place, weights in enumerate(found[1:]):
             if place < len(self._echoes):
                 self._echoes[place].add_(combine(values, weights))
@@ -112,24 +137,35 @@ class MultistepCorrector:
     def forget(self) -> None:
         self._gap: list[tuple[int, float, list[float]]] = []
         self._held: list[torch.Tensor] = []  # of the gap, newest first
-        self._known = True
+        self._known, self.shift = True, None
 
     def clear(self) -> None:
         self.forget()
         self._echoes: list[torch.Tensor] = []
 
-    def _solved(self, index: int, points: Sequence[float], count: int) -> list[list[float]]:
-        """d_j and its echoes as weights of what is held, the anchors and the newest output, `count` values."""
+    def _solved(self, index: int, points: Sequence[float], shift: Sequence[float]) -> list[list[float]]:
+        """d_j and its echoes as weights of what is held, the anchors and the newest output. shift: k e in those weights."""
         rows, found = self._response, []
         for last in range(index, min(index + 1 + ECHOES, len(rows) - 1)):
             row = rows[last + 1]
             if not row[last]:  # an output that moves nothing cannot make up for anything
                 break
-            left = self._effect(row, points, count)
+            share = row[index] + self._newest_share(row, points)
+            left = [e + share * k for e, k in zip(self._effect(row, points, len(shift)), shift)]
             for passed, weights in enumerate(found):
                 left = [e - row[index + passed] * w for e, w in zip(left, weights)]
             found.append([e / row[last] for e in left])
         return found
+
+    def _shifted(self, index: int, points: Sequence[float], slope: float, count: int) -> list[float]:
+        """k e, see above, as weights of `count` values; slope: k."""
+        row = self._response[index]
+        part = slope / (1 - slope * self._newest_share(row, points))
+        return [e * part for e in self._effect(row, points, count)]
+
+    def _newest_share(self, row: Sequence[float], points: Sequence[float]) -> float:
+        """sum_t R[k][t] w_t, row R[k]."""
+        return sum(row[index] * bounded_weights(points, at, self._max_gain)[-1] for index, at, _ in self._gap)
 
     def _effect(self, row: Sequence[float], points: Sequence[float], count: int) -> list[float]:
         """sum_t R[k][t] (p_t - u_t), row R[k]."""

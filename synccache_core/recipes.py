@@ -14,6 +14,7 @@ from .schedule import Variant
 from .schedules import ALPHA
 
 SATURATED = 0.5  # relative L2: two videos that have little in common are about 1 apart, whatever made them
+MAX_SPEED = 100.0  # that a Config can ask for
 FACTOR = 2.0  # of the computed steps: the farthest that anything is carried
 STILL = Variant(OUTPUT, 0)
 
@@ -34,11 +35,18 @@ def of_plan(plan: Plan) -> Recipe:
     return Recipe(Variant(plan.level, plan.order, plan.correction), plan.alpha, plan.kind, plan.backtest)
 
 
-def default(recording: Recording) -> Recipe:
-    """What the presets do where nothing is calibrated."""
-    level = level_for(Config(level=AUTO), recording.cost, Sampler(recording.run.sampler)).level
+def presets(recording: Recording) -> dict[str, Recipe]:
+    """What the presets do where nothing is calibrated, by level."""
     corrected = Sampler(recording.run.sampler).could_correct
-    return Recipe(Variant(level if level in recording.levels else OUTPUT, AUTO_ORDER, corrected), ALPHA, backtest=True)
+    return {level: Recipe(Variant(level, AUTO_ORDER, corrected), ALPHA, backtest=True) for level in recording.levels}
+
+
+def default(recording: Recording, budget: Budget) -> Recipe:
+    """What they do at this speed."""
+    sampler, steps, known = Sampler(recording.run.sampler), recording.steps, presets(recording)
+    speed = min(MAX_SPEED, max(1.0, budget.speedup or steps / budget.computed))
+    level = level_for(Config(level=AUTO, target_speedup=speed), recording.cost, steps, sampler).level
+    return known.get(level) or known[OUTPUT]
 
 
 def fallback(recording: Recording) -> Recipe:
@@ -47,22 +55,21 @@ def fallback(recording: Recording) -> Recipe:
     return Recipe(_variant(recording, RESIDUAL if inside else OUTPUT))
 
 
-def telling(recording: Recording) -> list[Recipe]:
-    """What is worth a replay, most telling first: the presets' way, plain sampling at its own sigmas, then others.
+def telling(recording: Recording, budget: Budget) -> list[Recipe]:
+    """What is worth a replay, most telling first: the presets' way at this speed, then the usual ones."""
+    return list(dict.fromkeys([default(recording, budget), *usual(recording)]))
 
-    On the Tiny Talker the first four hold the best, or what is within 1 dB of it, in nine of ten cells.
-    """
+
+def usual(recording: Recording) -> list[Recipe]:
+    """Plain sampling at its own sigmas, planned reuse of outputs, the presets' ways at all speeds, then others."""
     sampler, outputs = Sampler(recording.run.sampler), _variant(recording, OUTPUT)
-    found = [default(recording), Recipe(STILL, None, PLAIN), Recipe(outputs), Recipe(outputs, ALPHA)]
+    found = [Recipe(STILL, None, PLAIN), Recipe(outputs), *presets(recording).values()]
     if RESIDUAL in recording.levels:
         found.append(Recipe(_variant(recording, RESIDUAL)))
     if not sampler.euler:  # there, plain sampling is the same
         found.append(Recipe(STILL))
     found += [Recipe(STILL, ALPHA, PLAIN), Recipe(Variant(OUTPUT, 2, outputs.correction), ALPHA)]
-    found += [Recipe(Variant(OUTPUT, 1)), Recipe(outputs, 0.5)]
-    if RESIDUAL in recording.levels:
-        found.append(Recipe(_variant(recording, RESIDUAL), ALPHA))
-    return list(dict.fromkeys([*found, Recipe(STILL, 0.0, PLAIN)]))
+    return [*found, Recipe(Variant(OUTPUT, 1)), Recipe(outputs, 0.5), Recipe(STILL, 0.0, PLAIN)]
 
 
 def every(recording: Recording, levels: Iterable[str], orders: Iterable[int], corrections: Iterable[bool]) -> list[Recipe]:

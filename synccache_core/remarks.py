@@ -30,7 +30,7 @@ def remarks(choice, budget: Budget, recording: Recording) -> Iterator[str]:
         yield f"a predicted error of {choice.error:.2%} will show: ask for less speed, or take more steps"
     if choice.computed < recording.steps and (choice.basis != REPLAYED or recording.count == 1):
         yield DOUBT[choice.basis]
-    if choice.basis != GUESSED and choice.recipe == default(recording):
+    if choice.basis != GUESSED and choice.recipe == default(recording, budget):
         yield NO_GAIN
     seconds = _in_seconds(choice, recording)
     if seconds < SLUGGISH * choice.speedup:

@@ -82,7 +82,12 @@ class Velocities:
 
         keep: whether it becomes an anchor.
         """
-        added = self._correction(sigma, move, velocity, index) if self._corrector else None
+        added = None
+        if self._corrector:
+            added = self._correction(sigma, move, velocity, index)
+            if self._corrector.shift is not None:
+                velocity = velocity + self._corrector.shift
+            self._corrector.forget()
         if keep:
             self._backtest.see(KEY, sigma, velocity)
             self._backtest.decide([float(error) for error in self._backtest.waiting()])
@@ -104,7 +109,6 @@ class Velocities:
         echo, closed = corrector.echo(), None
         if corrector.open and move and anchors:
             closed = corrector.close(index, sigma, move, velocity, anchors)
-        corrector.forget()
         return closed if echo is None else echo if closed is None else closed.add_(echo)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from synccache_core.corrector import MultistepCorrector
+from synccache_core.corrector import SPREAD, EulerCorrector, MultistepCorrector, followed
 from synccache_core.samplers import response
 
 SIGMAS = torch.linspace(1, 0, 11).tolist()
@@ -45,7 +45,7 @@ def end(correct: bool) -> float:
     return adams(velocity, torch.zeros(1, 1, 1, 1, 1)).item()
 
 
-def test_what_the_gaps_moved_is_taken_back():
+def test_what_the_gaps_moved_is_taken_back(blind):
     true = adams(lambda _x, sigma: truth(sigma), torch.zeros(1, 1, 1, 1, 1)).item()
     assert end(correct=True) == pytest.approx(true, abs=1e-4)
     assert abs(end(correct=False) - true) > 0.5
@@ -60,3 +60,36 @@ def test_held_outputs_count_as_bytes_until_the_gap_is_closed():
     corrector.close(5, 0.5, -0.1, truth(0.5), anchors)
     corrector.forget()
     assert corrector.bytes == 4 * 4  # its echoes at evaluations 6 to 9
+
+
+def test_how_far_a_denoised_result_follows_an_error():
+    # a Gaussian of deviation s: J = (1 - sigma) s^2 / ((1 - sigma)^2 s^2 + sigma^2)
+    assert SPREAD == 0.5 and followed(0.8) == pytest.approx(0.2 * 0.25 / (0.04 * 0.25 + 0.64))
+    assert followed(1.0) == 0.0 and followed(0.15) == 1.0  # no more than the error itself
+    values = [followed(sigma / 100) for sigma in range(1, 101)]
+    assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("multistep", [False, True])
+def test_the_part_that_the_model_takes_back_itself_is_not_given_twice(multistep):
+    """A model that always wants to get to 5, v = (x - 5) / sigma, left off its way by a wrong output, is on it at the end of
+    the step that closes the gap, and v is what it was. By hand: x = 1 - 0.2 (-4 + 0.4) = 1.72 at 0.8 where 1.8 was due.
+    """
+    sigmas = [1.0, 0.8, 0.6, 0.4]
+    made = tuple(tuple(-0.2 if step < row else 0.0 for step in range(3)) for row in range(4))  # Euler's response
+    corrector = MultistepCorrector(1, 9.0, made) if multistep else EulerCorrector(1, 9.0)
+
+    def velocity(x, sigma):
+        return torch.full((1,), (x - 5) / sigma)
+
+    first = velocity(1.0, sigmas[0])
+    # the anchor is what the gap used, wrong by 0.4: p is the line from it to what is found at 0.6
+    wrong = first + 0.4
+    x = 1.0 - 0.2 * first.item()
+    corrector.reused(1, 0.8, -0.2, wrong, [(1.0, wrong)])
+    x -= 0.2 * wrong.item()
+    newest = velocity(x, 0.6)
+    added = corrector.close(2, 0.6, -0.2, newest, [(1.0, wrong)])
+    k = (1 - followed(0.6)) / 0.6
+    error = -0.2 * 0.5 * (newest - wrong).item() / (1 + 0.1 * k)  # half of the way from the anchor to the newest
+    assert added.item() == pytest.approx(error / -0.2 + k * error) and corrector.shift.item() == pytest.approx(k * error)

@@ -68,14 +68,21 @@ def test_a_schedule_is_obeyed_except_where_nothing_may_be_reused():
         assert decide(planned, replace(FACTS, index=0, last=True)).reason == "warm-up"
 
 
-def test_the_level_follows_from_what_a_reused_step_costs():
-    # r = 197 / 4097 = 4.8 % of a computed step: residuals; with a tenth of the blocks 17 %: outputs
-    assert level_for(Config(level="auto"), COST).level == "residual"
-    small = replace(COST, layout=Layout(10, (0, 2, 4, 6, 8, 9)))
-    assert small.reuse_share > 0.1 and level_for(Config(level="auto"), small).level == "output"
-    assert level_for(replace(PROBE, level="auto"), small).level == "residual"
-    assert level_for(Config(level="residual"), small).level == "residual"
-    assert level_for(Config(level="output"), COST).level == "output"
+def test_the_level_follows_from_how_many_computed_steps_fresh_residuals_leave():
+    # r = 197 / 4097 = 4.8 % of a computed step; of 20 steps 10 of 10 at 2x, 6 of 7 at 3x, 4 of 5 at 4x
+    auto = Config(level="auto")
+    levels = {speed: level_for(replace(auto, target_speedup=speed), COST, 20).level for speed in (2.0, 3.0, 4.0)}
+    assert levels == {2.0: "residual", 3.0: "residual", 4.0: "output"}
+    assert level_for(replace(auto, target_speedup=3.0), COST, 40).level == "residual"  # 12 of 13
+    assert level_for(replace(auto, target_speedup=20.0), COST, 20).level == "output"  # out of reach with residuals
+    assert level_for(replace(auto, target_speedup=3.0), COST, 8).level == "output"  # 2 of 3
+    small = replace(COST, layout=Layout(10, (0, 2, 4, 6, 8, 9)))  # 17 %
+    assert level_for(auto, small, 20).level == "output"
+    assert level_for(replace(auto, schedule=(True, False) * 10), small, 20).level == "output"
+    assert level_for(replace(auto, schedule=(True,) * 20), small, 20).level == "residual"
+    assert level_for(replace(PROBE, level="auto"), small, 20).level == "residual"
+    assert level_for(Config(level="residual"), small, 20).level == "residual"
+    assert level_for(Config(level="output"), COST, 20).level == "output"
 
 
 def simulate(config: Config, steps: int, changes) -> list[bool]:

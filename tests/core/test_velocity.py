@@ -48,6 +48,7 @@ def known(values):
     return lambda x, t: torch.full((1, 3), float(values[t]))
 
 
+@pytest.mark.usefixtures("blind")
 @pytest.mark.parametrize("as_denoised", [False, True])
 def test_correction_by_hand(as_denoised):
     # y0 = 4 is used for step 1 as well; with y2 = 2 the line says 3 there, so step 2 is given 2 + (-.25 (3 - 4)) / -.25 = 1
@@ -65,6 +66,7 @@ def test_without_correction_by_hand():
     assert run.report.corrections == 0 and run.report.bytes_held == 12
 
 
+@pytest.mark.usefixtures("blind")
 @pytest.mark.parametrize(("order", "correction"), list(product((0, 1, 2), (False, True))))
 def test_frozen_dynamics_end_where_the_planner_says(order, correction):
     """Against the simulator that the planner is tested with, with true outputs that do not depend on x."""
@@ -80,6 +82,7 @@ def test_frozen_dynamics_end_where_the_planner_says(order, correction):
         assert np.abs(np.stack([g[0].numpy() for g in got]) - np.stack(want)).max() < 2e-5 * np.abs(want).max()
 
 
+@pytest.mark.usefixtures("blind")
 def test_a_corrected_step_ends_where_interpolation_would_have():
     """Outputs on a parabola in sigma, order 1: behind the third computed step no error is left, whatever was used."""
     sigmas = np.linspace(1.0, 0.0, 9)
@@ -205,6 +208,7 @@ def test_the_response_of_a_multistep_sampler_by_hand():
     assert response(lambda velocity, x: velocity(x, 1.0) / 0, 1) == ()
 
 
+@pytest.mark.usefixtures("blind")
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_multistep_sampler_is_led_back(order):
     """Outputs on a parabola, which interpolation knows: behind every computed step no error is left."""
