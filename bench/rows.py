@@ -225,11 +225,11 @@ class Run:
     def attached(self, config: Config | None = None, plan: Plan | None = None, mask: torch.Tensor | None = None):
         """(latents, report) of a run with SyncCache; with a plan the report's settings are the plan's."""
         dit, sampler, grid = self.on.talker.dit, self.setting.sampler, Grid.from_latent(LATENT)
-        sigmas = self.setting.sigmas
+        sigmas, cfg = self.setting.sigmas, self.setting.guidance
         if plan is not None and plan.plain:
             sigmas = [*(sigmas[step] for step in plan.schedule), sigmas[-1]]
         kind, evaluated = sampler_of(sampler, sigmas), evaluated_at(sampler, sigmas)
-        with attach(dit, config or Config(), evaluated, grid, mask, plan=plan, sampler=kind) as session:
+        with attach(dit, config or Config(), evaluated, grid, mask, plan=plan, sampler=kind, cfg=cfg) as session:
             latents = integrate(sampler, self.on.noise(), sigmas, lambda x, sigma: self.on.guided(x, sigma, session))
         return latents, session.report
 

@@ -66,7 +66,8 @@ class Standalone:
         if config is None and plan is None:
             return contextlib.nullcontext()
         sigmas = self.taken(plan)
-        return attach(self.talker.dit, config or Config(), sigmas, Grid.from_latent(LATENT), mask, plan=plan)
+        grid, cfg = Grid.from_latent(LATENT), self.settings.guidance
+        return attach(self.talker.dit, config or Config(), sigmas, grid, mask, plan=plan, cfg=cfg)
 
     def taken(self, plan):
         """The sigmas that a run goes over: all, or those of a plan that takes fewer steps."""

@@ -34,7 +34,7 @@ from ..synccache_core.plan import check
 from ..synccache_core.planned import fewer
 from ..synccache_core.policy import level_for
 from ..synccache_core.residuals import wanted_groups
-from .guider import diffusion_model, ranges, remarks, schedule_of, seen_by, text_tokens
+from .guider import diffusion_model, guidance, ranges, remarks, schedule_of, seen_by, text_tokens
 from .hooks import KEY, Active, BlockHook, diffusion_model_call, predict_noise, sampler_of
 from .run import RunHandle
 
@@ -238,6 +238,7 @@ class CacheRun(HostRun):
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
         session = self.made(
             config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, ranges(guider),
+            guidance(guider),
         )
         session.report.plan = describe(self.plan, sampler.evaluated(sigmas)) if self.plan else ""
         session.report.remapped = moved

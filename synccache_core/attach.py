@@ -60,13 +60,14 @@ def attach(
     adapter: Adapter | None = None,
     plan: Plan | None = None,
     sampler: str | Sampler = "euler",
+    cfg: float = 1.0,
 ):
     """Run `model` through SyncCache inside the `with` block; afterwards it is exactly as before.
 
     sigmas: the schedule, N + 1 falling values. grid: video tokens of the calls to come. mask: see grid.token_weights.
     Each block of `model.blocks` must take the hidden state [B, L, C] first and return the new one. plan: overrides what it
     decides of the config; one that takes fewer steps wants a loop, and sigmas, of just these. sampler: what your loop does
-    with a velocity, or its name, see samplers.py.
+    with a velocity, or its name, see samplers.py. cfg: the scale of your guidance, 1 where there is none.
 
         with attach(dit, Config(target_speedup=3.0), sigmas, Grid(20, 30, 52)) as session:
             for sigma, after in pairwise(sigmas):
@@ -82,7 +83,7 @@ def attach(
         _check_steps(plan, sigmas)
         config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)
     config = level_for(config, adapter.cost(model, grid, grid.tokens), len(kind.evaluated(sigmas)) - 1, kind)
-    session = AttachedSession(config, *_of(model, adapter, sigmas), mask, adapter.title, sampler=kind, grid=grid)
+    session = AttachedSession(config, *_of(model, adapter, sigmas), mask, adapter.title, sampler=kind, grid=grid, guidance=cfg)
     session.report.plan, session.report.remapped = describe(plan, kind.evaluated(sigmas)) if plan else "", moved
     if plan is not None and plan.plain:
         session.report.shorten(plan.evaluations, len(plan.schedule))

@@ -59,8 +59,11 @@ class EulerCorrector:
         """Whether there is a gap to make up for."""
         return bool(self._gap) and self._known
 
-    def reused(self, index: int, sigma: float, move: float | None, velocity: torch.Tensor, anchors: Anchors) -> None:
-        """The sampler was given `velocity` at a reused evaluation. move: sigma' - sigma, None = unknown: no correction."""
+    def reused(
+        self, index: int, sigma: float, move: float | None, velocity: torch.Tensor, anchors: Anchors, trust: float = 1.0
+    ) -> None:
+        """The sampler was given `velocity` at a reused evaluation. move: sigma' - sigma, None = unknown: no correction.
+        trust: share of the extrapolation that the forecast took."""
         if move is None:
             self._known = False
         if self._known:
@@ -106,11 +109,15 @@ class MultistepCorrector:
     def open(self) -> bool:
         return bool(self._gap) and self._known
 
-    def reused(self, index: int, sigma: float, move: float | None, velocity: torch.Tensor, anchors: Anchors) -> None:
+    def reused(
+        self, index: int, sigma: float, move: float | None, velocity: torch.Tensor, anchors: Anchors, trust: float = 1.0
+    ) -> None:
         if move is None or index >= len(self._response) - 1:
             self._known = False
-        used = [*bounded_weights([s for s, _ in anchors], sigma, self._max_gain), 0.0] if self._forecast else []
-        if not self._forecast:
+        used = []
+        if self._forecast:
+            used = [*bounded_weights([s for s, _ in anchors], sigma, self._max_gain, trust), 0.0]
+        else:
             self._held.insert(0, velocity)
         self._gap.append((index, sigma, used))
 

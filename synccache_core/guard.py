@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 
 from .call import Call
 from .evaluation import Evaluation
+from .policy import Config
+from .samplers import Sampler
 from .telemetry import RunReport
 
 log = logging.getLogger("synccache")
@@ -18,7 +20,9 @@ class Guarded:
 
     activity = "caching"
     broken: str | None = None
+    config: Config
     report: RunReport
+    sampler: Sampler
 
     def note(self, sentence: str) -> None:
         """Add a sentence that a person should read, once."""
@@ -44,6 +48,14 @@ class Guarded:
 
     def _drop(self) -> None:
         """Free what is stored, and end the caching of passes in progress."""
+
+    def _why_plain(self) -> str:
+        """Why nothing was decided at an evaluation."""
+        if self.config.off:
+            return "off"
+        if self.sampler.adaptive:
+            return f"{self.sampler.name} chooses its own steps"
+        return f"{self.activity} stopped" if self.broken else "another extension altered the pass"
 
 
 class Others:

@@ -191,8 +191,8 @@ def decide(config: Config, facts: Facts) -> Decision:
 
 def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | None = None) -> Config:
     """The config with a level, for a run of `steps` evaluations: "auto" reuses residuals, with the audio refreshed at every
-    step, where probe and audio leave LEAST_LEFT of the computed steps or more (Wan2.2-S2V-14B, 20 steps: 10 of 10 at 2x, 6 of
-    7 at 3x, but 4 of 5 at 4x), else outputs, which cost nothing; or where the sampler needs the model at every step.
+    step, where probe and audio leave LEAST_LEFT of the computed steps or more (Wan2.2-S2V-14B, 20 steps: 10 of 10 at 2x, 6
+    of 7 at 3x, but 4 of 5 at 4x), else outputs, which cost nothing; or where the sampler needs the model at every step.
     """
     if config.level != AUTO:
         return config

@@ -84,6 +84,10 @@ class Residuals:
     def forecast(self, key: Hashable, group: int, sigma: float, device: torch.device) -> torch.Tensor:
         return self._store.forecast(key, group, sigma, device, min(self._backtest.order, self._store.order))
 
+    def trust(self, share: float) -> None:
+        """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
+        self._store.trust = share
+
     def read(self, extra: torch.Tensor | None) -> tuple[float | None, bool]:
         """(`extra` as a number, whether all that was stored since is finite), read from the device in one go.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .errors import BadConfig
+from .forecast import stable_trust
 
 # Evenness in sigma against evenness in index, see `blended`.
 ALPHA = 0.75
@@ -35,3 +36,9 @@ def blended(
         # Distinct, with room for those that follow.
         found.append(min(max(nearest, found[-1] + 1), count - left - 1 + number))
     return tuple(found)
+
+
+def gap_trust(schedule: Sequence[bool], sigmas: Sequence[float], index: int, guidance: float) -> float:
+    """`forecast.stable_trust` of the gap that begins at evaluation `index`; sigmas: [N + 1]."""
+    later = (step for step in range(index, min(len(schedule), len(sigmas))) if schedule[step])
+    return stable_trust(sigmas[index - 1], sigmas[next(later, -1)], guidance)

@@ -18,6 +18,7 @@ from .layout import Layout
 from .policy import AUTO, COMPUTE, MIN_COMPUTED, RESIDUAL, Config, Decision, Facts, decide, fixed_schedule
 from .residuals import Residuals
 from .samplers import Sampler
+from .schedules import gap_trust
 from .telemetry import RunReport, account, readable
 from .velocity import Outputs
 
@@ -30,7 +31,8 @@ class Session(Guarded):
 
     sigmas: the run's schedule, N + 1 falling or rising values. cost: (grid, tokens) -> CostModel of the model at that size.
     mask: human mask as `grid.token_weights` takes it, or None. on_step(report, expected) is called after each evaluation.
-    sampler: whose evaluations these are. ranges: of conditioning that begins or ends in the run, see `guard.Regimes`.
+    sampler: whose evaluations these are. guidance: its scale, 1 where there is none. ranges: of conditioning that begins or
+    ends in the run, see `guard.Regimes`.
     Raises BadConfig where the settings do not suit the layout.
     """
 
@@ -45,6 +47,7 @@ class Session(Guarded):
         on_step: Callable[[RunReport, int], None] | None = None,
         sampler: Sampler | None = None,
         ranges: Sequence[tuple[float, float]] = (),
+        guidance: float = 1.0,
     ):
         if config.level == AUTO:
             config = replace(config, level=RESIDUAL)
@@ -63,7 +66,7 @@ class Session(Guarded):
         self._cost_of, self._on_step = cost, on_step
         self._history = ProbeHistory(mask, config.human_weight, config.omega)
         self._others, self._regimes = Others(), Regimes(ranges)
-        self._run = 0
+        self._run, self._guidance = 0, guidance
         self._schedule = config.schedule
         self._evaluation: Evaluation | None = None
         self._odd_branch = False
@@ -225,6 +228,10 @@ class Session(Guarded):
             current.change, self._history.accumulated, ahead, missing, scheduled,
         )
         current.decision = decide(config, facts)
+        if current.decision.reuse and not self._run and config.backtest and self._schedule:
+            share = gap_trust(self._schedule, self.sampler.evaluated(self.clock.sigmas), tick.index, self._guidance)
+            for cache in filter(None, (self.residuals, self.outputs)):
+                cache.trust(share)
 
     def _scheduled(self, index: int) -> bool | None:
         """Whether the schedule computes an evaluation, None past its end. Made at the second one, when costs are known."""
@@ -284,13 +291,6 @@ class Session(Guarded):
                 self.note(remark)
         if self._on_step:
             self._on_step(self.report, current.tick.expected)
-
-    def _why_plain(self) -> str:
-        if self.config.off:
-            return "off"
-        if self.sampler.adaptive:
-            return f"{self.sampler.name} chooses its own steps"
-        return f"{self.activity} stopped" if self.broken else "another extension altered the pass"
 
     def _drop(self) -> None:
         self.residuals.clear()

@@ -11,6 +11,7 @@ from .pinned import Pinned
 class ResidualStore:
     """Anchors (sigma, residual) per (branch, group), newest last, at most order + 1 of them.
 
+    trust: share of an extrapolation that a forecast takes, see `forecast.stable_trust`.
     budget: bytes that may be held, None = no limit. device: where residuals rest, None = where they were made; "cpu" is
     pinned memory when they come from a GPU. The store owns what it is given: `put` takes a tensor that nobody else holds.
     """
@@ -22,6 +23,7 @@ class ResidualStore:
         self.max_gain = max_gain
         self.budget = budget
         self.device = device
+        self.trust = 1.0
         self.bytes = 0
         self.peak = 0
         self._anchors: dict[tuple[Hashable, int], list[tuple[float, torch.Tensor | Pinned]]] = {}
@@ -59,7 +61,7 @@ class ResidualStore:
     ) -> torch.Tensor:
         """R-hat at `sigma`, a new tensor on `device`, of the highest order that the anchors, and `order`, allow."""
         anchors = self.anchors(branch, group, order)
-        weights = bounded_weights([at for at, _ in anchors], sigma, self.max_gain)
+        weights = bounded_weights([at for at, _ in anchors], sigma, self.max_gain, self.trust)
         used = anchors[-len(weights) :]
         return combine([value.to(device, non_blocking=True) for _, value in used], weights)
 

@@ -41,6 +41,10 @@ class Velocities:
     def bytes(self) -> int:
         return self._anchors.bytes + (self._corrector.bytes if self._corrector else 0)
 
+    def trust(self, share: float) -> None:
+        """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
+        self._anchors.trust = share
+
     def missing(self, sigma: float, shape: torch.Size | None) -> str | None:
         """Why there is no forecast at this sigma, None where there is one. shape: None = not known yet."""
         anchors = self._anchors.anchors(*KEY)
@@ -71,7 +75,8 @@ class Velocities:
         if self._corrector is None:
             return None
         echo = self._corrector.echo()
-        self._corrector.reused(index, sigma, move, velocity, self._anchors.anchors(*KEY, self._backtest.order))
+        anchors = self._anchors.anchors(*KEY, self._backtest.order)
+        self._corrector.reused(index, sigma, move, velocity, anchors, self._anchors.trust)
         self.peak = max(self.peak, self.bytes)
         return echo
 
@@ -148,6 +153,10 @@ class Outputs:
     @property
     def peak(self) -> int:
         return self._path.peak
+
+    def trust(self, share: float) -> None:
+        """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
+        self._path.trust(share)
 
     def missing(self, sigma: float, x: torch.Tensor | None) -> str | None:
         """Why the model must be called, None where it need not."""

@@ -1,9 +1,11 @@
 """Lagrange extrapolation, by hand."""
 
+import math
+
 import pytest
 import torch
 
-from synccache_core.forecast import MAX_GAIN, bounded_weights, combine, lagrange_weights
+from synccache_core.forecast import MAX_GAIN, bounded_weights, combine, lagrange_weights, stable_trust
 
 
 def test_orders_by_hand():
@@ -38,3 +40,31 @@ def test_combine_makes_a_new_tensor_in_the_given_dtype():
     out = combine(values, [-1.0, 2.0])
     assert out.tolist() == [5.0, 8.0] and out.dtype == torch.float16
     assert values[0].tolist() == [1.0, 2.0]
+
+
+def test_trust_scales_what_older_anchors_add():
+    assert bounded_weights([1.0, 0.8], 0.6, MAX_GAIN, 0.25) == pytest.approx([-0.25, 1.25])
+    assert bounded_weights([1.0, 0.8], 0.6, MAX_GAIN, 0.0) == [0.0, 1.0]
+    assert bounded_weights([1.0, 0.8, 0.6], 0.4, MAX_GAIN, 0.5) == pytest.approx([0.5, -1.5, 2.0])
+
+
+def test_a_stiff_gap_is_extrapolated_less():
+    # z = 6 ln(.727 / .585) = 1.30: 2 / 1.30 - 1 = .53; ln 2 = .693: z = 4.2 at 6, 1.04 at 1.5, .69 at 1
+    assert stable_trust(0.727, 0.585, 6.0) == pytest.approx(0.534, abs=1e-3)
+    assert stable_trust(0.8, 0.4, 6.0) == 0.0 and stable_trust(0.8, 0.4, 1.0) == 1.0
+    assert stable_trust(0.8, 0.4, 1.5) == pytest.approx(0.924, abs=1e-3) == stable_trust(0.4, 0.8, 1.5)
+    assert stable_trust(0.8, 0.8, 6.0) == 1.0 and stable_trust(0.8, 0.0, 1.0) == 0.0 and stable_trust(0.8, 0.4, 0.0) == 1.0
+
+
+@pytest.mark.parametrize("stiffness", [0.5, 1.0, 1.2, 1.5, 1.9])
+def test_the_share_is_the_most_that_is_stable(stiffness):
+    """x' = -z x with v_j + share / 2 (v_j - v_i) on equal gaps: bounded with it, growing with more."""
+    def after(share):
+        before, x = 1.0, 1.0
+        for _ in range(400):
+            before, x = x, x - stiffness * ((1 + share / 2) * x - share / 2 * before)
+        return abs(x)
+
+    share = stable_trust(1.0, math.exp(-stiffness), 1.0)
+    assert after(share - 0.01) < 2.0
+    assert share == 1.0 or after(share + 0.05) > 10.0

@@ -18,12 +18,12 @@ LAYOUT = Layout(4, (0, 1, 3))
 HAND = [1.0, 0.75, 0.5, 0.25, 0.0]
 
 
-def session(schedule, sigmas=HAND, sampler="euler", **settings):
+def session(schedule, sigmas=HAND, sampler="euler", guidance=1.0, **settings):
     config = Config(
         schedule=schedule, force_last=False, **{"level": "output", "forecast_order": 0, "max_gain": 9.0, **settings}
     )
     known = sampler if isinstance(sampler, Sampler) else Sampler(sampler)
-    return Session(config, LAYOUT, sigmas, lambda g, t: parameter_cost(LAYOUT, 9, 1, 1), sampler=known)
+    return Session(config, LAYOUT, sigmas, lambda g, t: parameter_cost(LAYOUT, 9, 1, 1), sampler=known, guidance=guidance)
 
 
 def loop(run, sigmas, velocity, x=0.0, as_denoised=False):
@@ -57,6 +57,15 @@ def test_correction_by_hand(as_denoised):
     assert [p[0, 0].item() for p in positions] == pytest.approx([-1.0, -2.0, -2.25, -2.75])
     assert calls == [0, 2] and run.report.corrections == 1 and (run.report.computed, run.report.reused) == (2, 2)
     assert run.report.summary().splitlines()[3] == "cache 24 bytes of whole outputs, order 0, 1 corrected"
+
+
+@pytest.mark.parametrize(("guidance", "backtest", "given"), [(1.0, True, 5.641), (6.0, True, 4.0), (6.0, False, 6.0)])
+def test_a_gap_that_is_stiff_is_extrapolated_less(guidance, backtest, given):
+    # outputs 2 at 1 and 4 at .75: the line says 6 at .5. Until .25 z = guidance ln 3: 2 / 1.0986 - 1 = .820 of the way at 1
+    run = session((True, True, False, True), guidance=guidance, backtest=backtest, forecast_order=1)
+    positions, calls = loop(run, HAND, known([2, 4, 99, 1]))
+    assert calls == [0, 1, 3]
+    assert (positions[1] - positions[2])[0, 0].item() / 0.25 == pytest.approx(given, abs=1e-3)
 
 
 def test_without_correction_by_hand():

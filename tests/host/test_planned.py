@@ -229,7 +229,8 @@ def test_replays_measure_what_plans_really_give(stage, core):
     plain, run = calibrated(stage, replays=5, target_speedup=1.5, cache_ratio=0.5, human_mask=halved())
     recording, report = run.of(None).recording(), run.reports[0]
     plans, tried = recording.replays, [core.recipes.of_plan(plan) for plan in recording.replays]
-    assert tried == core.recipes.telling(recording, plans[0].budget)[:5] and len(run.reports) == 1 and sum(p.plain for p in plans) == 1
+    assert tried == core.recipes.telling(recording, plans[0].budget)[:5]
+    assert len(run.reports) == 1 and sum(p.plain for p in plans) == 1
     assert [note[:9] for note in report.notes] == ["replayed "] * 5 + ["5 replays"]
     moved = recording.displacement("whole")
     for plan in plans:
