@@ -105,8 +105,8 @@ class SyncCache(io.ComfyNode):
             io.Combo.Input(
                 "reuse", options=list(REUSE), default=AUTO, optional=True, advanced=True,
                 tooltip="What skipped steps reuse. residuals: what the heavy blocks added, with fresh audio. outputs: the "
-                "model's whole result, which costs nothing. auto: residuals, or outputs on a small model, where fresh audio "
-                "is not cheap.",
+                "model's whole result, which costs nothing. auto: residuals, or outputs where fresh audio would cost "
+                "too many steps: on a small model, or at a high speed.",
             ),
             io.Float.Input(
                 "probe_threshold", default=0.0, min=0.0, max=100.0, step=0.001, optional=True, advanced=True,

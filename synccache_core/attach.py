@@ -83,7 +83,8 @@ def attach(
         _check_steps(plan, sigmas)
         config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)
     config = level_for(config, adapter.cost(model, grid, grid.tokens), len(kind.evaluated(sigmas)) - 1, kind)
-    session = AttachedSession(config, *_of(model, adapter, sigmas), mask, adapter.title, sampler=kind, grid=grid, guidance=cfg)
+    of = _of(model, adapter, sigmas)
+    session = AttachedSession(config, *of, mask, adapter.title, sampler=kind, grid=grid, guidance=cfg)
     session.report.plan, session.report.remapped = describe(plan, kind.evaluated(sigmas)) if plan else "", moved
     if plan is not None and plan.plain:
         session.report.shorten(plan.evaluations, len(plan.schedule))
