@@ -76,15 +76,15 @@ def record(job: tuple[Setting, int]) -> tuple[Recording, Recording]:
 def replays(setting: Setting, number: int, budgets: Sequence[Budget], count: int) -> Recording:
     """A calibration of one clip without mask, with at most `count` plans tried for each budget."""
     plain, recording = recorded(setting, number)
-    planner, run, done = Planner(recording), Run(setting, setting.stage(number), number), {}
+    planner, run, done, found = Planner(recording), Run(setting, setting.stage(number), number), {}, []
     for budget in budgets:
         for choice in planner.trials(budget, count):
-            if choice not in done:
-                plan = planner.plan(choice, budget, __version__)
+            plan = planner.plan(choice, budget, __version__)
+            if choice not in done:  # another speed may come to the same steps
                 latents, report = run.attached(plan=plan)
-                error = (latents - plain).norm().item() / recording.displacement("whole")
-                done[choice] = replayed(plan, report, error)
-    return replace(recording, replays=tuple(done.values()))
+                done[choice] = report, (latents - plain).norm().item() / recording.displacement("whole")
+            found.append(replayed(plan, *done[choice]))
+    return replace(recording, replays=tuple(found))
 
 
 def fit(setting: Setting, file: Path, fresh: bool = False) -> Fit:

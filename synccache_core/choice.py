@@ -26,9 +26,7 @@ from .telemetry import readable
 
 SLOWER = 0.1  # how much slower than the fastest a recipe may be, of the wanted speed, to be preferred for its error
 ALIKE = 1.25  # times the least error: on another clip, or at another speed, the other one may well be nearer
-# Of the presets' error: what is not nearer than that, where it was sampled, and sampled at another speed, may be farther on
-# another clip. 1.9 and 4.4 dB.
-BETTER, ELSEWHERE = 0.8, 0.6
+BETTER = 0.75  # of the presets' error, 2.5 dB: what was not nearer than that on a clip or two may be farther on others
 
 
 @dataclass(frozen=True)
@@ -185,16 +183,16 @@ class Planner:
 
         The presets' way, unless something is clearly nearer; of that, what is ALIKE and extrapolates least.
         """
-        mine = default(self.recording, budget)
+        mine, said = default(self.recording, budget), []
         for found in rounds(self.recording.replays, budget):
-            told = {r: tried for r, tried in found.items() if r in sizes and tried.tells(sizes[r].computed)}
-            if told:
-                share = BETTER if all(tried.computed == sizes[r].computed for r, tried in told.items()) else ELSEWHERE
-                most = share * told[mine].error if mine in told else np.inf
-                nearer = {r: tried.error for r, tried in told.items() if tried.error <= most}
-                alike = [r for r, error in nearer.items() if error <= ALIKE * min(nearer.values())]
-                return min(alike, key=lambda r: (r.kind != PLAIN, r.variant.order, nearer[r]), default=mine), told
-        return next(recipe for recipe in self.recipes if recipe in sizes), {}
+            said.append({r: tried for r, tried in found.items() if r in sizes and tried.tells(sizes[r].computed)})
+        told = min(filter(None, said), key=lambda told: mine not in told, default={})  # the first with the presets
+        if not told:
+            return next(recipe for recipe in self.recipes if recipe in sizes), {}
+        most = BETTER * told[mine].error if mine in told else np.inf
+        nearer = {r: tried.error for r, tried in told.items() if tried.error <= most}
+        alike = [r for r, error in nearer.items() if error <= ALIKE * min(nearer.values())]
+        return min(alike, key=lambda r: (r.kind != PLAIN, r.variant.order, nearer[r]), default=mine), told
 
     def _near(self, budget: Budget) -> dict[Recipe, Size]:
         """Of all that fits the memory, what comes nearest to the wanted speed."""

@@ -69,13 +69,14 @@ def test_a_schedule_is_obeyed_except_where_nothing_may_be_reused():
 
 
 def test_the_level_follows_from_how_many_computed_steps_fresh_residuals_leave():
-    # r = 197 / 4097 = 4.8 % of a computed step; of 20 steps 10 of 10 at 2x, 6 of 7 at 3x, 4 of 5 at 4x
+    # r = 197 / 4097 = 4.8 % of a computed step: of 20 steps 10 of 10 are left at 2x, 6 of 7 at 3x, 4 of 5 at 4x
     auto = Config(level="auto")
     levels = {speed: level_for(replace(auto, target_speedup=speed), COST, 20).level for speed in (2.0, 3.0, 4.0)}
     assert levels == {2.0: "residual", 3.0: "residual", 4.0: "output"}
     assert level_for(replace(auto, target_speedup=3.0), COST, 40).level == "residual"  # 12 of 13
     assert level_for(replace(auto, target_speedup=20.0), COST, 20).level == "output"  # out of reach with residuals
     assert level_for(replace(auto, target_speedup=3.0), COST, 8).level == "output"  # 2 of 3
+    assert level_for(replace(auto, target_speedup=4.0), COST, 8).level == "output"  # 2 of 2, but 1.7 before rounding
     small = replace(COST, layout=Layout(10, (0, 2, 4, 6, 8, 9)))  # 17 %
     assert level_for(auto, small, 20).level == "output"
     assert level_for(replace(auto, schedule=(True, False) * 10), small, 20).level == "output"
