@@ -144,7 +144,7 @@ def velocity(dit, x, sigma, context, audio_embed, reference_latent):
     [1,16,1,h,w] -> velocity like x. Motion tokens are left out, as the class itself does in its forward.
     """
     latents = torch.cat([reference_latent, x], dim=2)
-    timestep = torch.tensor([float(sigma) * 1000.0])
+    timestep = torch.tensor([float(sigma) * 1000.0], device=x.device)
     audio = audio_embed[..., : 4 * x.shape[2]]
     out = dit(latents, timestep, context, audio, motion_latents=torch.zeros_like(reference_latent), pose_cond=None)
     return out[:, :, 1:]
