@@ -1,11 +1,13 @@
 """What runs inside ComfyUI's sampling: wrappers of its evaluations and forward passes, replacements of its blocks."""
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from ..synccache_core import Adapter, Sampler, Session
 from ..synccache_core.samplers import Response, response
+from ..synccache_core.view import Pass
 
 KEY = "synccache"
 
@@ -21,18 +23,20 @@ class Active:
     def __deepcopy__(self, memo):
         return self
 
-    def begin(self, latent: torch.Tensor, options: dict):
-        """Start the session's call for one forward pass of the host."""
+    def begin(self, options: dict, executor, args: tuple, kwargs: dict):
+        """Start the session's call for one forward pass of the host, executor(*args, **kwargs)."""
         replaced = options.get("patches_replace", {}).get("dit", {})
         ours = all(
             isinstance(hook := replaced.get(("double_block", i)), BlockHook) and hook.active is self
             for i in range(self.session.layout.blocks)
         )
         branches = branch_keys(options)
-        even = latent.shape[0] % len(branches) == 0
+        grid = self.adapter.grid(args[0])
+        even = args[0].shape[0] % len(branches) == 0
         if not ours:
             self.session.note("another extension replaced blocks in some passes: those were computed as they are")
-        return self.session.call(branches, self.adapter.grid(latent), foreign=not (ours and even))
+        one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
+        return self.session.call(branches, grid, not (ours and even), partial(self.adapter.view, one))
 
 
 def branch_keys(options: dict) -> list[tuple]:
@@ -124,8 +128,9 @@ def diffusion_model_call(executor, *args, **kwargs):
     active = options.get(KEY)
     if active is None:
         return executor(*args, **kwargs)
-    active.call = active.begin(args[0], options)
+    active.call = active.begin(options, executor, args, kwargs)
     try:
         return executor(*args, **kwargs)
     finally:
+        active.call.stop()
         active.call = None

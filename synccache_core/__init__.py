@@ -4,7 +4,7 @@ from .adapters import Adapter, find, register, supported
 from .attach import attach, calibrate
 from .calibration import CalibrationSession
 from .cost import CostModel
-from .errors import BadConfig, BadMask, StateError, SyncCacheError, UnsupportedModel
+from .errors import BadConfig, BadMask, StateError, SyncCacheError, UnknownView, UnsupportedModel
 from .grid import Grid, token_weights
 from .layout import Layout
 from .plan import Plan
@@ -14,11 +14,13 @@ from .recording import Recording
 from .samplers import Sampler
 from .session import Session
 from .telemetry import RunReport
+from .view import Pass, View
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Adapter", "BadConfig", "BadMask", "CalibrationSession", "Config", "CostModel", "Grid", "Layout", "Plan", "Recording",
-    "RunReport", "Sampler", "Session", "StateError", "SyncCacheError", "UnsupportedModel", "attach", "calibrate", "decide",
-    "describe", "fewer", "find", "fitted_config", "planned_config", "register", "supported", "token_weights",
+    "Adapter", "BadConfig", "BadMask", "CalibrationSession", "Config", "CostModel", "Grid", "Layout", "Pass", "Plan",
+    "Recording", "RunReport", "Sampler", "Session", "StateError", "SyncCacheError", "UnknownView", "UnsupportedModel",
+    "View", "attach", "calibrate", "decide", "describe", "fewer", "find", "fitted_config", "planned_config", "register",
+    "supported", "token_weights",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 
@@ -15,6 +16,7 @@ from .policy import Config, level_for
 from .samplers import Sampler
 from .session import Session
 from .untrusted import PlanError
+from .view import Pass
 
 _ABSENT = object()
 
@@ -37,8 +39,9 @@ class _Attached:
         finally:
             self._branches = before
 
-    def begin(self):
-        self.current = self.call(self._branches, self.grid)
+    def begin(self, model: torch.nn.Module, adapter: Adapter, forward, args: tuple, kwargs: dict):
+        one = Pass(model, self.grid, forward, args, kwargs)
+        self.current = self.call(self._branches, self.grid, view=partial(adapter.view, one))
         return self.current
 
 
@@ -133,7 +136,7 @@ def _attached(model: torch.nn.Module, session: _Attached, adapter: Adapter):
         raise StateError("a SyncCache session is already attached to this model")
     with ExitStack() as stack:
         stack.push(lambda failed, *_: session.close(finished=failed is None))
-        _override(stack, model, "forward", _Forward(session, model.forward))
+        _override(stack, model, "forward", _Forward(session, model, adapter))
         for index, block in enumerate(model.blocks):
             _override(stack, block, "forward", _block_forward(session, index, block.forward))
         if session.layout.audio == "inside":
@@ -144,13 +147,16 @@ def _attached(model: torch.nn.Module, session: _Attached, adapter: Adapter):
 class _Forward:
     """Stands for `model.forward`: one session call per forward pass."""
 
-    def __init__(self, session: _Attached, forward):
-        self._session, self._forward = session, forward
+    def __init__(self, session: _Attached, model: torch.nn.Module, adapter: Adapter):
+        self._session, self._model, self._adapter, self._forward = session, model, adapter, model.forward
 
     def __call__(self, *args, **kwargs):
-        call = self._session.begin()
+        call = self._session.begin(self._model, self._adapter, self._forward, args, kwargs)
         call.offer_audio(getattr(self._session, "audio_ops", {}))
-        return self._forward(*args, **kwargs)
+        try:
+            return self._forward(*args, **kwargs)
+        finally:
+            call.stop()
 
 
 def _block_forward(session: _Attached, index: int, forward):

@@ -27,6 +27,7 @@ from .recording import REGIONS, Recording
 from .replay import HUMAN_WEIGHT, Yardstick, landing
 from .session import Session
 from .subset import Subset, Track
+from .view import ViewOf
 
 LIMIT = 256 << 20  # bytes
 TOKENS = 512
@@ -90,14 +91,14 @@ class CalibrationSession(Session):
         yield
         self._own += time.perf_counter() - started
 
-    def meet(self, call: "Watch", hidden: torch.Tensor) -> Subset:
-        """The tokens that are recorded, drawn at the first pass. hidden: input of block 0, [B, L, C]."""
+    def meet(self, call: "Watch", video: torch.Tensor) -> Subset:
+        """The tokens that are recorded, drawn at the first pass. video: of the input of block 0, [B, tokens, C]."""
         if self._evaluation.tick.index >= self.clock.steps:
             raise StateError(f"{self.sampler.name} takes several evaluations per step: calibrate with euler")
         if self.cost is None:
-            self._price(call.grid, hidden.shape[1], self.clock.steps)
-        size = hidden.shape[0] // len(call.keys) * hidden.shape[2]
-        self._sizes.update(dict.fromkeys(call.keys, size * call.tokens * hidden.element_size()))
+            self._price(call.grid, call.length, self.clock.steps)
+        size = video.shape[0] // len(call.keys) * video.shape[2]
+        self._sizes.update(dict.fromkeys(call.keys, size * call.tokens * video.element_size()))
         if self._tokens is None:
             steps = max(self.clock.steps, 2 * len(self.layout.refresh))
             most = max(1, min(TOKENS, LIMIT // (2 * 4 * size * steps)))
@@ -119,8 +120,8 @@ class CalibrationSession(Session):
             self._audio.add(step, key, deltas, self._tokens.weights("human"))
             self._gamma.add(key, *([rows.chunk(len(call.keys))[i] for rows in each] for each in (call.starts, call.ends)))
 
-    def _new_call(self, keys: Sequence[Hashable], grid: Grid, foreign: bool) -> Call:
-        return Call(self, keys, grid, PLAIN, foreign) if foreign or self.broken else Watch(self, keys, grid)
+    def _new_call(self, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None, foreign: bool) -> Call:
+        return Call(self, keys, grid, view, PLAIN, foreign) if foreign or self.broken else Watch(self, keys, grid, view)
 
     def _why_plain(self) -> str:
         return f"{self.activity} stopped" if self.broken else self.activity
@@ -177,8 +178,8 @@ class Watch(Call):
     input and output of every segment, [B, n, C].
     """
 
-    def __init__(self, session: CalibrationSession, keys: Sequence[Hashable], grid: Grid):
-        super().__init__(session, keys, grid, STORE)
+    def __init__(self, session: CalibrationSession, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None):
+        super().__init__(session, keys, grid, view, STORE)
         self.sum: torch.Tensor | None = None
         self.deltas: dict[int, torch.Tensor] = {}
         self.starts: list[torch.Tensor] = []
@@ -187,22 +188,23 @@ class Watch(Call):
         self._end: torch.Tensor | None = None
         self._timer = 0.0
 
-    def _open(self, segment: int, hidden: torch.Tensor) -> None:
+    def _open(self, segment: int, block: int, hidden: torch.Tensor) -> None:
         with self.session.apart(hidden.device):
+            video = self.video(block, hidden)
             if segment == 0:
-                self._subset = self.session.meet(self, hidden)
-            self._start = self._subset.rows(hidden)
+                self._subset = self.session.meet(self, video)
+            self._start = self._subset.rows(video)
             self.starts.append(self._start)
             if segment > 0:
                 self.deltas[segment - 1] = self._start - self._end
         self._timer = time.perf_counter()
 
-    def _close(self, segment: int, out: torch.Tensor) -> None:
+    def _close(self, segment: int, block: int, out: torch.Tensor) -> None:
         wait_for(out.device)
         if segment > 0:
             self.session.skippable += time.perf_counter() - self._timer
         with self.session.apart(out.device):
-            self._end = self._subset.rows(out)
+            self._end = self._subset.rows(self.video(block, out))
             self.ends.append(self._end)
             if segment > 0:
                 added = self._end - self._start

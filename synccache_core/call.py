@@ -7,6 +7,7 @@ import torch
 from .grid import Grid
 from .layout import REFRESH
 from .probe import sketch
+from .view import View, ViewOf
 
 PLAIN, PROBE, STORE, REUSE = "plain", "probe", "store", "reuse"
 
@@ -14,12 +15,16 @@ PLAIN, PROBE, STORE, REUSE = "plain", "probe", "store", "reuse"
 class Call:
     """Stands between the host and its blocks for one forward pass.
 
-    keys: one branch key per chunk of the batch (conditional and unconditional may share a pass). grid: the video tokens,
-    which come first in the hidden state [B, L, C]. foreign: another extension altered the pass. ran: blocks that ran in it.
+    keys: one branch key per chunk of the batch (conditional and unconditional may share a pass). grid: the video tokens.
+    view: where they lie in the hidden state [B, L, C] of a block. foreign: another extension altered the pass. ran: blocks
+    that ran in it. length: L of the first block.
     The host asks `block` to run each block, and, where audio sits inside the block, `refresh` to run each audio operation.
     """
 
-    def __init__(self, session, keys: Sequence[Hashable], grid: Grid, mode: str = PROBE, foreign: bool = False):
+    def __init__(
+        self, session, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None = None, mode: str = PROBE,
+        foreign: bool = False,
+    ):
         self.session = session
         self.foreign = foreign
         self.ran = 0
@@ -27,7 +32,9 @@ class Call:
         self.keys = tuple(keys)
         self.tokens = grid.tokens
         self.grid = grid
+        self.length = 0
         self.mode = mode
+        self.view: ViewOf | None = view or (lambda block: View(grid.tokens))
         self._start: torch.Tensor | None = None
         self._merged: torch.Tensor | None = None
         self._sums: dict[tuple[Hashable, int], torch.Tensor] = {}
@@ -54,49 +61,59 @@ class Call:
         self._audio_args = (args, kwargs)
         segment = self.layout.refresh_segment(index)
         if self.mode == STORE and segment > 0:
-            self.session.guard(self._close, segment, hidden)
+            self.session.guard(self._close, segment, index, hidden)
         out = run(hidden, *args, **kwargs)
         if self.mode == STORE and 0 < segment < self.layout.segments - 1:
-            self.session.guard(self._open, segment + 1, out)
+            self.session.guard(self._open, segment + 1, index, out)
         return out
 
     def offer_audio(self, operations: dict[int, Callable]) -> None:
         """The original audio operation of every refresh block, for kind "inside"."""
         self._audio = operations
 
+    def video(self, block: int, hidden: torch.Tensor) -> torch.Tensor:
+        """The video's rows [B, tokens, C] of a block's hidden state, sharing its memory: nothing else is read or written.
+
+        Raises UnknownView where it is not known which they are.
+        """
+        return self.view(block).of(hidden)
+
     def stop(self) -> None:
-        """Compute the rest of the pass and keep nothing."""
+        """Compute the rest of the pass, if any, and keep nothing, such as what the view was told of the pass."""
         self.mode = PLAIN
+        self.view = None
         self._start = None
         self._sums.clear()
 
     def _before_block(self, index: int, hidden: torch.Tensor) -> None:
+        if index == 0:
+            self.length = hidden.shape[1]
         if index == 0 and not self.session.probes:
             self.mode = self.session.decide(self, hidden, None)
         if self.mode == STORE and index in self.layout.opens:
-            self._open(self.layout.opens[index], hidden)
+            self._open(self.layout.opens[index], index, hidden)
 
     def _after_block(self, index: int, out: torch.Tensor) -> None:
         segment = self.layout.closes.get(index)
         if segment is None:
             return
         if self.mode == PROBE and segment == 0:
-            self.mode = self.session.decide(self, out, sketch(out, self.tokens))
+            self.mode = self.session.decide(self, out, sketch(self.video(index, out)))
         elif self.mode == STORE:
-            self._close(segment, out)
+            self._close(segment, index, out)
 
-    def _open(self, segment: int, hidden: torch.Tensor) -> None:
+    def _open(self, segment: int, block: int, hidden: torch.Tensor) -> None:
         if self._start is None:  # a frozen group goes on from where its first segment opened
             group, _ = self.session.residuals.group_of(segment)
             for key in self.keys:
                 self.session.make_room(key, group)
             # A copy: hosts update a block's input in place (HunyuanVideo, LTX-2), and a view would make residuals zero.
-            self._start = hidden[:, : self.tokens].detach().clone()
+            self._start = self.video(block, hidden).detach().clone()
 
-    def _close(self, segment: int, out: torch.Tensor) -> None:
+    def _close(self, segment: int, block: int, out: torch.Tensor) -> None:
         if self.session.residuals.freezes(segment):
             return
-        end, start, self._start = out[:, : self.tokens].detach(), self._start, None
+        end, start, self._start = self.video(block, out).detach(), self._start, None
         added = torch.sub(end, start, out=start) if end.dtype == start.dtype else end - start
         group, last = self.session.residuals.group_of(segment)
         for key, part in zip(self.keys, added.chunk(len(self.keys))):
@@ -115,30 +132,31 @@ class Call:
                     args, kwargs = self._audio_args
                     hidden = self._audio[target](hidden, *args, **kwargs)
                 continue
-            added = self.session.guard(self._add, target, hidden)
+            added = self.session.guard(self._add, target, index, hidden)
             if added is None:  # bookkeeping failed: the rest of this pass is computed
                 return run(hidden)
             hidden = added
         return hidden
 
-    def _add(self, segment: int, hidden: torch.Tensor) -> torch.Tensor:
+    def _add(self, segment: int, block: int, hidden: torch.Tensor) -> torch.Tensor:
         """Never in place: the host may hold what it gave us."""
         residuals = self.session.residuals
         if residuals.first_of(segment) != segment:
-            return self._merge(segment, hidden)
+            return self._merge(segment, block, hidden)
         group, _ = residuals.group_of(segment)
         out = hidden.clone()
-        size = out.shape[0] // len(self.keys)
+        video, size = self.video(block, out), out.shape[0] // len(self.keys)
         for i, key in enumerate(self.keys):
-            out[i * size : (i + 1) * size, : self.tokens] += self.session.forecast(key, group, out.device)
+            video[i * size : (i + 1) * size] += self.session.forecast(key, group, out.device)
         if residuals.freezes(segment) and self.layout.audio == "after":
-            self._merged = out[:, : self.tokens].clone()
+            self._merged = video.clone()
         return out
 
-    def _merge(self, segment: int, hidden: torch.Tensor) -> torch.Tensor:
+    def _merge(self, segment: int, block: int, hidden: torch.Tensor) -> torch.Tensor:
         """A later segment of a group. Where the group froze its audio, undo what the host injected meanwhile."""
         if self._merged is None or self.session.residuals.freezes(segment):
             return hidden
         out, merged = hidden.clone(), self._merged
-        out[:, : self.tokens], self._merged = merged, None
+        self.video(block, out).copy_(merged)
+        self._merged = None
         return out

@@ -17,5 +17,9 @@ class BadMask(SyncCacheError, ValueError):
     """A human mask does not fit the video, or holds values that are no weights."""
 
 
+class UnknownView(SyncCacheError):
+    """A model has other tokens than its adapter expects, so that the video's are not known."""
+
+
 class StateError(SyncCacheError, RuntimeError):
     """Calls came in an order that has no meaning (a model call outside an evaluation, a second attach)."""

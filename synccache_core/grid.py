@@ -13,8 +13,8 @@ from .mask import as_mask
 class Grid:
     """The video tokens of one model call, in the order frames, rows, columns.
 
-    frames: latent frames T. height, width: tokens per latent frame. Reference and motion tokens come after these
-    T*height*width tokens and are never counted here.
+    frames: latent frames T. height, width: tokens per latent frame. Those of text, reference and motion are never counted
+    here; where the video's lie among them is said by `View`.
     """
 
     frames: int

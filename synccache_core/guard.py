@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from .call import Call
+from .errors import SyncCacheError
 from .evaluation import Evaluation
 from .policy import Config
 from .samplers import Sampler
@@ -36,9 +37,11 @@ class Guarded:
     def _attempt(self, step: Callable, *args):
         try:
             return step(*args)
+        except SyncCacheError as error:
+            self._break(f"{self.activity} stopped: {error}")
         except Exception as error:  # noqa: BLE001 - one of the two named boundary spots
             self._break(f"{self.activity} stopped: {type(error).__name__}: {error}")
-            return None
+        return None
 
     def _break(self, reason: str) -> None:
         self.broken = reason

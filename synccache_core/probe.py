@@ -11,13 +11,13 @@ import torch
 SKETCH_CHANNELS = 128  # at 14B two sketches are a fortieth of a residual of both branches
 
 
-def sketch(hidden: torch.Tensor, tokens: int) -> torch.Tensor:
-    """[B, L, C] -> a copy [B, tokens, C'] of evenly strided channels, enough to measure change by.
+def sketch(video: torch.Tensor) -> torch.Tensor:
+    """[B, tokens, C] -> a copy [B, tokens, C'] of evenly strided channels, enough to measure change by.
 
     A copy, since the host writes into the tensor that a block returned.
     """
-    stride = max(1, hidden.shape[-1] // SKETCH_CHANNELS)
-    return hidden[:, :tokens, ::stride].detach().clone()
+    stride = max(1, video.shape[-1] // SKETCH_CHANNELS)
+    return video[..., ::stride].detach().clone()
 
 
 def token_change(now: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

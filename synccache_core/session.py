@@ -21,6 +21,7 @@ from .samplers import Sampler
 from .schedules import gap_trust
 from .telemetry import RunReport, account, readable
 from .velocity import Outputs
+from .view import ViewOf
 
 CostOf = Callable[[Grid, int], CostModel]
 
@@ -99,8 +100,8 @@ class Session(Guarded):
         with self._open(sigma):
             yield self
 
-    def call(self, branches: Sequence[Hashable], grid: Grid, foreign: bool = False) -> Call:
-        """Begin one forward pass. branches: a key per chunk of the batch.
+    def call(self, branches: Sequence[Hashable], grid: Grid, foreign: bool = False, view: ViewOf | None = None) -> Call:
+        """Begin one forward pass. branches: a key per chunk of the batch. view: of its blocks, None = the video is all.
 
         foreign: a pass that another extension altered; it is run as it is and neither fed nor served by the cache.
         Raises BadMask where the mask does not fit the grid, StateError outside an evaluation.
@@ -115,7 +116,7 @@ class Session(Guarded):
         remark = self._history.meet(grid)
         if remark:
             self.note(remark)
-        call = self._new_call(keys, grid, foreign)
+        call = self._new_call(keys, grid, view, foreign)
         current.calls.append(call)
         return call
 
@@ -144,7 +145,7 @@ class Session(Guarded):
         shape = (hidden.shape[0] // len(call.keys), call.tokens, hidden.shape[2])
         missing = "nothing cached" if self._odd_branch else residuals.missing(call.keys, shape, hidden.dtype)
         if self.cost is None:
-            self._price(call.grid, hidden.shape[1], current.tick.expected)
+            self._price(call.grid, call.length, current.tick.expected)
         if current.decision is None:
             self._decide(current, change, missing)
         residuals.sizes.update(dict.fromkeys(call.keys, shape[0] * shape[1] * shape[2] * hidden.element_size()))
@@ -182,9 +183,9 @@ class Session(Guarded):
         finally:
             self._evaluation = None
 
-    def _new_call(self, keys: Sequence[Hashable], grid: Grid, foreign: bool) -> Call:
+    def _new_call(self, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None, foreign: bool) -> Call:
         idle = self._idle or self.broken or foreign
-        return Call(self, keys, grid, PLAIN if idle else PROBE, foreign)
+        return Call(self, keys, grid, view, PLAIN if idle else PROBE, foreign)
 
     def _reuse_output(self, current: Evaluation, x: torch.Tensor | None) -> torch.Tensor | None:
         """Decide before the model is called, and forecast what it would have given; None = call it."""
@@ -249,8 +250,7 @@ class Session(Guarded):
 
     def _share(self) -> float:
         """Cost of a reused evaluation over a computed one."""
-        config = self.config
-        return self.cost.share(config.level, len(self.residuals.groups), config.merge, config.probe)
+        return self.cost.share(self.config.level, len(self.residuals.groups), self.config.merge, self.config.probe)
 
     def _price(self, grid: Grid, tokens: int, steps: int) -> None:
         """First sight of a size: what a step costs, and whether the target can be had for it."""

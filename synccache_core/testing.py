@@ -3,8 +3,9 @@
 import gc
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
@@ -45,8 +46,10 @@ class Case:
         return x, torch.randn(batch, *self.audio_shape[1:], generator=generator)
 
 
-def toy_case(kind: str = "after", inplace: bool = False) -> Case:
-    return Case(lambda: ToyDiT(kind, inplace), toy_adapter(kind), Grid(1, 2, 3), (1, 8, 8), (1, 8))
+def toy_case(kind: str = "after", inplace: bool = False, front: int = 0, text: tuple[int, int] = (0, 0)) -> Case:
+    """Six tokens of video, two behind them, `front` in front of them, and, see `ToyDiT`, text."""
+    make = partial(ToyDiT, kind, inplace, front=front, text=text)
+    return Case(make, toy_adapter(kind), Grid(1, 2, 3), (1, 8 + front, 8), (1, 8))
 
 
 def check_adapter(case: Case) -> list[str]:
@@ -101,7 +104,7 @@ def contract_all_computed_is_bit_identical(case: Case) -> None:
     plain = sample(case)
     with running(case, schedule=(True,) * 12) as session:
         assert all(torch.equal(a, b) for a, b in zip(plain, sample(case, session), strict=True))
-        assert session.report.bytes_held > 0, "nothing was stored"
+        assert session.report.bytes_held > 0, f"nothing was stored: {session.report.notes}"
 
 
 def contract_perfect_residual_gives_the_computed_output(case: Case) -> None:
@@ -164,6 +167,28 @@ def contract_reuse_writes_into_nothing_it_was_given(case: Case) -> None:
     for index in (b for b in session.layout.opens if b >= first):
         given, copy = seen[skipped[index - first]]
         assert torch.equal(given, copy), f"the stand-in of block {index} wrote into its input"
+
+
+def contract_only_the_video_is_reused(case: Case) -> None:
+    """A stood-in block gives the tokens outside the adapter's view back as they came; audio inside it may write to them."""
+    x, audio = case.tensors(7)
+    with running(case, schedule=(True, False, True)) as session, ExitStack() as stack:
+        with session.evaluation(case.sigmas[0]):
+            case.call(case.model, x, case.sigmas[0], audio)
+        if session.layout.audio == "inside":
+            return
+
+        def after(block, module, args, out):
+            view = session.current.view(block)
+            for place in (slice(view.front), slice(view.front + view.count, None)):
+                assert torch.equal(args[0][:, place], out[:, place]), f"the stand-in of block {block} wrote beside the video"
+
+        for block in range(session.layout.probe_blocks, session.layout.blocks):
+            handle = case.model.blocks[block].register_forward_hook(partial(after, block))
+            stack.callback(handle.remove)
+        with session.evaluation(case.sigmas[1]):
+            case.call(case.model, x, case.sigmas[1], audio)
+        assert session.report.steps[1].action == "reuse", "nothing was reused"
 
 
 def contract_branches_do_not_mix(case: Case) -> None:

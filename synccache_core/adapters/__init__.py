@@ -13,6 +13,7 @@ from ..cost import CostModel
 from ..errors import UnsupportedModel
 from ..grid import Grid
 from ..layout import Layout
+from ..view import Pass, View, video_alone
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Adapter:
 
     audio_op(model, block): for audio inside the block, the (owner, attribute) of the callable that refreshes audio there,
     called by the model as op(hidden, ...) -> hidden.
+
+    view(pass, block): where the video's tokens lie in the hidden state at a block, and how many others there are: a hidden
+    state of another length is never touched. Without it, the video's are all.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Adapter:
     cost: Callable[..., CostModel]
     width: Callable[[torch.nn.Module], int]
     audio_op: Callable[[torch.nn.Module, int], tuple[object, str]] | None = None
+    view: Callable[[Pass, int], View] = video_alone
 
     def matches(self, model: torch.nn.Module) -> bool:
         return type(model).__name__ in self.classes

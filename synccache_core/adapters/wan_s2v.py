@@ -1,17 +1,39 @@
-"""Wan2.2-S2V: audio cross-attention after blocks 0, 4, 8, ..., 39, outside the block, on the video tokens only.
+"""Wan2.2-S2V: audio cross-attention after blocks 0, 4, 8, ..., 39, outside the block, on the video tokens only, which
+come first; behind them stand those of the reference and of the motion frames.
 
 Serves ComfyUI's WanModel_S2V and the official and diffsynth classes, which share names and layout.
 """
 
+from math import prod
+
 from ..cost import CostModel
 from ..grid import Grid
 from ..layout import Layout
+from ..view import Pass, View
 from . import Adapter, register
 
 
 def layout(model) -> Layout:
     refresh = tuple(sorted(model.audio_injector.injected_block_id))
     return Layout(len(model.blocks), refresh, "after")
+
+
+def view(one: Pass, block: int) -> View:
+    """Of ComfyUI's class every token is accounted for; the others take their reference apart inside their forward."""
+    if type(one.model).__name__ != "WanModel_S2V":
+        return View(one.grid.tokens, behind=None)
+    extra, reference, motion = map(one.arguments.get, ("time_dim_concat", "reference_latent", "reference_motion"))
+    behind = 0 if extra is None else Grid.from_latent(extra.shape).tokens
+    behind += 0 if reference is None else patches(reference.shape[-3:])
+    if motion is not None:
+        size = motion.shape[-2:]
+        behind += patches((1, *size)) + patches((2, *size), (2, 4, 4)) + patches((16, *size), (4, 8, 8))
+    return View(one.grid.tokens, behind=behind)
+
+
+def patches(shape, patch=(1, 2, 2)) -> int:
+    """Tokens of frames [T, H, W] that are not padded."""
+    return prod(size // step for size, step in zip(shape, patch))
 
 
 def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
@@ -57,5 +79,6 @@ ADAPTER = register(
         grid=lambda latent: Grid.from_latent(latent.shape),
         cost=cost,
         width=lambda model: int(model.dim),
+        view=view,
     )
 )

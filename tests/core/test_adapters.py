@@ -1,17 +1,40 @@
 """Every adapter keeps the contract of synccache_core.testing. A new family adds one line to CASES."""
 
+from dataclasses import replace
+
 import pytest
 
+from synccache_core import View
 from synccache_core.testing import check_adapter, toy_case
+from synccache_core.view import video_alone
 
 CASES = {
     "toy_after": lambda: toy_case("after"),
     "toy_after_inplace": lambda: toy_case("after", inplace=True),
     "toy_inside": lambda: toy_case("inside"),
     "toy_inside_inplace": lambda: toy_case("inside", inplace=True),
+    "toy_after_behind_others": lambda: toy_case("after", inplace=True, front=3),
+    "toy_inside_behind_others": lambda: toy_case("inside", inplace=True, front=3),
+    "toy_after_behind_text_later": lambda: toy_case("after", inplace=True, front=1, text=(3, 4)),
+    "toy_inside_behind_text_later": lambda: toy_case("inside", inplace=True, front=1, text=(3, 4)),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_contract(name):
-    assert len(check_adapter(CASES[name]())) >= 11
+    assert len(check_adapter(CASES[name]())) >= 13
+
+
+@pytest.mark.parametrize("kind", ["after", "inside"])
+def test_an_adapter_that_does_not_say_where_the_video_is_breaks_it(kind):
+    """One that says nothing, and one that says it comes first where it does not."""
+    for view, broken in ((video_alone, "nothing was stored.*8 tokens"), (first, "relative error")):
+        case = toy_case(kind, front=2)
+        case.x_shape = (1, 8, 8)  # nothing behind: of 8 tokens the last 6 are the video
+        case.adapter = replace(case.adapter, view=view)
+        with pytest.raises(AssertionError, match=broken):
+            check_adapter(case)
+
+
+def first(one, block):
+    return View(one.grid.tokens, behind=None)

@@ -54,7 +54,7 @@ def test_half_precision_does_not_overflow():
 
 def test_sketch_is_a_copy_of_video_tokens_and_at_most_some_channels():
     hidden = torch.randn(2, 10, 5120)
-    got = sketch(hidden, 7)
+    got = sketch(hidden[:, :7])
     assert got.shape == (2, 7, 128)
     assert got.data_ptr() != hidden.data_ptr()
     before = got.clone()

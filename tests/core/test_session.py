@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from synccache_core import Adapter, BadConfig, BadMask, Config, Grid, Layout, StateError, attach
+from synccache_core import Adapter, BadConfig, BadMask, Config, Grid, Layout, StateError, View, attach
 from synccache_core.cost import parameter_cost
 from synccache_core.history import ProbeHistory
 from synccache_core.store import ResidualStore
@@ -40,7 +40,7 @@ class Doubling(nn.Module):
 
 ADAPTER = Adapter(
     "doubling", "Doubling", ("Doubling",), lambda m: Layout(4, m.points), lambda x: GRID,
-    lambda m, g, t: parameter_cost(Layout(4, m.points), 100, 1, 1), lambda m: 1,
+    lambda m, g, t: parameter_cost(Layout(4, m.points), 100, 1, 1), lambda m: 1, view=lambda one, block: View(2, behind=1),
 )
 
 
