@@ -54,18 +54,22 @@ def comfy():
 def tiny_checkpoint(comfy, tmp_path_factory):
     """Random weights of a seven-block WanModel_S2V, in a file that the host's own loader recognises."""
     import comfy.ldm.wan.model
+
+    path = tmp_path_factory.mktemp("model") / "tiny_s2v.safetensors"
+    return save_random(comfy.ldm.wan.model.WanModel_S2V, TINY, path)
+
+
+def save_random(kind, config: dict, path) -> str:
+    """The path, as text, of a checkpoint of one of the host's Wan classes with random weights."""
     import comfy.ops
     import comfy.utils
 
-    settings = {key: value for key, value in TINY.items() if key not in ("image_model", "model_type")}
-    model = comfy.ldm.wan.model.WanModel_S2V(
-        **settings, device="cpu", dtype=torch.float32, operations=comfy.ops.disable_weight_init
-    )
+    settings = {key: value for key, value in config.items() if key not in ("image_model", "model_type")}
+    model = kind(**settings, device="cpu", dtype=torch.float32, operations=comfy.ops.disable_weight_init)
     generator = torch.Generator().manual_seed(0)
     weights = {k: torch.randn(v.shape, generator=generator) * 0.08 for k, v in model.state_dict().items()}
     weights = {k: v + 1 if "norm" in k and k.endswith("weight") and v.ndim == 1 else v for k, v in weights.items()}
-    path = tmp_path_factory.mktemp("model") / "tiny_s2v.safetensors"
-    comfy.utils.save_torch_file(weights, str(path), metadata={"config": json.dumps({"transformer": TINY})})
+    comfy.utils.save_torch_file(weights, str(path), metadata={"config": json.dumps({"transformer": config})})
     return str(path)
 
 
