@@ -19,3 +19,7 @@ class BadMask(SyncCacheError, ValueError):
 
 class StateError(SyncCacheError, RuntimeError):
     """Calls came in an order that has no meaning (a model call outside an evaluation, a second attach)."""
+
+
+class BadVideo(SyncCacheError, ValueError):
+    """Videos cannot be compared: names both and what they hold."""
