@@ -48,5 +48,4 @@ def ssim(a, b):
 
 def mouth_follows(frames, opening):
     """Correlation of the mouth that is seen in frames [F,H,W,3] with the opening [F] that the sound implies."""
-    with np.errstate(invalid="ignore"):  # black frames have no skin to compare with
-        return correlation(mouth_opening(frames, mouth_box_of(frames.shape[1])), opening)
+    return correlation(mouth_opening(frames, mouth_box_of(frames.shape[1])), opening)

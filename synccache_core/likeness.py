@@ -5,6 +5,7 @@ Frames are [F, H, W, 3] in 0..1. Videos are added in pieces, so that long ones n
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -35,33 +36,34 @@ class Comparison:
     """Two videos, piece by piece; the same regions each time."""
 
     def __init__(self):
-        self._sums: dict[str, list[torch.Tensor]] = {}
-        self._before: tuple | None = None
-        self._apart: torch.Tensor | None = None
+        self.names: tuple[str, ...] = ()
+        self._sums: list[torch.Tensor] = []  # [F, region, figure]
         self._added: list[torch.Tensor] = []
+        self._before: tuple[torch.Tensor, ...] = ()
+        self._apart: torch.Tensor | float = 0.0
 
     def add(self, plain: torch.Tensor, other: torch.Tensor, regions: Mapping[str, torch.Tensor | None]) -> None:
         """The next frames of both. regions: {name: bool [F, H, W], or None where it is all of the picture}."""
+        self.names, first = tuple(regions), not self._before
+        every = torch.ones(plain.shape[:3], dtype=torch.bool)
+        masks = torch.stack([every if mask is None else mask for mask in regions.values()], dim=1).float()
         apart = other - plain
-        error, far = apart.square().mean(-1), apart.abs().mean(-1).sum(0)
-        self._apart = far if self._apart is None else self._apart + far
-        alike, masks = ssim(luma(plain), luma(other)), dict(regions)
-        here, there = self._moved(plain, other, masks)
-        small = {name: coarse_mask(mask, alike.shape[-2:]) for name, mask in masks.items()}
-        for name, mask in masks.items():
-            both = None if mask is None else self._in_a_row(name, mask)
-            sums = [*added_up(error, mask), *added_up(alike, small[name])]
-            sums += [fitting(part, len(plain)) for part in (added_up(here, both)[0], added_up(there, both)[0])]
-            self._sums.setdefault(name, []).append(torch.stack(sums))
-        self._before = plain[-1:], other[-1:], {name: mask if mask is None else mask[-1:] for name, mask in masks.items()}
+        self._apart = self._apart + grey(apart.abs()).sum(0)
+        alike = ssim(luma(plain), luma(other))
+        small = (reduced(masks, alike.shape[-2:]) >= 0.5).float()
+        here, there, both = self._moved(plain, other, masks)
+        still = [F.pad(each, (0, 0, first, 0)) for each in (inside(here, both), inside(there, both))]
+        sums = [inside(grey(apart.square_()), masks), masks.sum((2, 3)), inside(alike, small), small.sum((2, 3)), *still]
+        self._sums.append(torch.stack(sums, dim=2))
+        self._before = plain[-1:], other[-1:], masks[-1:]
 
     def region(self, name: str) -> Likeness | None:
         """None where no pixel of any frame is in it."""
-        error, pixels, alike, small, here, there = torch.cat(self._sums[name], dim=1).numpy()
+        sums = torch.cat(self._sums)[:, self.names.index(name)].double()
+        error, pixels, alike, small, here, there = sums.numpy().T
         if not pixels.any():
             return None
-        with np.errstate(invalid="ignore"):
-            frames = decibels(error / np.where(pixels, pixels, np.nan))
+        frames = decibels(error / np.where(pixels, pixels, np.nan))
         return Likeness(
             float(decibels(error.sum() / pixels.sum())), float(alike.sum() / small.sum()) if small.any() else None,
             frames, int(np.nanargmin(frames)), float(there.sum() / here.sum()) if here.sum() > 0 else None,
@@ -70,39 +72,32 @@ class Comparison:
     @property
     def added_flicker(self) -> float:
         """What the second video adds to the changes from frame to frame, a mean over all pixels, of white = 1."""
-        return float(torch.cat(self._added).mean()) if self._added else 0.0
+        added = torch.cat(self._added)
+        return float(added.mean()) if len(added) else 0.0
 
     def difference(self) -> np.ndarray:
         """Mean absolute difference of each pixel [H, W], of white = 1."""
-        frames = sum(part.shape[1] for part in next(iter(self._sums.values())))
-        return (self._apart / frames).numpy()
+        return (self._apart / sum(map(len, self._sums))).numpy()
 
-    def _moved(self, plain: torch.Tensor, other: torch.Tensor, masks: Mapping) -> tuple[torch.Tensor, torch.Tensor]:
-        """Change of both from each frame before to it [F, H, W], or one frame less at the start."""
-        if self._before is not None:
-            plain, other = torch.cat([self._before[0], plain]), torch.cat([self._before[1], other])
+    def _moved(self, plain: torch.Tensor, other: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Change of both videos from each frame before to it, and where a region was in both; of the first frame of all
+        there is none.
+        """
+        if self._before:
+            plain, other, masks = map(torch.cat, zip(self._before, (plain, other, masks)))
         here, there = plain.diff(dim=0), other.diff(dim=0)
-        if len(here):
-            self._added.append((there - here).abs().flatten(1).mean(1, dtype=torch.float64))
-        return here.abs().mean(-1), there.abs().mean(-1)
-
-    def _in_a_row(self, name: str, mask: torch.Tensor) -> torch.Tensor:
-        """Where a region was in the frame before as well; as long as the changes are."""
-        if self._before is not None:
-            mask = torch.cat([self._before[2][name], mask])
-        return mask[1:] & mask[:-1]
+        self._added.append((there - here).abs_().flatten(1).mean(1))
+        return grey(here.abs_()), grey(there.abs_()), masks[1:] * masks[:-1]
 
 
-def added_up(values: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum over a region and its pixels, of each frame [F]."""
-    if mask is None:
-        return values.flatten(1).sum(1, dtype=torch.float64), values.new_full((len(values),), values[0].numel()).double()
-    return (values * mask).flatten(1).sum(1, dtype=torch.float64), mask.flatten(1).sum(1, dtype=torch.float64)
+def inside(values: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Sums [F, region] of [F, H, W] over each region [F, region, H, W]."""
+    return (masks.flatten(2) @ values.flatten(1)[..., None])[..., 0]
 
 
-def fitting(values: torch.Tensor, count: int) -> torch.Tensor:
-    """[count] with a zero in front where the first frame has none before it."""
-    return F.pad(values, (count - len(values), 0))
+def grey(frames: torch.Tensor) -> torch.Tensor:
+    """The mean of the colours."""
+    return frames @ frames.new_full((3,), 1 / 3)
 
 
 def decibels(error):
@@ -120,15 +115,18 @@ def ssim(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     about COARSE pixels on the shorter side.
     """
     step = max(1, round(min(one.shape[-2:]) / COARSE))
-    return ssim_map(*(F.avg_pool2d(plane[:, None], step)[:, 0] if step > 1 else plane for plane in (one, other)))
+    size = tuple(side // step for side in one.shape[-2:])
+    return ssim_map(reduced(one, size), reduced(other, size))
 
 
-def coarse_mask(mask: torch.Tensor | None, size: tuple[int, int]) -> torch.Tensor | None:
-    """A region as `ssim` sees it: where at least half of the pixels were in it."""
-    if mask is None or mask.shape[-2:] == size:
-        return mask
-    step = max(1, mask.shape[-2] // size[0])
-    return F.avg_pool2d(mask[:, None].float(), step)[:, 0] >= 0.5
+def reduced(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """[..., H, W] -> [..., *size]: means over square blocks; what is left over at the far edges is left out."""
+    height, width = size
+    step = planes.shape[-2] // height
+    if step == 1:
+        return planes
+    blocks = (planes[..., y : height * step : step, x : width * step : step] for y, x in product(range(step), repeat=2))
+    return sum(blocks) / step**2
 
 
 def ssim_map(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

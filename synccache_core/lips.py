@@ -9,10 +9,10 @@ FLAT = 1e-6  # deviation below which a curve does not move
 def darkness(luma: np.ndarray) -> np.ndarray:
     """Opening [F] by luma [F, h, w] around a mouth: the share that is dark.
 
-    Dark means well below the skin around the mouth, so that skin tone and lighting cancel out.
+    Dark means well below the skin around the mouth, so that skin tone and lighting cancel out. 0 where all is black.
     """
     skin = np.median(np.quantile(luma.reshape(len(luma), -1), 0.7, axis=1))
-    dark = np.clip((0.50 * skin - luma) / (0.20 * skin), 0, 1)
+    dark = np.clip((0.50 * skin - luma) / max(0.20 * skin, 1e-6), 0, 1)
     return dark.mean(axis=(1, 2))
 
 
@@ -32,9 +32,10 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def best_lag(seen: np.ndarray, true: np.ndarray, most: int = MOST_LAG) -> int:
-    """By how many frames the seen mouth comes late; correlated over the frames that both have."""
+    """By how many frames the seen mouth comes late, a quarter of them at most; correlated over the frames that both have."""
     def at(lag: int) -> float:
         late, early = seen[max(lag, 0) : len(seen) + min(lag, 0)], true[max(-lag, 0) : len(true) - max(lag, 0)]
         return correlation(late, early)
 
+    most = min(most, len(seen) // 4)
     return max(range(-most, most + 1), key=at)

@@ -53,7 +53,7 @@ def test_the_nodes_are_listed_with_help_and_template(server):
     ours = {name for name in info if name.startswith("SyncCache")}
     assert ours == {
         "SyncCache", "SyncCacheHumanMask", "SyncCacheCalibrate", "SyncCacheScheduleOptimizer", "SyncCacheSavePlan",
-        "SyncCacheLoadPlan", "SyncCacheReport", "SyncCacheTinyTalker",
+        "SyncCacheLoadPlan", "SyncCacheReport", "SyncCacheCompare", "SyncCacheTinyTalker",
     }  # fmt: skip
     for name in ours:
         declared = info[name]["input"]
