@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy
 import torch
 
+from synccache_core.lips import best_lag, correlation
+
 from .backdrops import draw_backdrop
 from .people import draw_person
 from .performance import Sampling, Studio
 from .portraits import mouth_box_of, mouth_opening
-from .scores import correlation, psnr, ssim
+from .scores import psnr, ssim
 from .talker import FRAMES, LATENT_FRAMES, SIZE
 
-LAGS = range(-4, 5)
 SILENT_EVERY = 4  # generating without sound costs as much as with it
 # Where identity is looked at, in drawing coordinates: top, bottom, left, right.
 PATCHES = {"skin": (0.08, 0.22, 0.22, 0.40), "hair": (-0.74, -0.60, -0.2, 0.2), "clothes": (0.86, 1.0, 0.34, 0.6)}
@@ -21,15 +22,6 @@ PATCHES = {"skin": (0.08, 0.22, 0.22, 0.40), "hair": (-0.74, -0.60, -0.2, 0.2), 
 def mouth_of(frames: numpy.ndarray) -> numpy.ndarray:
     """The opening [F] that is seen in frames [F, H, W, 3]."""
     return mouth_opening(frames, mouth_box_of(SIZE))
-
-
-def best_lag(seen: numpy.ndarray, true: numpy.ndarray) -> int:
-    """By how many frames the seen mouth comes late; correlated over the frames that both have."""
-    def at(lag: int) -> float:
-        late, early = seen[max(lag, 0) : len(seen) + min(lag, 0)], true[max(-lag, 0) : len(true) - max(lag, 0)]
-        return correlation(late, early)
-
-    return max(LAGS, key=at)
 
 
 def change(frames: numpy.ndarray, where: numpy.ndarray) -> float:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 import numpy
 
+from synccache_core.likeness import LUMA
+from synccache_core.lips import darkness
+
 from .backdrops import draw_backdrop, paint_backdrop
 from .canvas import Canvas, View
 from .people import MOUTH_DROP, MOUTH_WIDTH, MOUTH_Y, Motion, draw_person, paint_person
@@ -166,12 +169,6 @@ def render_portrait(seed: int, size: int = SIZE, opening: float = 0.0) -> numpy.
 
 
 def mouth_opening(frames: numpy.ndarray, mouth_box: tuple[int, int, int, int]) -> numpy.ndarray:
-    """Estimate the opening [F] from pictures [F, H, W, 3]: the share of the mouth box that is dark.
-
-    Dark means well below the skin around the mouth, so that skin tone and lighting cancel out.
-    """
+    """Estimate the opening [F] from pictures [F, H, W, 3]: the share of the mouth box that is dark."""
     y0, y1, x0, x1 = mouth_box
-    luma = numpy.asarray(frames, numpy.float32)[:, y0:y1, x0:x1] @ numpy.array([0.299, 0.587, 0.114], numpy.float32)
-    skin = numpy.median(numpy.quantile(luma.reshape(len(luma), -1), 0.7, axis=1))
-    dark = numpy.clip((0.50 * skin - luma) / (0.20 * skin), 0, 1)
-    return dark.mean(axis=(1, 2))
+    return darkness(numpy.asarray(frames, numpy.float32)[:, y0:y1, x0:x1] @ numpy.array(LUMA, numpy.float32))

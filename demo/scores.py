@@ -1,7 +1,9 @@
 """How close an accelerated video is to the plain one, and how well a mouth follows its sound."""
-import math
-
 import numpy as np
+import torch
+
+from synccache_core.likeness import decibels, ssim_map
+from synccache_core.lips import correlation
 
 from .canvas import ellipse
 from .portraits import mouth_box_of, mouth_opening
@@ -29,8 +31,7 @@ def region_masks(size):
 def psnr(a, b, mask):
     """PSNR in dB between frames [F,H,W,3] in 0..1 inside mask [H,W] or [F,H,W]; inf where they are equal."""
     error = np.square(np.asarray(a, np.float64) - b)
-    error = float(error[np.broadcast_to(mask, error.shape[:3])].mean())
-    return 10 * math.log10(1 / error) if error else math.inf
+    return float(decibels(error[np.broadcast_to(mask, error.shape[:3])].mean()))
 
 
 def fidelity(frames, plain, regions=None):
@@ -40,22 +41,11 @@ def fidelity(frames, plain, regions=None):
 
 
 def ssim(a, b):
-    """Structural similarity [F,H,W], the mean over colours, of frames [F,H,W,3] in 0..1 (Wang et al. 2004: an
-    11 px Gaussian window of deviation 1.5)."""
-    import torch
-    from kornia.metrics import ssim as similarity
-    first, second = (torch.from_numpy(np.ascontiguousarray(frames, np.float32)).movedim(-1, 1) for frames in (a, b))
-    return similarity(first, second, 11).mean(1).numpy()
-
-
-def correlation(a, b):
-    """Pearson correlation of two curves [F]; 0 where one is flat or not a number."""
-    if not min(np.std(a), np.std(b)) > 1e-6:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
+    """Structural similarity [F,H,W], the mean over colours, of frames [F,H,W,3] in 0..1."""
+    planes = (torch.from_numpy(np.ascontiguousarray(frames, np.float32)).movedim(-1, 1).flatten(0, 1) for frames in (a, b))
+    return ssim_map(*planes).unflatten(0, (-1, 3)).mean(1).numpy()
 
 
 def mouth_follows(frames, opening):
     """Correlation of the mouth that is seen in frames [F,H,W,3] with the opening [F] that the sound implies."""
-    with np.errstate(invalid="ignore"):  # black frames have no skin to compare with
-        return correlation(mouth_opening(frames, mouth_box_of(frames.shape[1])), opening)
+    return correlation(mouth_opening(frames, mouth_box_of(frames.shape[1])), opening)

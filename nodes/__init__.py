@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .cache import SyncCache
 from .calibrate import SyncCacheCalibrate
+from .compare import SyncCacheCompare
 from .mask import SyncCacheHumanMask
 from .optimizer import SyncCacheScheduleOptimizer
 from .plans import SyncCacheLoadPlan, SyncCacheSavePlan
@@ -12,7 +13,7 @@ from .talker import SyncCacheTinyTalker
 
 NODES = [
     SyncCache, SyncCacheHumanMask, SyncCacheCalibrate, SyncCacheScheduleOptimizer, SyncCacheSavePlan, SyncCacheLoadPlan,
-    SyncCacheReport, SyncCacheTinyTalker,
+    SyncCacheReport, SyncCacheCompare, SyncCacheTinyTalker,
 ]
 
 

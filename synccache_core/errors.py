@@ -23,3 +23,7 @@ class UnknownView(SyncCacheError):
 
 class StateError(SyncCacheError, RuntimeError):
     """Calls came in an order that has no meaning (a model call outside an evaluation, a second attach)."""
+
+
+class BadVideo(SyncCacheError, ValueError):
+    """Videos cannot be compared: names both and what they hold."""

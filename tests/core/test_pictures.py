@@ -51,3 +51,44 @@ def test_the_map_is_hot_where_the_error_is(pictures):
 
 def test_a_sentence_stands_in_for_a_picture(pictures):
     assert np.asarray(pictures("timeline").blank("no run yet: connect samples")).max() > 100
+
+
+def a_column(pictures, number, height, width, box, worst=False, apart=0.1):
+    plain = np.full((height, width, 3), 0.5)
+    return pictures("compare").Column(number, plain, plain + apart, box, worst)
+
+
+@pytest.mark.parametrize("height, width", [(96, 96), (480, 832), (832, 480), (1, 1)])
+def test_a_strip_of_any_shape_stays_in_its_frame(pictures, height, width):
+    compare, drawing = pictures("compare"), pictures("drawing")
+    box = (height // 2, height, width // 4, width)
+    columns = [a_column(pictures, n, height, width, box, n == 2, 0.01 * n) for n in range(4)]
+    picture = np.asarray(compare.strip(columns, "whole 40.0 dB"))
+    assert picture.shape[1] == drawing.WIDTH and picture.shape[0] < 1100
+    assert all((m == drawing.BACK).all() for m in (picture[:, :20], picture[:, -20:], picture[-8:]))
+    assert np.asarray(compare.strip(columns[:1], "identical")).shape[1] == drawing.WIDTH
+
+
+def test_differences_are_brightened_as_far_as_they_go(pictures):
+    gain = pictures("compare").gain_of
+    assert [gain([np.full((4, 4), level)]) for level in (0.0, 0.01, 0.1, 0.9)] == [64, 64, 8, 1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {}, {"loudness": None}, {"floor": None}, {"whole": np.full(9, np.inf), "mouth": np.full(9, np.inf)},
+        {"mouth": np.array([np.nan, 30.0, np.inf, 20.0] + [np.nan] * 5)}, {"plain": np.zeros(9), "accelerated": np.zeros(9)},
+        dict.fromkeys(("plain", "accelerated", "loudness", "whole", "mouth"), np.array([0.5])),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_odd_curves_are_drawn(pictures, changes):
+    compare, drawing = pictures("compare"), pictures("drawing")
+    given = {
+        "plain": np.linspace(0, 1, 9), "accelerated": np.linspace(1, 0, 9), "loudness": np.linspace(0, 1, 9),
+        "whole": np.linspace(30, 40, 9), "mouth": np.linspace(20, 30, 9), "floor": 18.0, "lines": ("a line",) * 3,
+    }  # fmt: skip
+    picture = np.asarray(compare.curves(compare.Curves(**{**given, **changes}), "whole 40.0 dB"))
+    assert picture.shape == (compare.HEIGHT, drawing.WIDTH, 3)
+    assert all((m == drawing.BACK).all() for m in (picture[:, :20], picture[:, -20:], picture[-8:]))

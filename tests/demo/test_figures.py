@@ -48,7 +48,6 @@ def test_identity_patches_see_the_colour_of_skin_hair_and_clothes():
 
 
 def test_ssim_is_one_for_equal_frames_and_falls_with_noise():
-    pytest.importorskip("kornia", reason="NO KORNIA: it comes with ComfyUI's requirements")
     clip = render_clip(3, CURVE[:3])
     noisy = clip.frames + numpy.random.default_rng(0).normal(0, 0.1, clip.frames.shape)
     assert ssim(clip.frames, clip.frames).min() > 0.999

@@ -53,7 +53,7 @@ def test_the_nodes_are_listed_with_help_and_template(server):
     ours = {name for name in info if name.startswith("SyncCache")}
     assert ours == {
         "SyncCache", "SyncCacheHumanMask", "SyncCacheCalibrate", "SyncCacheScheduleOptimizer", "SyncCacheSavePlan",
-        "SyncCacheLoadPlan", "SyncCacheReport", "SyncCacheTinyTalker",
+        "SyncCacheLoadPlan", "SyncCacheReport", "SyncCacheCompare", "SyncCacheTinyTalker",
     }  # fmt: skip
     for name in ours:
         declared = info[name]["input"]
@@ -81,3 +81,15 @@ def test_a_report_is_of_the_latent_that_the_host_kept(tmp_path):
         assert "5" in cached[2] and "6" not in cached[2] and "5" not in cached[1]
         assert [re.search(r"^(\d+) steps", text, re.M).group(1) for text in texts] == ["12", "10", "12"]
         assert "note: the latent" not in texts[2]
+
+
+def test_the_two_videos_are_compared_in_a_graph(server, prompt):
+    """Decoders of the shipped workflow feed the Compare node, its sound and run beside them."""
+    graph = json.loads(json.dumps(prompt))
+    for node in ("4", "5"):
+        graph[node]["inputs"]["steps"] = 8
+    inputs = {"plain": ["7", 0], "accelerated": ["11", 0], "run": ["3", 1], "audio": ["1", 6]}
+    graph["80"] = {"class_type": "SyncCacheCompare", "inputs": inputs}
+    shown = run(server, graph)["outputs"]["80"]
+    assert "33 frames of 96×96" in shown["text"][0] and "with the sound's loudness: plain 0." in shown["text"][0]
+    assert len(shown["images"]) == 3 and all((server.base / "temp" / each["filename"]).is_file() for each in shown["images"])
