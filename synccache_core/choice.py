@@ -266,10 +266,12 @@ class Planner:
         return -(-self.recording.steps // (self._how.max_run + 1))
 
     def _computed(self, recipe: Recipe, groups: int, budget: Budget) -> int:
-        """The number of computed steps nearest to the budget, as speed-up or as count."""
-        wanted = budget.computed or budget.speedup
-        values = np.arange(self.recording.steps + 1) if budget.computed else self._speedups(recipe.variant.level, groups)
-        return self._fewest + int(np.abs(values[self._fewest :] - wanted).argmin())
+        """The number of computed steps nearest to the budget, for a speed the one that a preset takes."""
+        recording, wanted = self.recording, budget.computed
+        if budget.speedup is not None:
+            share = recording.reuse_share(recipe.variant.level, groups)
+            wanted = recording.cost.budget(recording.steps, budget.speedup, share)
+        return min(recording.steps, max(self._fewest, wanted))
 
 
 def _same_way(one: Plan, other: Plan) -> bool:
