@@ -25,6 +25,7 @@ HEAT_LINES = {
         "Mean over the frames. Bright: reuse was furthest off there.",
     ),
 }
+HEAT_TITLES = {"probe": "Where reused steps had the most to bridge", "forecast": "Where reuse was furthest off"}
 
 
 class SyncCacheReport(io.ComfyNode):
@@ -106,4 +107,4 @@ def heat_map(reports: list[RunReport], image: torch.Tensor | None):
     if mapped is None:
         return timeline.blank("No heat map: no step was reused, or the plan uses no probe and no forecast of outputs.")
     picture = None if image is None else Image.fromarray((255 * image[0, ..., :3]).clamp(0, 255).byte().cpu().numpy())
-    return heat.draw(mapped.heat, picture, "Where reuse was furthest off", HEAT_LINES[mapped.heat_of])
+    return heat.draw(mapped.heat, picture, HEAT_TITLES[mapped.heat_of], HEAT_LINES[mapped.heat_of])

@@ -47,7 +47,7 @@ def test_the_kind_that_did_best_is_chosen_and_its_error_is_the_measured_one():
     for best in errors:
         got = chosen(replayed({**errors, best: 0.01}))
         assert got.recipe == best and got.error == pytest.approx(0.01)
-        assert DOUBT["replayed"] in got.notes and got.basis == "replayed"
+        assert DOUBT["replayed"].format(clips="one clip") in got.notes and got.basis == "replayed"
 
 
 def test_what_was_not_tried_is_not_preferred():
@@ -155,7 +155,8 @@ def test_replays_of_several_clips_are_averaged():
     assert got.recipe == LINE
     ratio = math.sqrt(0.4 * 0.1 / one.replays[0].predicted.error / two.replays[0].predicted.error)
     assert got.error == pytest.approx(ratio * Planner(both).make(LINE, 4).error)
-    assert DOUBT["replayed"] not in got.notes  # it is more than one clip
+    assert DOUBT["replayed"].format(clips="2 clips") in got.notes
+    assert chosen(merge([one, two] * 3)).notes == tuple(note for note in got.notes if "clips" not in note)
 
 
 def test_a_fixed_list_is_tried_whatever_a_clock_says():
