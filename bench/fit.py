@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from demo.sampling import integrate
 from demo.standalone import LATENT
 from demo.table import WAN_14B
 from synccache_core import Grid, __version__
@@ -20,7 +21,6 @@ from synccache_core.replay import replayed
 
 from .fitting import dicache_forms, edges, forms, lexicographic_path, thresholded, trace, tried
 from .harness import on_all_cores, packed, unpacked
-from .hooks import integrate
 from .rivals import Make
 from .rows import Ours, Row, Run, affordable, planned_sigmas, true_mask
 from .settings import COUNTS, TESTED, Setting

@@ -13,9 +13,10 @@ from math import ceil
 import numpy as np
 import torch
 
+from demo.sampling import integrate
 from demo.standalone import Standalone
 
-from .hooks import guided, hooked, integrate, sample_with
+from .hooks import guided, hooked, sample_with
 from .remember import Memory
 from .rivals import Cache, Entry, Make, Scheduled, make, relative
 from .settings import Setting

@@ -1,13 +1,13 @@
-"""A whole-step cache on diffsynth's Wan-S2V transformer, and the samplers that run it. Nothing stays on the model."""
+"""A whole-step cache on diffsynth's Wan-S2V transformer. Nothing stays on the model."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-import numpy as np
 import torch
 
 from demo import sampling, thirdparty
+from demo.sampling import integrate
 from demo.standalone import Standalone
 from synccache_core.samplers import Sampler, response
 
@@ -106,28 +106,9 @@ def sample_with(on: Standalone, cache: Cache, sampler: str, sigmas: Sequence[flo
         return integrate(sampler, on.noise(), sigmas, partial(guided, on, cache))
 
 
-def integrate(sampler: str, x: torch.Tensor, sigmas: Sequence[float], velocity: Callable) -> torch.Tensor:
-    """From noise x down the sigmas [N + 1] with "euler", or with diffusers' UniPC of order 2 for flow models, "uni_pc"."""
-    if sampler == "euler":
-        return sampling.euler(x, list(sigmas), velocity)
-    from diffusers import UniPCMultistepScheduler
-
-    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0)
-    scheduler.set_timesteps(sigmas=np.array(sigmas[:-1]))
-    for sigma, timestep in zip(evaluated_at(sampler, sigmas), scheduler.timesteps):
-        x = scheduler.step(velocity(x, sigma), timestep, x).prev_sample
-    return x
-
-
 def sampler_of(name: str, sigmas: Sequence[float]) -> Sampler:
     """What SyncCache knows of `integrate`."""
     bare = Sampler(name)
     if not bare.multistep:
         return bare
     return Sampler(name, response=response(lambda velocity, x: integrate(name, x, sigmas, velocity), len(sigmas) - 1))
-
-
-def evaluated_at(sampler: str, sigmas: Sequence[float]) -> list[float]:
-    """Sigmas [N + 1] at which the model is called: UniPC starts a hair below 1, where its log-SNR is finite."""
-    first = min(sigmas[0], 1 - 1e-6) if sampler == "uni_pc" else sigmas[0]
-    return [first, *sigmas[1:]]

@@ -20,6 +20,7 @@ from demo.backdrops import draw_backdrop
 from demo.portraits import HELD_OUT_SEED, render_clip, render_portrait
 from demo.scene import Settings
 from demo.scores import region_masks
+from demo.stage import stage
 from demo.standalone import Standalone, Take
 from demo.talker import SIZE
 from synccache_core import Config, __version__
@@ -27,7 +28,7 @@ from synccache_core.choice import Planner
 from synccache_core.plan import Budget
 from synccache_core.recording import Recording
 
-from .harness import closeness, finish, held_out_scene, interval, on_all_cores, parser, stage
+from .harness import closeness, finish, held_out_scene, interval, on_all_cores, parser
 from .mask import DETECTOR, open_node, require, trained
 
 STEPS, SHIFT, SPEEDUP, COMPUTED, HUMAN_WEIGHT = 40, 8.0, 3.0, 8, 0.75

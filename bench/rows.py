@@ -9,6 +9,7 @@ from zlib import crc32
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from demo.sampling import evaluated_at, integrate
 from demo.standalone import LATENT, Standalone
 from demo.table import WAN_14B
 from demo.worlds import WORLDS
@@ -23,7 +24,7 @@ from synccache_core.recipes import every
 from synccache_core.schedule import Variant
 
 from .harness import held_out_scene
-from .hooks import evaluated_at, integrate, sample_with, sampler_of
+from .hooks import sample_with, sampler_of
 from .metrics import figures, mouth
 from .remember import Memory
 from .rivals import Make, make

@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-from demo.sampling import simple_sigmas
+from demo.sampling import evaluated_at, simple_sigmas
 from demo.scene import Settings
+from demo.stage import stage
 from demo.standalone import Standalone
-
-from .harness import stage
-from .hooks import evaluated_at
 
 SHIFT, STEPS = 8.0, 40
 COUNTS, TESTED = (16, 12, 10, 8, 6), (10, 8)  # computed steps of STEPS; those that the ablations are made at

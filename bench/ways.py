@@ -9,6 +9,7 @@ import torch
 
 from demo import sampling
 from demo.scene import Settings
+from demo.stage import stage
 from demo.standalone import Standalone
 from synccache_core import Config, __version__
 from synccache_core.choice import Choice, Planner
@@ -17,7 +18,7 @@ from synccache_core.recipes import STILL
 from synccache_core.recording import Recording
 from synccache_core.replay import replayed
 
-from .harness import closeness, stage
+from .harness import closeness
 
 REPLAYS = 5
 

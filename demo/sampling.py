@@ -1,4 +1,4 @@
-"""Flow-matching Euler sampling with the schedule that ComfyUI calls "simple". Depends on torch only."""
+"""Flow-matching sampling with the schedule that ComfyUI calls "simple". UniPC is diffusers'; the rest needs torch only."""
 import torch
 
 SHIFT = 8.0  # ComfyUI's default for Wan models
@@ -33,3 +33,23 @@ def euler(x, sigmas, velocity, progress=iter):
     for sigma, following in progress(list(zip(sigmas[:-1], sigmas[1:], strict=True))):
         x = x + (following - sigma) * velocity(x, sigma)
     return x
+
+
+def integrate(sampler, x, sigmas, velocity):
+    """From noise x down the sigmas [N + 1] with "euler", or with diffusers' UniPC of order 2 for flow models, "uni_pc"."""
+    if sampler == "euler":
+        return euler(x, list(sigmas), velocity)
+    import numpy
+    from diffusers import UniPCMultistepScheduler
+
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0)
+    scheduler.set_timesteps(sigmas=numpy.array(sigmas[:-1]))
+    for sigma, timestep in zip(evaluated_at(sampler, sigmas), scheduler.timesteps):
+        x = scheduler.step(velocity(x, sigma), timestep, x).prev_sample
+    return x
+
+
+def evaluated_at(sampler, sigmas):
+    """Sigmas [N + 1] at which the model is called: UniPC starts a hair below 1, where its log-SNR is finite."""
+    first = min(sigmas[0], 1 - 1e-6) if sampler == "uni_pc" else sigmas[0]
+    return [first, *sigmas[1:]]

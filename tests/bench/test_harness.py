@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.harness import closeness, quicken
+from bench.harness import closeness
 from bench.settings import Setting
 from demo import thirdparty
+from demo.stage import quicken
 from demo.worlds import WORLDS
 
 
