@@ -46,6 +46,13 @@ def ssim(a, b):
     return ssim_map(*planes).unflatten(0, (-1, 3)).mean(1).numpy()
 
 
+def with_others(seen, true):
+    """|r| of every seen mouth curve with the true curves of all other clips that have speech: a list. seen, true: [N] of
+    curves [F]."""
+    return [abs(correlation(mouth, opening)) for one, mouth in enumerate(seen)
+            for other, opening in enumerate(true) if other != one and np.std(opening) > 0]
+
+
 def mouth_follows(frames, opening):
     """Correlation of the mouth that is seen in frames [F,H,W,3] with the opening [F] that the sound implies."""
     return correlation(mouth_opening(frames, mouth_box_of(frames.shape[1])), opening)
