@@ -15,15 +15,17 @@ from demo.table import WAN_14B
 from synccache_core import Grid, __version__
 from synccache_core.attach import calibrate
 from synccache_core.choice import Planner
+from synccache_core.paper import SPEEDUP
 from synccache_core.plan import Budget
 from synccache_core.recording import Recording, merge
 from synccache_core.replay import replayed
 
 from .fitting import dicache_forms, edges, forms, lexicographic_path, thresholded, trace, tried
 from .harness import on_all_cores, packed, unpacked
+from .presets import PAPER_SPEED, paper, without_calibration
 from .rivals import Make
-from .rows import Ours, Row, Run, affordable, planned_sigmas, true_mask
-from .settings import COUNTS, TESTED, Setting
+from .rows import Ours, Row, Run, affordable, planned_sigmas
+from .settings import TESTED, Setting
 
 CALIBRATION = tuple(range(100, 106))  # bench.schedules plans from the same
 TRIED = 2  # of them, on which forms are compared and LeMiCa's edges measured
@@ -70,7 +72,8 @@ def record(job: tuple[Setting, int]) -> tuple[Recording, Recording]:
     setting, number = job
     speeds = [Budget(speedup=setting.steps / setting.count(count), cache_ratio=1.0) for count in TESTED]
     budgets = (*speeds, Budget(computed=setting.count(TESTED[0]), cache_ratio=1.0))
-    return replays(setting, number, budgets, REPLAYS), recorded(setting, number, true_mask(number, setting.world))[1]
+    mask = Run(setting, setting.stage(number), number).mask
+    return replays(setting, number, budgets, REPLAYS), recorded(setting, number, mask)[1]
 
 
 def replays(setting: Setting, number: int, budgets: Sequence[Budget], count: int) -> Recording:
@@ -107,21 +110,21 @@ def choose(setting: Setting, planner: Planner) -> tuple[list[tuple[str, int, Mak
     runs = on_all_cores(trace, jobs, f"{setting.name}: traces")
     damage = np.mean(on_all_cores(edges, jobs[:TRIED], f"{setting.name}: LeMiCa's edges"), axis=0)
     wanted = {}
-    for asked in COUNTS:
+    for asked in setting.counts:
         count = setting.count(asked)
         path = {"LeMiCa-like path": [("scheduled", {"schedule": lexicographic_path(damage, count)})]}
         wanted |= {(name, asked): made for name, made in {**forms(runs, count, setting.steps), **path}.items()}
         wanted |= dicache_at_cost(setting, planner, runs, asked)
     specs = [spec for made in wanted.values() for spec in made]
-    grids = [planned_sigmas(planner, setting.count(count), *grid) for count, grid in product(COUNTS, UNIPC_GRIDS)]
+    grids = [planned_sigmas(planner, setting.count(count), *grid) for count, grid in product(setting.counts, UNIPC_GRIDS)]
     half = [(setting, number, specs, grids) for number in CALIBRATION[:TRIED]]
     caches, others = (np.log(each).mean(0) for each in zip(*on_all_cores(tried, half, f"{setting.name}: forms")))
     errors, found = iter(caches), []
     for (name, asked), made in wanted.items():
         best = min(zip((next(errors) for _ in made), range(len(made))))[1]
         found.append((name, asked, made[best]))
-    best = others.reshape(len(COUNTS), -1).argmin(1)
-    return found, {count: UNIPC_GRIDS[i] for count, i in zip(COUNTS, best)}
+    best = others.reshape(len(setting.counts), -1).argmin(1)
+    return found, {count: UNIPC_GRIDS[i] for count, i in zip(setting.counts, best)}
 
 
 def dicache_at_cost(setting: Setting, planner: Planner, runs: Sequence, asked: int) -> dict[tuple[str, int], list[Make]]:
@@ -146,5 +149,9 @@ def rows_of(setting: Setting, made: Fit, counts: Sequence[int]) -> list[Row]:
             for name, sigmas in (("stock", stock), ("planned", best)):
                 label = f"no cache, fewer steps, {sampler}, {name} sigmas"
                 rows.append(Row(label, "plain", count, sigmas=sigmas, sampler=sampler))
+        rows += without_calibration(setting, asked, planner.recording.cost)
+    if TESTED[0] in counts:
+        cost = planner.recording.cost
+        rows.append(paper(setting, SPEEDUP, setting.count(TESTED[0]), cost, PAPER_SPEED))
     rows += [Row(name, "rival", setting.count(asked), cache=make) for name, asked, make in made.rivals if asked in counts]
     return rows

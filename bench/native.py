@@ -16,6 +16,8 @@ import torch
 from demo.comfy_graph import Comfy
 from demo.find_host import find_host
 from demo.scene import Settings
+from demo.talker import FRAMES, SIZE, negative, positive
+from demo.worlds import WORLDS
 
 from .fitting import bisect, warm_up
 from .harness import held_out_scene
@@ -41,7 +43,7 @@ class Native:
     def __post_init__(self):
         self.on = self.setting.stage(self.number, self.seed)  # before ComfyUI changes where modules are found
         settings = Settings(self.setting.steps, self.setting.guidance, SHIFT, self.seed)
-        self.comfy = Host(find_host(), held_out_scene(self.number), settings)
+        self.comfy = Host(find_host(), held_out_scene(self.number, self.setting.world), settings, self.setting.world)
         self.comfy.sampler_name = self.setting.sampler
         self.calls = 0
         block = self.comfy.model.model.diffusion_model.blocks[0]
@@ -80,6 +82,29 @@ class Host(Comfy):
 
     sampler_name = "euler"
 
+    def __init__(self, folder, scene, settings, world: str = "tiny"):
+        self.world = world
+        super().__init__(folder, scene, settings)
+
+    def load(self, scene):
+        """As the demo loads the Tiny Talker; the Wild Talker by the stock loaders, and its sound as it was prepared."""
+        if self.world == "tiny":
+            return super().load(scene)
+        import comfy.sd
+        import comfy.utils
+        from node_helpers import conditioning_set_values
+
+        model = comfy.sd.load_diffusion_model(str(WORLDS[self.world].dit))
+        weights, metadata = comfy.utils.load_torch_file(str(WORLDS[self.world].vae), return_metadata=True)
+        vae = comfy.sd.VAE(sd=weights, metadata=metadata)
+        model, = self.call("ModelSamplingSD3", model=model, shift=self.settings.shift)
+        texts = {"positive": [[positive(), {}]], "negative": [[negative(), {}]]}
+        *branches, latent = self.call("WanSoundImageToVideo", **texts, vae=vae, width=SIZE, height=SIZE, length=FRAMES,
+                                      batch_size=1, ref_image=scene.portrait)  # fmt: skip
+        heard = [conditioning_set_values(branch, {"audio_embed": scene.audio_embed * share})
+                 for branch, share in zip(branches, (1.0, 0.0))]  # fmt: skip
+        return model, vae, tuple(heard), latent
+
     def sampler(self, model, steps):
         """The KSampler node: LATENT."""
         return self.call("KSampler", model=model, seed=self.settings.seed, steps=steps, cfg=self.settings.guidance,
@@ -113,15 +138,16 @@ def film(job: tuple[Setting, int, int, Sequence[Row]]) -> dict[str, dict]:
     job: setting, number of the clip, seed, rows.
     """
     setting, number, seed, rows = job
-    clip, opening, found = Native(setting, number, seed), held_out_scene(number).opening, {}
+    clip, opening, found = Native(setting, number, seed), held_out_scene(number, setting.world).opening, {}
     latents, full = clip.plain()
     frames = clip.on.decode(latents)
     for row in rows:
         if row == FLOOR:
             ours = clip.on.decode(Run(setting, clip.on, number).uncached())
-            found[row.key] = costs(*[setting.steps] * 3) | figures(frames, ours, opening)
+            found[row.key] = costs(*[setting.steps] * 3) | figures(frames, ours, opening, setting.world)
             continue
         cached, calls = clip.sample(clip.cached(row))
         computed = clip.computed(calls, full)
-        found[row.key] = costs(computed, computed, computed) | figures(clip.on.decode(cached), frames, opening)
+        near = figures(clip.on.decode(cached), frames, opening, setting.world)
+        found[row.key] = costs(computed, computed, computed) | near
     return found

@@ -25,24 +25,20 @@ import torch
 
 from demo.console import say
 from demo.sampling import simple_sigmas
-from demo.table import WAN_14B
-from demo.worlds import WORLDS
-from synccache_core import Config, CostModel, __version__
+from synccache_core import CostModel, __version__
 from synccache_core.choice import Planner
-from synccache_core.paper import paper_config
 from synccache_core.plan import Budget
 from synccache_core.planned import describe
-from synccache_core.policy import AUTO_ORDER, level_for
 from synccache_core.recording import Recording, merge
-from synccache_core.schedules import blended
 
 from .fit import replays
 from .fitting import thresholded, trace, warm_up
 from .harness import as_done, closeness, finish, interval, on_all_cores, parser
+from .presets import OURS, OWN, evenly, own_sigmas, paper, presets
 from .remember import Memory
 from .rivals import Make
 from .rows import CREATED, Row, Run
-from .settings import SHIFT, Setting
+from .settings import SHIFT, Setting, add_world
 
 SETTINGS = {each.name: each for each in (
     Setting(), Setting(20, 6.0, "uni_pc"), Setting(20, 4.5, "uni_pc"), Setting(10, 6.0, "uni_pc"), Setting(8, 1.0),
@@ -52,22 +48,11 @@ RIVALS = ("plain", "rival")
 CLIPS, FEW, TRIED = 8, 2, (100, 101)
 REGIONS = ("whole_db", "human_db", "mouth_db")
 REPLAYS, CALIBRATED_AT = 4, 3  # plans tried for each speed, as by the Calibrate node; where calibrating once was done
-OURS = ("preset", "preset at 14B's prices")
-OWN = "plain, same sampler at the preset's sigmas"
 EQUAL_DB, MOST_LOST_DB, FACTOR, WITHIN = 0.3, 1.0, 2.0, 0.9
-PRESET = {"backtest": True, "correction": True}  # what the node sets beside level and steps
 AHEAD_DB = {("20-cfg6-uni_pc", 2): 5.0, ("20-cfg6-uni_pc", 3): 5.0, ("20-cfg4.5-uni_pc", 2): 5.0,
             ("20-cfg4.5-uni_pc", 3): 5.0, **{("40-cfg2-euler", speed): 3.0 for speed in SPEEDS}}  # fmt: skip
 FOLDER = Path.home() / ".cache" / "synccache" / "online"
 CAVEAT = "Rendered clips of a small model: evidence about the mechanism, never about a real model's quality."
-
-
-def scheduled(name: str, group: str, setting: Setting, computed: int, count: int, alpha: float | None, **settings) -> Row:
-    """Reuse at a schedule: evenly in index (alpha 0) or in sigma (1), or the presets' (None)."""
-    chosen = {} if alpha is None else {"alpha": alpha}
-    steps = set(blended(setting.evaluated, computed, **chosen))
-    mask = tuple(step in steps for step in range(setting.steps))
-    return Row(name, group, count, config=Config(schedule=mask, **{"forecast_order": AUTO_ORDER, **settings}))
 
 
 def calibration(job: tuple[Setting, int]) -> Recording:
@@ -93,29 +78,16 @@ def plans(recording: Recording, speed: int, count: int) -> list[Row]:
 def ways(setting: Setting, speed: int, cost: CostModel, easy: Make, recording: Recording) -> list[Row]:
     """cost: of the model that is measured. easy: EasyCache with its threshold."""
     count = max(2, round(setting.steps / speed))
-    large = level_for(Config(target_speedup=speed, level="auto"), WAN_14B, setting.steps).level
-    fewer = WAN_14B.budget(setting.steps, speed) if large == "residual" else count
-    paper = Config(target_speedup=cost.speedup(setting.steps, fewer))
-    made = [
-        scheduled(OURS[0], "ours", setting, count, count, None, level="output", **PRESET),
-        scheduled(OURS[1], "ours", setting, fewer, count, None, level=large, **PRESET),
+    return [
+        *presets(setting, speed, count),
         *plans(recording, speed, count),
-        Row("paper preset", "paper", count, config=paper_config(paper, cost.layout)),
+        paper(setting, speed, count, cost),
         Row("plain, same sampler", "plain", count, sigmas=tuple(simple_sigmas(count, SHIFT)), sampler=setting.sampler),
         Row("plain, euler", "plain", count, sigmas=tuple(simple_sigmas(count, SHIFT))),
         own_sigmas(setting, count),
         Row("EasyCache", "rival", count, cache=easy),
+        *evenly(setting, count),
     ]
-    for words, alpha in (("even", 0.0), ("even in sigma", 1.0)):
-        made += [scheduled(f"{words}, outputs, order {order}", "shown" if alpha else "rival", setting, count, count, alpha,
-                           level="output", forecast_order=order) for order in (0, 1)]  # fmt: skip
-    return made
-
-
-def own_sigmas(setting: Setting, count: int) -> Row:
-    """Fewer steps, where the preset would compute."""
-    sigmas = (*(setting.sigmas[step] for step in blended(setting.evaluated, count)), setting.sigmas[-1])
-    return Row(OWN, "shown", count, sigmas=sigmas, sampler=setting.sampler)
 
 
 @torch.inference_mode()
@@ -183,7 +155,7 @@ class Kept:
 def measured(setting: Setting, options: argparse.Namespace) -> tuple[dict[int, list[Row]], Kept]:
     """(speed -> ways, what the clips gave)."""
     traces = on_all_cores(trace, [(setting, number) for number in TRIED], f"{setting.name}: thresholds")
-    kept = Kept(options.folder / f"{setting.name}.jsonl", options.fresh)
+    kept = Kept(options.folder / f"{setting.file}.jsonl", options.fresh)
     recording = merge(kept.calibrations(setting))
     cost = Run(setting, setting.stage(TRIED[0]), TRIED[0]).cost
     made = {}
@@ -228,7 +200,7 @@ def ahead(setting: Setting, made: dict[int, list[Row]], kept: Kept, clips: int) 
         for name in OURS:
             mean = interval(np.subtract(values[name], values[best]))
             rows.append({"setting": setting.name, "speed": speed, "preset": name, "ahead_db": mean, "of": best,
-                         "required": AHEAD_DB.get((replace(setting, world="tiny").name, speed), 0.0)})  # fmt: skip
+                         "required": AHEAD_DB.get((setting.label, speed), 0.0)})  # fmt: skip
     return rows
 
 
@@ -274,7 +246,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
     made.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was measured is kept (default: {FOLDER})")
     made.add_argument("--fresh", action="store_true", help="forget what was measured")
-    made.add_argument("--world", choices=list(WORLDS), default="tiny", help="whose people are filmed (tiny)")
+    add_world(made)
     options = made.parse_args(arguments)
     options.clips = options.clips or (FEW if options.quick else CLIPS)
     return options

@@ -1,9 +1,11 @@
-"""Other people's packs, run for real: the Tiny Talker's graph in ComfyUI with a pack's node in the MODEL line.
+"""Other people's packs, run for real: a small talker's graph in ComfyUI with a pack's node in the MODEL line.
 
-`python -m bench.peers FOLDER --node CLASS [--inputs JSON] [--node CLASS ...] [--setting NAME] [--clips N] [--quick]
-[--json FILE] [--check]`. MODEL -> the pack's node -> KSampler, on held-out clips, beside ComfyUI's own uncached video of the
-same clip and noise. FOLDER is a pack that the user has; ComfyUI's own loader imports it, and nothing of it comes with us.
---inputs belongs to the --node before it; what it leaves out keeps the node's own default. `--node SyncCache` is our node.
+`python -m bench.peers FOLDER --node CLASS [--inputs JSON] [--node CLASS ...] [--world tiny|wild] [--setting NAME]
+[--clips N] [--quick] [--json FILE] [--check]`.
+
+MODEL -> the pack's node -> KSampler, on held-out clips, beside ComfyUI's own uncached video of the same clip and noise.
+FOLDER is a pack that the user has; ComfyUI's own loader imports it, and nothing of it comes with us. --inputs belongs to
+the --node before it; what it leaves out keeps the node's own default. `--node SyncCache` is our node.
 
 Each clip has a process to itself, and its uncached video is made before the pack is imported, which may patch anything;
 each row has a newly loaded model. block_calls and audio_calls are the shares of the uncached run's calls of transformer
@@ -37,7 +39,7 @@ from demo.find_host import find_host, host_version
 from .harness import finish, held_out_scene, interval, on_all_cores, parser
 from .metrics import figures, mouth
 from .native import Native
-from .settings import SETTINGS, Setting
+from .settings import JUDGED, SETTINGS, Setting, add_world, setting_in
 
 CLIPS, FEW = 4, 2
 SHARES = ("block_calls", "audio_calls")
@@ -160,7 +162,7 @@ class Stand:
     folder: Path
 
     def __post_init__(self):
-        self.scene = held_out_scene(self.clip.number)
+        self.scene = held_out_scene(self.clip.number, self.clip.setting.world)
         self.plain = self.sample(None)
         self.frames = self.clip.on.decode(self.plain.latents)
 
@@ -188,7 +190,7 @@ class Stand:
         return self.measured(made) | {"note": "; ".join(notes)}
 
     def measured(self, made: Sampled) -> dict[str, float]:
-        found = figures(self.clip.on.decode(made.latents), self.frames, self.scene.opening)
+        found = figures(self.clip.on.decode(made.latents), self.frames, self.scene.opening, self.clip.setting.world)
         found |= {name: made.calls[name] / self.plain.calls[name] for name in SHARES}
         found["speedup"] = self.plain.seconds / made.seconds
         return {name: found[name] for name in (*SHARES, *FIGURES)}
@@ -204,7 +206,7 @@ def film(job: Job) -> list[dict]:
     """What the uncached video is like by itself, and what each way gave, on one clip."""
     setting, number, folder, ways = job
     stand = Stand(Native(setting, number, number), folder)
-    plain = mouth(stand.frames, stand.scene.opening)["mouth_correlation"]
+    plain = mouth(stand.frames, stand.scene.opening, setting.world)["mouth_correlation"]
     failure = load(folder)
     rows = [{"note": failure} if failure and way.node != "SyncCache" else stand.row(way) for way in ways]
     return [dict.fromkeys(SHARES, 1.0) | {"mouth_correlation": plain, "note": ""}, *rows]
@@ -230,11 +232,13 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--node", dest="ways", type=Way, action="append", required=True, metavar="CLASS",
                       help="its key in NODE_CLASS_MAPPINGS, or node id; a row for each")  # fmt: skip
     made.add_argument("--inputs", type=json.loads, action=Inputs, metavar="JSON", help="of the --node before it")
-    made.add_argument("--setting", choices=list(SETTINGS), default=next(iter(SETTINGS)), help="steps, guidance and sampler")
+    made.add_argument("--setting", choices=list(SETTINGS), help="steps, guidance and sampler (default: the world's first)")
+    add_world(made)
     made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
     found = made.parse_args(arguments)
     if not found.folder.exists():
         made.error(f"nothing could be tried: there is no {found.folder}")
+    found.setting = found.setting or JUDGED[found.world][0]
     found.clips, found.folder = found.clips or (FEW if found.quick else CLIPS), found.folder.resolve()
     return found
 
@@ -253,12 +257,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if find_host() is None:
         say(NO_HOST)
         return 1
-    jobs = [(SETTINGS[options.setting], number, options.folder, options.ways) for number in range(options.clips)]
+    setting = setting_in(options.world, options.setting)
+    jobs = [(setting, number, options.folder, options.ways) for number in range(options.clips)]
     films = on_all_cores(film, jobs, options.folder.name, fresh=True)
     heads = [("uncached", {}), *((way.label(options.folder), way.inputs) for way in options.ways)]
     table = [line(*head, [film[index] for film in films]) for index, head in enumerate(heads)]
     missed = () if any(row["clips"] for row in table[1:]) else ("nothing could be tried: no node gave a video",)
-    title = f"{options.folder.name} in ComfyUI {host_version(find_host())}, {options.setting}: mean (95 % interval)"
+    title = f"{options.folder.name} in ComfyUI {host_version(find_host())}, {setting.name}: mean (95 % interval)"
     return finish({title: table}, missed, options)
 
 

@@ -1,11 +1,13 @@
 """Speed against fidelity: SyncCache beside plain sampling with fewer steps and beside published caches, at equal cost.
 
-`python -m bench.quality [--quick] [--settings NAME ...] [--clips N] [--seeds N] [--curves] [--fresh] [--json FILE]
-[--check]`.
+`python -m bench.quality [--world tiny|wild] [--quick] [--settings NAME ...] [--clips N] [--seeds N] [--curves] [--fresh]
+[--json FILE] [--check]`.
 
-Held-out clips of the Tiny Talker, shift 8, each way against the uncached video of the same setting, clip and noise. Cost is
-computed work in full steps by operation count, for this model and for Wan2.2-S2V-14B at 832x480x77; seconds play no part.
-Methods and their adaptations: `rivals.py`, `fitting.py`; ComfyUI's EasyCache and LazyCache: `native.py`. Plans, thresholds
+Held-out clips of the Tiny or the Wild Talker, shift 8, each way against the uncached video of the same setting, clip and
+noise. Cost is computed work in full steps by operation count, for this model and for Wan2.2-S2V-14B at 832x480x77; seconds
+play no part. In the wild world regions, and masks of the human, follow the people of the uncached video.
+Methods and their adaptations: `rivals.py`, `fitting.py`; ComfyUI's EasyCache and LazyCache: `native.py`; presets, the
+paper's settings and even reuse: `presets.py`. Plans, thresholds
 and rivals' tables come from clips 100 to 105, that are not tested. Ablations, and costs at which nothing is required, are
 measured with the first seed only.
 Intervals: 95 %, bootstrap over clips, each the mean of its seeds; differences are paired.
@@ -32,8 +34,8 @@ from . import native, rows
 from .fit import fit, rows_of
 from .harness import as_done, finish, on_all_cores, packed, parser, unpacked
 from .rows import Row, floors
-from .settings import COUNTS, SETTINGS, TESTED, Setting
-from .tables import AHEAD_DB, Results, tables
+from .settings import JUDGED, SETTINGS, TESTED, Setting, add_world, setting_in
+from .tables import Results, demanded, tables
 
 CLIPS, SEEDS, FEW = 12, 2, 2
 DIGITS = 6  # of every figure that is kept
@@ -72,7 +74,7 @@ class Store:
 
 def measure(store: Store, setting: Setting, films: Sequence[tuple[int, int]], ways: Sequence[Row], work: Callable) -> None:
     """Film what is missing, and keep it."""
-    often = [setting.count(count) for count in AHEAD_DB]
+    often = [setting.count(count) for count in demanded(setting.world)]
     jobs = [(setting, clip, clip + SEED_STEP * seed, found)
             for clip, seed in films if (found := store.missing(clip, seed, ways, often))]  # fmt: skip
     say(f"{setting.name}: {sum(len(job[3]) for job in jobs)} videos in {len(jobs)} films to make, {work.__module__}")
@@ -86,7 +88,7 @@ def native_rows(setting: Setting, file: Path, counts: Sequence[int], fresh: bool
         say(native.NO_HOST)
         return []
     if not file.is_file() or fresh:
-        jobs = [(setting, name, setting.count(count)) for count, name in product(COUNTS, native.CACHES)]
+        jobs = [(setting, name, setting.count(count)) for count, name in product(setting.counts, native.CACHES)]
         found = on_all_cores(native.fitted, jobs, f"{setting.name}: thresholds in ComfyUI")
         file.write_bytes(packed(json.dumps([[row.name, row.count, row.threshold] for row in found])))
     wanted = {setting.count(count) for count in counts}
@@ -101,7 +103,7 @@ def asked_for(ways: Sequence[Row], options: argparse.Namespace) -> list[Row]:
 
 def compare(setting: Setting, films: Sequence[tuple[int, int]], counts: Sequence[int], options) -> Results:
     """Everything at one setting. films: (clip, number of its seed)."""
-    file = partial("{}/{}.{}".format, options.folder, setting.name)
+    file = partial("{}/{}.{}".format, options.folder, setting.file)
     store = Store(Path(file("jsonl.gz")), options.fresh)
     ways = [*rows_of(setting, fit(setting, Path(file("fit.json.gz")), options.fresh), counts), *floors()]
     ways = asked_for(ways, options)
@@ -113,7 +115,9 @@ def compare(setting: Setting, films: Sequence[tuple[int, int]], counts: Sequence
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made = parser("bench.quality", __doc__, f"{FEW} clips, one seed, the first setting, costs of {TESTED} steps of 40")
-    made.add_argument("--settings", nargs="+", choices=list(SETTINGS), help="some of the settings (default: all)")
+    made.add_argument("--settings", nargs="+", choices=list(SETTINGS), help="some of the settings (default: all of the tiny "
+                      f"world; of the wild one {', '.join(JUDGED['wild'])})")
+    add_world(made)
     made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
     made.add_argument("--seeds", type=int, help=f"noises for each clip (default: {SEEDS})")
     made.add_argument("--curves", action="store_true", help="leave out SyncCache's ablations and the noise floor")
@@ -122,14 +126,14 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     found = made.parse_args(arguments)
     found.clips = found.clips or (FEW if found.quick else CLIPS)
     found.seeds = found.seeds or (1 if found.quick else SEEDS)
-    found.settings = found.settings or [*SETTINGS][: 1 if found.quick else None]
+    found.settings = found.settings or JUDGED[found.world][: 1 if found.quick else None]
     return found
 
 
 def report(options: argparse.Namespace) -> Iterator[tuple[dict[str, list[dict]], list[str]]]:
     films = [(clip, seed) for seed in range(options.seeds) for clip in range(options.clips)]
-    for name in options.settings:
-        yield tables(compare(SETTINGS[name], films, TESTED if options.quick else COUNTS, options))
+    for setting in (setting_in(options.world, label) for label in options.settings):
+        yield tables(compare(setting, films, TESTED if options.quick else setting.counts, options))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from demo.console import say
 
-from .settings import SETTINGS, TESTED, Setting
+from .settings import JUDGED, SETTINGS, TESTED, Setting, setting_in
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, FOLDER = DOCS / "RESULTS.md", DOCS / "results"
 BLOCK = re.compile(r"(<!-- (?P<name>[^/>][^>]*?) -->\n).*?(<!-- / -->)", re.DOTALL)
+EVERY = [*SETTINGS.values(), *(setting_in("wild", label) for label in JUDGED["wild"])]
 Column = str | Callable[[dict], object]
 
 
@@ -133,13 +134,14 @@ def compared(setting: Setting) -> Iterator[tuple[str, Callable[[], str]]]:
 def at_a_glance() -> list[dict]:
     """The plan at every cost of every setting that was measured, beside the best other at equal cost."""
     found = []
-    for setting in (each for each in SETTINGS.values() if (FOLDER / f"{each.name}.json").is_file()):
+    for setting in (each for each in EVERY if (FOLDER / f"{each.name}.json").is_file()):
         ways = {(row["way"], row["at_cost_of_steps"]): row for row in rows(setting.name, "every way")}
-        compared_to = rows(setting.name, "the plan against")
+        compared_to = [row for row in rows(setting.name, "the plan against") if row.get("way", "planned") == "planned"]
         beside = {(row["at_cost_of_steps"], row["reading"], row["region"]): row for row in compared_to}
         uncached = rows(setting.name, "the uncached videos")[0]["mouth_correlation"]
         for count in dict.fromkeys(cost for cost, _, _ in beside):
-            line = dict(setting=f"{setting.steps}, {setting.guidance:g}, {setting.sampler}", cost=count)
+            wild = ", wild" * (setting.world == "wild")
+            line = dict(setting=f"{setting.steps}, {setting.guidance:g}, {setting.sampler}{wild}", cost=count)
             line |= {key: ways["planned", count][key] for key in ("films", "human_db")}
             line["mouth_change"] = ways["planned", count]["mouth_correlation"] - uncached
             for model, reading in (("here", "equal cost on this model"), ("14b", "equal cost on 14B")):
@@ -157,7 +159,7 @@ def whole(name: str, title: str) -> str:
     return markdown(found, {key.replace("_", " "): key for row in found for key in row})
 
 
-BLOCKS = {name: make for setting in SETTINGS.values() for name, make in compared(setting)}
+BLOCKS = {name: make for setting in EVERY for name, make in compared(setting)}
 BLOCKS["settings"] = lambda: markdown(at_a_glance(), GLANCE)
 BLOCKS["scale bytes"] = lambda: markdown(rows("scale", "bytes"), BYTES)
 
@@ -176,6 +178,7 @@ def filled(page: str) -> str:
 
 SHOWN = {  # way -> colour, dash
     "planned": ("#c2185b", "-"), "planned, residuals": ("#ec7fa9", "-"), "online": ("#8e5ea2", "-"),
+    "preset": ("#6a1b9a", "-"), "paper preset": ("#b39ddb", "-"), "even, outputs, order 1": ("#795548", ":"),
     "no cache, fewer steps, euler, stock sigmas": ("#9e9e9e", ":"),
     "no cache, fewer steps, uni_pc, stock sigmas": ("#616161", ":"),
     "no cache, fewer steps, euler, planned sigmas": ("#9e9e9e", "-"),
@@ -220,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("RESULTS.md and docs/results agree" if found == page else "RESULTS.md does not say what docs/results says")
         return int(found != page)
     PAGE.write_text(found, encoding="utf-8")
-    for setting in SETTINGS.values():
+    for setting in EVERY:
         picture = f"results-{setting.name}.png"
         if f"({picture})" in found:
             draw(setting, DOCS / picture)

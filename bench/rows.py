@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from zlib import crc32
 
@@ -217,6 +218,11 @@ class Run:
                 return self.uncached().float(), costs(*[self.setting.steps] * 3)
         return self.plain(row.sampler, row.sigmas), costs(*[len(row.sigmas) - 1] * 3)
 
+    @cached_property
+    def mask(self) -> torch.Tensor:
+        """The human, [F, H, W] in 0..1: of the renderer's clip, or in the wild world of the uncached video."""
+        return WORLDS[self.setting.world].human(self.number, lambda: self.on.decode(self.uncached()))
+
     @property
     def cost(self) -> CostModel:
         grid = Grid.from_latent(LATENT)
@@ -235,8 +241,7 @@ class Run:
         return latents, session.report
 
     def _synccache(self, row: Row) -> tuple[torch.Tensor, dict[str, float]]:
-        mask = true_mask(self.number, self.setting.world) if row.masked else None
-        latents, report = self.attached(row.config, row.plan, mask)
+        latents, report = self.attached(row.config, row.plan, self.mask if row.masked else None)
         used = report.settings
         shares = (cost.share(report.level, report.groups, used["merge"], used["probe"]) for cost in (self.cost, WAN_14B))
         return latents, costs(report.computed, *(report.computed + report.reused * share for share in shares))
@@ -244,11 +249,6 @@ class Run:
 
 def costs(computed: int, here: float, there: float) -> dict[str, float]:
     return {"computed_steps": computed, "cost_full_steps": here, "cost_full_steps_14b": there}
-
-
-def true_mask(number: int, world: str = "tiny") -> torch.Tensor:
-    """The renderer's human of the clip, [F, H, W] in 0..1."""
-    return WORLDS[world].human(number)
 
 
 FLOOR_CONTEXTS = {

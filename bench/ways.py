@@ -21,6 +21,7 @@ from synccache_core.replay import replayed
 from .harness import closeness
 
 REPLAYS = 5
+GUIDANCE = {"tiny": 2.0, "wild": 4.5}
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,15 @@ class Way:
     choice: Choice | None = None
 
 
-def settings(shift: float, steps: int = 40, number: int = 0) -> Settings:
-    """Guidance 2; the noise is the clip's own."""
-    return Settings(steps=steps, shift=shift, seed=number)
+def settings(shift: float, steps: int = 40, number: int = 0, world: str = "tiny") -> Settings:
+    """The noise is the clip's own."""
+    return Settings(steps=steps, guidance=GUIDANCE[world], shift=shift, seed=number)
 
 
-def record(job: tuple[int, float, int, Sequence[Budget], int]) -> Recording:
-    """A calibration of one clip with replays. job: clip, shift, steps, budgets, the most replays for each of them."""
-    number, shift, steps, budgets, replays = job
-    on = stage(number, settings(shift, steps, number))
+def record(job: tuple[int, float, int, Sequence[Budget], int, str]) -> Recording:
+    """A calibration of one clip with replays. job: clip, shift, steps, budgets, the most replays for each of them, world."""
+    number, shift, steps, budgets, replays, world = job
+    on = stage(number, settings(shift, steps, number, world), world)
     plain, recording = on.calibrate()
     planner, done = Planner(recording), {}
     for budget in budgets:
@@ -129,22 +130,22 @@ def latents_of(way: Way, on: Standalone) -> tuple[torch.Tensor, object]:
     return sampling.euler(on.noise(), list(sigmas), lambda x, sigma: on.guided(x, sigma, None)), None
 
 
-def measure(job: tuple[int, float, int, Sequence[Way]]) -> list[dict]:
-    """All ways on one clip. job: clip, shift, steps, ways. Seconds are CPU seconds: other work does not count."""
-    number, shift, steps, ways = job
-    on = stage(number, settings(shift, steps, number))
+def measure(job: tuple[int, float, int, Sequence[Way], str]) -> list[dict]:
+    """All ways on one clip. job: clip, shift, steps, ways, world. Seconds are CPU seconds: other work does not count."""
+    number, shift, steps, ways, world = job
+    on = stage(number, settings(shift, steps, number, world), world)
     reference, first = timed(on.sample)
     frames, found = on.decode(reference.latents), []
     moved = (reference.latents - on.noise()).norm()
     for way in ways:
         if way.own:
-            recording = record((number, shift, steps, (at_cost(way.computed, steps),), REPLAYS))
+            recording = record((number, shift, steps, (at_cost(way.computed, steps),), REPLAYS, world))
             way = replace(planned(Planner(recording), way.computed), name=way.name)
         (latents, report), seconds = timed(latents_of, way, on)
         row = {"error": ((latents - reference.latents).norm() / moved).item(), "seconds": seconds}
         if report is not None:
             row |= {"bytes_held": report.bytes_held, "bytes_predicted": report.bytes_predicted}
-        found.append({**row, **(closeness(on.decode(latents), frames) if way.film else {})})
+        found.append({**row, **(closeness(on.decode(latents), frames, world) if way.film else {})})
     _, last = timed(on.sample)
     return [{**row, "speedup": (first + last) / 2 / row["seconds"]} for row in found]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from zlib import crc32
 
 import numpy
 import torch
@@ -25,7 +26,8 @@ from .wild.talker import ASSETS, DIT, VAE
 class World:
     """scene(number): a held-out portrait, its sound as `audio_embed` and the `opening` that it implies; needs espeak-ng.
     regions(frames): {region: bool [H, W], or [F, H, W] where it follows that video}.  mouth(frames): opening [F] as seen.
-    human(number): the human mask [F, H, W] in 0..1 of the renderer's own clip."""
+    human(number, video): the human mask [F, H, W] in 0..1 of a video of that scene; video() gives its frames, for worlds in
+    which its people are where its noise has put them."""
 
     name: str
     dit: Path
@@ -33,7 +35,20 @@ class World:
     scene: Callable[[int], Scene | Performance]
     regions: Callable[[numpy.ndarray], dict[str, numpy.ndarray]]
     mouth: Callable[[numpy.ndarray], numpy.ndarray]
-    human: Callable[[int], torch.Tensor]
+    human: Callable[[int, Callable[[], numpy.ndarray]], torch.Tensor]
+
+    @property
+    def weights(self) -> int:
+        """Tells these weights from others."""
+        return checksum(self.dit, self.vae)
+
+
+@lru_cache(maxsize=None)
+def checksum(*files: Path) -> int:
+    found = 0
+    for file in files:
+        found = crc32(file.read_bytes(), found)
+    return found
 
 
 @lru_cache(maxsize=None)
@@ -46,12 +61,12 @@ def tiny_scene(number: int) -> Scene:
     return make_scene(render_portrait(HELD_OUT_SEED + number), sound, rate)
 
 
-def tiny_human(number: int) -> torch.Tensor:
+def tiny_human(number: int, video: Callable[[], numpy.ndarray]) -> torch.Tensor:
     return torch.from_numpy(render_clip(HELD_OUT_SEED + number, tiny_scene(number).opening, SIZE).human_mask)
 
 
-def wild_human(number: int) -> torch.Tensor:
-    return performance(number).rendered().masks[0].amax(0) / 255
+def wild_human(number: int, video: Callable[[], numpy.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(seen.regions(video())["human"]).float()
 
 
 WORLDS = {

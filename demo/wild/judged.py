@@ -17,7 +17,6 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from zlib import crc32
 
@@ -79,12 +78,6 @@ class Found:
     pictures: dict[str, numpy.ndarray]
 
 
-@lru_cache(maxsize=1)
-def weights() -> int:
-    """Tells weights from others."""
-    return crc32(WORLDS["wild"].vae.read_bytes(), crc32(WORLDS["wild"].dit.read_bytes()))
-
-
 def kept(file: Path, of: int, make: Callable[[], numpy.ndarray], fresh: bool) -> numpy.ndarray:
     """uint8 frames [F, H, W, 3] of a file; made where it is not there, or was made of something else."""
     if file.is_file() and not fresh:
@@ -108,7 +101,7 @@ def sampled(job: Job, seed: int, steps: int) -> numpy.ndarray:
         return to_bytes(on.decode(integrate(job.sampler, noise, sigmas, lambda x, sigma: on.guided(x, sigma, None))))
 
     clip = WORLDS["wild"].scene(job.number)
-    of = crc32(clip.sound.numpy().tobytes(), crc32(clip.portrait.numpy().tobytes(), weights()))
+    of = crc32(clip.sound.numpy().tobytes(), crc32(clip.portrait.numpy().tobytes(), WORLDS["wild"].weights))
     return kept(job.folder / f"{job.name}-{steps}steps-noise{seed}.npz", of, make, job.fresh)
 
 
@@ -120,7 +113,8 @@ def restored(job: Job, video: numpy.ndarray) -> numpy.ndarray:
         pixels = torch.from_numpy(video).float().movedim(-1, 0)[None] * 2 - 1
         return to_bytes(on.decode(on.talker.encode(pixels)))
 
-    return kept(job.folder / f"restored-{job.number}.npz", crc32(to_bytes(video).tobytes(), weights()), make, job.fresh)
+    of = crc32(to_bytes(video).tobytes(), WORLDS["wild"].weights)
+    return kept(job.folder / f"restored-{job.number}.npz", of, make, job.fresh)
 
 
 def apart(videos: Sequence[numpy.ndarray], looks: Sequence[Look]) -> tuple[float, float]:

@@ -136,6 +136,9 @@ def test_inputs_belong_to_the_node_before_them(tmp_path):
     given = ["--node", "A", "--node", "B", "--inputs", '{"steps": 3}', "--quick"]
     options = peers.options_of([str(tmp_path), *given])
     assert options.ways == [peers.Way("A"), peers.Way("B", {"steps": 3})] and options.clips == peers.FEW
+    assert (options.world, options.setting) == ("tiny", "40-cfg2-euler")
+    wild = peers.options_of([str(tmp_path), "--node", "A", "--world", "wild"])
+    assert (wild.world, wild.setting) == ("wild", "20-cfg6-uni_pc")
     for bad in (["--inputs", "{}", "--node", "A"], ["--node", "A", "--inputs", "[1]"], ["--node", "A", "--inputs", "{"], []):
         with pytest.raises(SystemExit):
             peers.options_of([str(tmp_path), *bad])

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
-from bench import metrics, rows, tables
+from bench import metrics, presets, rows, tables
 from bench.harness import packed
 from bench.quality import Store, asked_for, options_of
-from bench.settings import SETTINGS, Setting
+from bench.settings import JUDGED, SETTINGS, Setting, setting_in
+from demo.table import WAN_14B
 from synccache_core import __version__
+
+QUIET = Setting()
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +40,14 @@ def test_the_mask_edge_lies_on_both_sides_of_the_outline(world, video):
 
 
 def test_settings_scale_costs():
-    assert len(SETTINGS) == 8 and next(iter(SETTINGS)) == "40-cfg2-euler"
+    assert len(SETTINGS) == 9 and next(iter(SETTINGS)) == "40-cfg2-euler" and set(JUDGED["wild"]) <= set(SETTINGS)
     assert [Setting(steps=20).count(n) for n in (16, 10, 6)] == [8, 5, 3]
     assert rows.affordable(10, 40, 0.0) == 10 and rows.affordable(10, 40, 0.1) == 6 and rows.affordable(2, 40, 0.1) == 1
 
 
-def results(levels: dict[str, tuple[str, float, float]]) -> tables.Results:
-    """{name: (group, whole and human dB, cost)} on twelve clips and two seeds; clips differ by up to 0.2 dB."""
-    ways = [rows.Row(name, group, 8) for name, (group, *_) in levels.items()]
+def results(levels: dict[str, tuple[str, float, float]], setting: Setting = QUIET, count: int = 8) -> tables.Results:
+    """{name: (group, dB everywhere, cost)} on twelve clips and two seeds; clips differ by up to 0.2 dB."""
+    ways = [rows.Row(name, group, count) for name, (group, *_) in levels.items()]
     films = {}
     for clip in range(12):
         film = {"uncached": {"mouth_correlation": 0.97, "mouth_lag_frames": 0}}
@@ -53,7 +56,7 @@ def results(levels: dict[str, tuple[str, float, float]]) -> tables.Results:
             film[row.key] = dict.fromkeys((*tables.SHOWN, *tables.OTHERS), db + 0.02 * clip) | rows.costs(8, cost, cost)
             film[row.key]["mouth_correlation"] = 0.97
         films |= {(clip, 0): film, (clip, 1): film}
-    return tables.Results(Setting(), ways, films)
+    return tables.Results(setting, ways, films)
 
 
 def test_acceptance_counts_only_what_is_equally_dear():
@@ -69,6 +72,50 @@ def test_acceptance_counts_only_what_is_equally_dear():
 def test_shortfalls_are_named(db, cost, said):
     found = results({"planned": ("ours", db, cost), "near": ("rival", 60.0, 8.0)})
     assert any(said in line for line in tables.missed(found, tables.ahead(found)))
+
+
+def test_the_wild_world_asks_for_plan_and_preset_where_people_and_mouths_are():
+    wild = Setting(20, 6.0, "uni_pc", "wild")
+    levels = {"planned": ("ours", 25.0, 5.0), "preset": ("ours", 23.5, 5.0), "near": ("rival", 23.2, 5.0)}
+    found = results(levels, wild, wild.count(10))
+    shown = tables.ahead(found)
+    assert {(row["way"], row["region"], row["required_db"]) for row in shown} == {
+        ("planned", "whole_db", None), ("planned", "human_db", 2.0), ("planned", "mouth_db", 2.0),
+        ("preset", "whole_db", None), ("preset", "human_db", 1.0), ("preset", "mouth_db", 1.0)}  # fmt: skip
+    said = list(tables.missed(found, shown))
+    assert len(said) == 8 and all("the plan is 1.8" in line or "the preset is 0.3" in line for line in said)
+
+
+def test_the_wild_world_is_held_against_the_paper():
+    wild = Setting(40, 4.5, "uni_pc", "wild")
+    caches = {"TeaCache-like": ("rival", 16.5, 13.4), "MagCache": ("rival", 19.5, 13.5), "DiCache": ("rival", 21.0, 13.4)}
+    found = results(caches, wild, 13)
+    shown, said = tables.papers(found)
+    assert [row["speed_14b"] for row in shown] == [2.99, 2.96, 2.99] and len(said) == 1 and "TeaCache-like" in said[0]
+    for film in found.films.values():
+        film["paper"] = film[found.keys["DiCache", 13]] | {"whole_db": 20.0}
+    found.keys[tables.PAPER_SPEED, 10] = "paper"
+    assert "behind DiCache" in tables.papers(found)[1][-1]
+    assert tables.papers(results(caches, count=13)) == ([], [])
+
+
+@pytest.mark.parametrize(("world", "quick", "first", "count"), [
+    ("tiny", [], "40-cfg2-euler", 9), ("wild", [], "20-cfg6-uni_pc", 3), ("wild", ["--quick"], "20-cfg6-uni_pc", 1)])
+def test_each_world_has_settings_of_its_own(world, quick, first, count):
+    options = options_of(["--world", world, *quick])
+    assert options.settings[0] == first and len(options.settings) == count
+    made = setting_in(world, first)
+    assert made.label == first and made.name == ("" if world == "tiny" else "wild-") + first
+    assert made.file == made.name or made.file.startswith(f"{made.name}-")
+
+
+def test_ways_without_calibration_cost_what_is_asked():
+    wild = Setting(20, 6.0, "uni_pc", "wild")
+    made = {row.name: row for row in presets.without_calibration(wild, 10, WAN_14B)}
+    assert {row.count for row in made.values()} == {5} and sum(made["even, outputs, order 0"].config.schedule) == 5
+    assert made[presets.PAPER].group == "paper" and made[presets.PAPER].config.omega == 2.0
+    assert made["preset"].config.level == "output" and sum(made["preset"].config.schedule) == 5
+    assert len(made[presets.OWN].sigmas) == 6 and made[presets.OWN].sampler == "uni_pc"
 
 
 def test_the_first_table_says_whether_a_part_helps():
