@@ -23,12 +23,14 @@ from zlib import crc32
 import numpy
 import torch
 
+from synccache_core.lips import correlation
+
 from ..acceptance import Row, required
 from ..console import bar
 from ..media import strip, to_bytes, write_video
 from ..sampling import integrate, seeded_noise, simple_sigmas
 from ..scene import Settings
-from ..scores import correlation, psnr, with_others
+from ..scores import psnr, with_others
 from ..stage import stage
 from ..standalone import LATENT
 from ..talker import FPS

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy
 from torch import Tensor
 
+from synccache_core.likeness import LUMA
+
 from . import seen
 from .world import POSE
 
 TRACKS = ("x", "y", "tilt", "yaw")  # of a head
-LUMA = numpy.array([0.299, 0.587, 0.114])
 PATCHES = {  # drawing units from the middle of the head: across, down, half sizes; and whether it tilts with the head
     "face": (0.0, 0.15, 0.30, 0.30, True), "hair": (0.0, -0.60, 0.20, 0.10, True), "clothes": (0.0, 1.12, 0.55, 0.17, False),
 }
