@@ -60,6 +60,7 @@ class RunReport:
     asked: int = 0
     storable: int = 0
     residual_bytes: int = 0
+    correction_bytes: int = 0  # of outputs that correction holds beside residuals
     reuse_share: float | None = None
     heat: tuple[tuple[float, ...], ...] = ()
     heat_of: str = ""
@@ -124,7 +125,7 @@ class RunReport:
             "held": self.bytes_held, "limit": self.settings.get("memory_budget"), "calibration": self.calibration,
             "finished": self.finished, "why": self.why_slow(), "plan": self.plan, "storable": self.storable,
             "share": self.reuse_share, "took": self.share_measured, "residual_bytes": self.residual_bytes,
-            "level": self.level,
+            "correction_bytes": self.correction_bytes, "level": self.level,
         }  # fmt: skip
 
     def summary(self) -> str:
@@ -176,9 +177,10 @@ def account(report: RunReport, config: Config, residuals, outputs) -> None:
     if config.level == "residual":
         report.order = residuals.order
     report.bytes_held = residuals.peak + (outputs.peak if outputs else 0)
+    size, corrected = (outputs.size, outputs.corrected) if outputs else (0, 0)
+    report.correction_bytes = cache_bytes(0, size, config.level, 0, report.order, corrected) * (config.level == "residual")
     report.bytes_predicted = cache_bytes(
-        report.residual_bytes, outputs.size if outputs else 0, config.level, report.groups, report.order,
-        outputs.corrected if outputs else 0,
+        report.residual_bytes, size, config.level, report.groups, report.order, corrected
     )
 
 

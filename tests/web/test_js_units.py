@@ -40,10 +40,12 @@ def cases() -> list[dict]:
     for layout, steps, target, ratio, order, limit, residual in wishes:
         cost = CostModel(10.0, 1.0, 3.0, layout)
         computed, groups = cost.budget(steps, target), groups_for_ratio(layout, ratio)
-        held = cache_bytes(residual, 0, "residual", groups, order, False)
+        output, corrected = residual // 80, order // 2  # with correction at order 2
+        held = cache_bytes(residual, output, "residual", groups, order, corrected)
+        beside = cache_bytes(0, output, "residual", 0, order, corrected)
         held = min(held, limit) if limit else held
         size = {"expected": steps, "share": cost.reuse_share, "storable": layout.storable(),
-                "refreshes": len(layout.refresh), "residual_bytes": residual}  # fmt: skip
+                "refreshes": len(layout.refresh), "residual_bytes": residual, "correction_bytes": beside}  # fmt: skip
         wish = {"target": target, "ratio": ratio, "order": order, "limit": limit}
         core = {"computed": computed, "steps": steps, "speedup": cost.speedup(steps, computed), "bytes": held}
         made.append({"size": size, "wish": wish, "core": core, "readable": readable(held)})

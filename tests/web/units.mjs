@@ -8,7 +8,7 @@ import { app } from "./scripts/app.js";
 
 const RUN = {
   model: "Wan2.2-S2V", blocks: 40, refreshes: 12, expected: 5, cells: "ccr", changes: [null, 0.1, 0.2], speedup: 1.23, held: 5,
-  limit: null, calibration: false, finished: false, why: ["a"], storable: 11, share: 0.05, took: 0.1, residual_bytes: 1,
+  limit: null, calibration: false, finished: false, why: ["a"], storable: 11, share: 0.05, took: 0.1, residual_bytes: 1, correction_bytes: 2,
 };
 const PLAN = { cells: "crrr", speedup: 3.99, error: 0.00123, bytes: 3 * 2 ** 20, measured: true, lines: ["x"] };
 

@@ -94,7 +94,7 @@ export function predict(size, wish) {
   const computed = budget(size.expected, wish.target, size.share);
   const ratio = wish.paper ? wish.ratio - (0.5 - 1e-9) / size.refreshes : wish.ratio;
   const residuals = groupsForRatio(size.storable, size.refreshes, ratio) * size.residual_bytes * (wish.order + 1);
-  const held = size.level === "output" ? size.held : residuals;
+  const held = size.level === "output" ? size.held : residuals + (size.correction_bytes ?? 0);
   return {
     computed, steps: size.expected, speedup: idealSpeedup(size.expected, computed, size.took ?? size.share),
     bytes: wish.limit > 0 ? Math.min(held, wish.limit) : held,
@@ -142,7 +142,8 @@ export function cleanRun(run) {
     held: number(run.held) ?? 0, limit: number(run.limit), calibration: run.calibration === true,
     finished: run.finished === true, ended: run.ended === true, replay: text(run.replay),
     why: list(run.why, MOST_LINES).map(text).filter(Boolean), storable: number(run.storable) ?? 0,
-    share: number(run.share, 0, 1), took: number(run.took, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0, level: text(run.level),
+    share: number(run.share, 0, 1), took: number(run.took, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0,
+    correction_bytes: number(run.correction_bytes) ?? 0, level: text(run.level),
   };
 }
 
