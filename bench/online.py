@@ -47,7 +47,7 @@ SPEEDS = (2, 3, 4)
 RIVALS = ("plain", "rival")
 CLIPS, FEW, TRIED = 8, 2, (100, 101)
 REGIONS = ("whole_db", "human_db", "mouth_db")
-REPLAYS, CALIBRATED_AT = 4, 3  # plans tried for each speed, as by the Calibrate node; where calibrating once was done
+REPLAYS, CALIBRATED_AT = 5, 3  # plans tried for each speed, as by the Calibrate node; where calibrating once was done
 EQUAL_DB, MOST_LOST_DB, FACTOR, WITHIN = 0.3, 1.0, 2.0, 0.9
 AHEAD_DB = {("20-cfg6-uni_pc", 2): 5.0, ("20-cfg6-uni_pc", 3): 5.0, ("20-cfg4.5-uni_pc", 2): 5.0,
             ("20-cfg4.5-uni_pc", 3): 5.0, **{("40-cfg2-euler", speed): 3.0 for speed in SPEEDS}}  # fmt: skip

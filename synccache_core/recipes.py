@@ -63,7 +63,8 @@ def telling(recording: Recording, budget: Budget) -> list[Recipe]:
 def usual(recording: Recording) -> list[Recipe]:
     """Plain sampling at its own sigmas, planned reuse of outputs, the presets' ways at all speeds, then others."""
     sampler, outputs = Sampler(recording.run.sampler), _variant(recording, OUTPUT)
-    found = [Recipe(STILL, None, PLAIN), Recipe(outputs), *presets(recording).values()]
+    spread = [] if sampler.euler else [Recipe(STILL, ALPHA, PLAIN)]  # a multistep sampler makes much of the presets' sigmas
+    found = [Recipe(STILL, None, PLAIN), *spread, Recipe(outputs), *presets(recording).values()]
     if RESIDUAL in recording.levels:
         found.append(Recipe(_variant(recording, RESIDUAL)))
     if not sampler.euler:  # there, plain sampling is the same
