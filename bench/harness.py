@@ -108,9 +108,12 @@ def publish(tables: dict[str, list[dict]], caveat: str, options: argparse.Namesp
         show(rows)
     say(f"\n{caveat}")
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(tables | (also or {}), indent=1, allow_nan=False)
-        options.json.write_text(text + "\n", encoding="utf-8")
+        write(options.json, tables | (also or {}))
+
+
+def write(file: Path, tables: dict[str, list[dict]]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(tables, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def finish(tables: dict[str, list[dict]], missed: Iterable[str], options: argparse.Namespace) -> int:

@@ -1,10 +1,11 @@
 """Wan2.2-S2V-14B with random weights at true size: seconds and memory of plain, computed and reused steps on a GPU.
 
-`python -m bench.scale [--quick] [--json FILE] [--check] [--size 832x480x77] [--blocks N] [--dim N]`. Runs ComfyUI's class
-where ComfyUI is found, else diffsynth's, which takes the guidance branches one by one, under `synccache_core.attach`. A step
-is an evaluation of both branches. The speed-up at 10 of 40 steps is that of eight evaluations with two computed, which has
-the same ideal; the eight are run twice and the second time counts. Fewer blocks are built where memory asks for it, and the
-rows say so.
+`python -m bench.scale [--quick] [--seconds N] [--json FILE] [--check] [--size 832x480x77] [--blocks N] [--dim N]`. Runs
+ComfyUI's class where ComfyUI is found, else diffsynth's, which takes the guidance branches one by one, under
+`synccache_core.attach`. A step is an evaluation of both branches. The speed-up at 10 of 40 steps is that of eight
+evaluations with two computed, which has the same ideal; a cache that is filled before has allocated the memory. Fewer blocks
+are built where memory asks for it, and the rows say so. A row is printed, and the file written, as soon as it is measured,
+those first that tell most; what would not be done before --seconds are over is left out, and says so.
 
 Without a GPU nothing is measured: the tables are then the operation count, seconds from assumed rates, and the bytes of all
 tensors that ComfyUI's class makes at true size, counted on tensors without data; about 4 minutes on two cores. `--device cpu
@@ -20,18 +21,24 @@ import argparse
 import gc
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
+from math import inf
+from pathlib import Path
 
 import torch
 
-from demo.console import bar, say
+from demo.console import say
 from demo.find_host import find_host
 from synccache_core import find
 
-from .harness import parser, publish
+from .harness import parser, publish, shown, write
+from .scale_kernels import kernel_rows
 from .scale_model import HOST, TOY, Shape, Size, Stand, build, fill, without_data
-from .scale_run import HERE, PINNED, labels, memory_rows, speed_row, why
+from .scale_rows import Bench, in_order
+from .scale_run import HERE, PINNED
 from .scale_table import Rates, modelled_rows, operations
 
 SIZES = (Size(832, 480, 77), Size(1280, 720, 77))
@@ -44,8 +51,9 @@ SMALL = "A toy on the CPU: the figures show that the code runs, and nothing abou
 
 
 def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
-    made = parser("bench.scale", __doc__, "the first size, two cache ratios and three repeats only")
+    made = parser("bench.scale", __doc__, "the first size, two cache ratios and two repeats only")
     made.add_argument("--size", type=Size.parse, action="append", help="width x height x frames; may be given again")
+    made.add_argument("--seconds", type=float, default=inf, help="begin nothing that would take longer than this in all")
     made.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is one; cpu needs --toy")
     made.add_argument("--toy", action="store_true", help="a tiny model instead of the one with 14 billion parameters")
     made.add_argument("--blocks", type=int, help="blocks of the model, default 40 or as many as fit")
@@ -54,6 +62,7 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--memory-gbs", type=float, default=2500, help="assumed GB/s of its memory (default: 2500)")
     made.add_argument("--bus-gbs", type=float, default=25, help="assumed GB/s between it and the host (default: 25)")
     options = made.parse_args(argv)
+    options.ends = time.monotonic() + options.seconds
     if options.device == "cpu" and not options.toy:
         made.error("--device cpu needs --toy: the real size would take days")
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -89,64 +98,64 @@ def shape_for(options: argparse.Namespace, size: Size) -> Shape:
     return options.shape.fitted(size, torch.cuda.mem_get_info()[0])
 
 
-def measure(options: argparse.Namespace) -> tuple[str, dict[str, list[dict]]]:
-    """(whose class was run, tables of seconds and of bytes) on the device."""
+class Sheet:
+    """Tables as they grow: every row is printed, and the file written anew, as soon as the row is there."""
+
+    def __init__(self, file: Path | None, tables: dict[str, list[dict]]):
+        self.file, self.tables = file, dict(tables)
+
+    def add(self, table: str, row: dict) -> None:
+        self.tables.setdefault(table, []).append(row)
+        say("; ".join(f"{name} {shown(value)}" for name, value in row.items() if value is not None))
+        if self.file:
+            write(self.file, self.tables)
+
+
+def measure(options: argparse.Namespace, sheet: Sheet) -> None:
+    """Seconds and bytes on the device."""
     on_gpu, ratios = options.device == "cuda", QUICK_RATIOS if options.quick else RATIOS
-    places = (HERE, PINNED) if on_gpu else (HERE,)
-    kind = "measured" if on_gpu else "counted"
-    seconds, memory, source = [], [], ""
+    places, kind = ((HERE, PINNED), "measured") if on_gpu else ((HERE,), "counted")
+    measured = f"measured{'' if on_gpu else ' on the CPU'}"
+    seconds = f"seconds per step of two branches, {measured}"
+    for row in kernel_rows(options.shape, options.sizes[0], options.device):
+        sheet.add(f"kernels of one block of one branch, {measured}", row)
     for size in options.sizes:
         shape = shape_for(options, size)
         model, source = build(shape, options.device)
         with torch.no_grad():
             fill(model)
-            for batched in (False, True) if source.startswith(HOST) else (False,):
-                stand = Stand(model, source, shape, size, options.device, batched)
-                say(f"{size}, {shape.blocks} blocks, branches {stand.guidance}")
-                seconds += [timed_or_why_not(stand, place, 3 if options.quick else 5) for place in places]
-                memory += memory_rows(stand, places, ratios, kind)
-            del model, stand
-    return source, {
-        f"seconds per step of two branches, measured{'' if on_gpu else ' on the CPU'}": seconds,
-        f"bytes beside the weights, {kind}": memory,
-    }
+            ways = (False, True) if source.startswith(HOST) else (False,)
+            stands = [Stand(model, source, shape, size, options.device, batched) for batched in ways]
+            benches = [Bench(stand, kind, 2 if options.quick else 5) for stand in stands]
+            for bench, place, ratio in in_order(benches, places, ratios):
+                table = seconds if ratio is None else f"bytes beside the weights, {kind}"
+                sheet.add(table, bench.row(place, ratio, options.ends - time.monotonic()))
+            del model, stands, benches, bench
 
 
-def timed_or_why_not(stand: Stand, place: str, repeats: int) -> dict:
-    try:
-        return speed_row(stand, place, repeats)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        return labels(stand, place) | {"note": why(error)}
-
-
-def reckon(options: argparse.Namespace) -> tuple[str, dict[str, list[dict]]]:
-    """(whose class was counted, tables) where there is no GPU."""
+def reckon(options: argparse.Namespace, sheet: Sheet) -> None:
+    """Operations, bytes and assumed rates, where there is no GPU."""
     rates = Rates(options.tflops * 1e12, options.memory_gbs * 1e9, options.bus_gbs * 1e9)
-    seconds, memory, source = [], [], ""
+    ratios = QUICK_RATIOS if options.quick else RATIOS
     with without_data():
         model, source = build(options.shape, "cuda")
         for size in options.sizes:
-            cost = find(model).cost(model, size.grid, size.tokens)
-            seconds += modelled_rows(options.shape, size, cost, rates)
-            if source.startswith(HOST):
-                memory += counted(Stand(model, source, options.shape, size, "cuda", real=False), options.quick)
-    tables = {f"seconds per step of two branches, modelled: {rates}, all assumed": seconds}
-    if memory:
-        tables["bytes on a GPU beside the weights, counted on tensors without data"] = memory
-    return source, tables
+            for row in modelled_rows(options.shape, size, find(model).cost(model, size.grid, size.tokens), rates):
+                sheet.add(f"seconds per step of two branches, modelled: {rates}, all assumed", row)
+        stand = Stand(model, source, options.shape, options.sizes[0], "cuda", real=False)
+        for size, batched in product(options.sizes, (False, True)) if stand.can_batch else ():
+            bench = Bench(replace(stand, size=size, batched=batched), "counted")
+            for place, ratio in product((HERE, PINNED), ratios):
+                row = bench.row(place, ratio, options.ends - time.monotonic())
+                sheet.add("bytes on a GPU beside the weights, counted on tensors without data", row)
 
 
-def counted(stand: Stand, quick: bool) -> Iterator[dict]:
-    stands = (stand, replace(stand, batched=True))
-    for one in bar(stands, f"bytes at {stand.size}", "way"):
-        yield from memory_rows(one, (HERE, PINNED), QUICK_RATIOS if quick else RATIOS, "counted")
-
-
-def counts(options: argparse.Namespace) -> list[dict]:
+def known(options: argparse.Namespace) -> dict[str, list[dict]]:
+    """The tables that take no device: machine, operations."""
     with without_data():
-        model, _ = build(options.shape, "cuda")
-        costs = {size: find(model).cost(model, size.grid, size.tokens) for size in options.sizes}
-    return [operations(options.shape, size, cost) for size, cost in costs.items()]
+        model, source = build(options.shape, "cuda")
+        rows = [operations(options.shape, size, find(model).cost(model, size.grid, size.tokens)) for size in options.sizes]
+    return {"machine": [machine(options.device, source)], "operations of one call of one branch, counted": rows}
 
 
 def missed(tables: dict[str, list[dict]], on_gpu: bool, toy: bool = False) -> Iterator[str]:
@@ -183,12 +192,12 @@ def tell(tables: dict[str, list[dict]], remark: str, options: argparse.Namespace
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = options_of(argv)
-    known = {"operations of one call of one branch, counted": counts(options)}
-    source, tables = measure(options) if options.device else reckon(options)
+    sheet = Sheet(options.json, known(options))
+    (measure if options.device else reckon)(options, sheet)
     remark = "" if options.device == "cuda" and not options.toy else SMALL if options.device else NO_GPU
     if not options.device and find_host() is None:
         remark += " Without ComfyUI the bytes of a pass were not counted."
-    return tell({"machine": [machine(options.device, source)]} | known | tables, remark, options)
+    return tell(sheet.tables, remark, options)
 
 
 if __name__ == "__main__":

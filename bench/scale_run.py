@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from synccache_core import Config, CostModel, attach, find
+from synccache_core import Config, attach
 from synccache_core.cost import cache_bytes
 from synccache_core.layout import groups_for_ratio
 from synccache_core.pinned import pieces
@@ -104,7 +104,10 @@ def parts(stand: Stand, clock: Clock) -> dict[str, float]:
 
 
 def plain_and_off(stand: Stand, clock: Clock, repeats: int) -> tuple[float, float]:
-    """(seconds of a plain evaluation, percent that a session adds that is off), medians of pairs in turning order."""
+    """(seconds of a plain evaluation, percent that a session adds that is off), medians of pairs in turning order.
+
+    The first evaluation of all takes longer and should be over.
+    """
 
     def off() -> float:
         with session_of(stand, Config(target_speedup=1.0), 1) as session:
@@ -113,21 +116,19 @@ def plain_and_off(stand: Stand, clock: Clock, repeats: int) -> tuple[float, floa
     def plain() -> float:
         return clock.seconds(stand.evaluate, 1.0)
 
-    plain()
     pairs = [(plain(), off()) if turn % 2 else (off(), plain())[::-1] for turn in range(repeats)]
     return median(one for one, _ in pairs), 100 * (median(other / one for one, other in pairs) - 1)
 
 
 def cached(stand: Stand, clock: Clock, place: str) -> dict[str, float]:
-    """Seconds of a computed, a reused and a mean evaluation, the second time round: memory has been allocated by then."""
-    for _ in range(2):
-        taken = []
-        with session_of(stand, settings(SCHEDULE, place), len(SCHEDULE)) as session:
-            for sigma in sigmas(len(SCHEDULE))[: len(SCHEDULE)]:
-                taken.append(clock.seconds(evaluate, stand, sigma, session))
-            report = session.report
-        if session.broken or report.computed != sum(SCHEDULE):
-            raise RuntimeError(session.broken or f"{report.computed} evaluations computed, {sum(SCHEDULE)} wanted")
+    """Seconds of a computed, a reused and a mean evaluation."""
+    taken = []
+    with session_of(stand, settings(SCHEDULE, place), len(SCHEDULE)) as session:
+        for sigma in sigmas(len(SCHEDULE))[: len(SCHEDULE)]:
+            taken.append(clock.seconds(evaluate, stand, sigma, session))
+        report = session.report
+    if session.broken or report.computed != sum(SCHEDULE):
+        raise RuntimeError(session.broken or f"{report.computed} evaluations computed, {sum(SCHEDULE)} wanted")
     computed = [seconds for seconds, kept in zip(taken, SCHEDULE) if kept]
     reused = [seconds for seconds, kept in zip(taken, SCHEDULE) if not kept]
     return {"computed": median(computed), "reused": median(reused), "mean": sum(taken) / len(taken)}
@@ -138,30 +139,12 @@ def evaluate(stand: Stand, sigma: float, session) -> None:
         stand.evaluate(sigma, session)
 
 
-def speed_row(stand: Stand, place: str, repeats: int) -> dict:
-    """What a step of both branches takes, and how near the speed-up at 10 of 40 comes to the cost model's ideal."""
-    clock, cost = Clock(stand.device), cost_of(stand)
-    plain, off = plain_and_off(stand, clock, repeats)
-    row = labels(stand, place) | {"plain_seconds": plain} | parts(stand, clock)
-    taken = cached(stand, clock, place)
-    ideal, measured = cost.speedup(STEPS, COMPUTED), plain / taken["mean"]
-    return row | {
-        "computed_seconds": taken["computed"], "reused_seconds": taken["reused"], "off_overhead_percent": off,
-        "plain_tflops": BRANCHES * cost.full / plain / 1e12, "ideal_speedup": ideal, "measured_speedup": measured,
-        "measured_over_ideal": measured / ideal,
-    }  # fmt: skip
-
-
 def why(error: Exception) -> str:
     return str(error).splitlines()[0][:80]
 
 
 def labels(stand: Stand, place: str) -> dict:
     return {"size": str(stand.size), "blocks": stand.shape.blocks, "guidance": stand.guidance, "cache_at": place}
-
-
-def cost_of(stand: Stand) -> CostModel:
-    return find(stand.model).cost(stand.model, stand.size.grid, stand.size.tokens)
 
 
 # -- bytes -------------------------------------------------------------------------------------------------------------
@@ -241,40 +224,10 @@ def rounded(shape: Shape, size: Size, cache: int) -> int:
     return cache // residual * sum(1 << (piece - 1).bit_length() for piece in pieces(residual))
 
 
-def filled(stand: Stand, place: str, ratio: float) -> None:
+def fill_cache(stand: Stand, place: str, ratio: float) -> None:
     """Fill a cache and use it once. Raises RuntimeError where caching stopped."""
     with session_of(stand, settings(FILLING, place, ratio), len(FILLING)) as session:
         for sigma in sigmas(len(FILLING))[: len(FILLING)]:
             evaluate(stand, sigma, session)
         if session.broken or not session.report.reused:
             raise RuntimeError(session.broken or "nothing was reused")
-
-
-def memory_rows(stand: Stand, places: Sequence[str], ratios: Sequence[float], kind: str) -> Iterator[dict]:
-    """kind: "measured" or "counted", for the names of the columns."""
-    try:
-        plain, _ = peaks(stand, stand.evaluate, 1.0)
-    except torch.OutOfMemoryError as error:
-        yield labels(stand, HERE) | {"note": why(error)}
-        return
-    for place in places:
-        for ratio in ratios:
-            cache, on_device = predicted(stand.shape, stand.size, ratio, stand.batched, place)
-            row = labels(stand, place) | {
-                "cache_ratio": round(ratio, 4), "residuals": groups_for_ratio(stand.shape.layout, ratio),
-                "cache_gib": cache / GIB, f"plain_{kind}_gib": plain / GIB, "extra_predicted_gib": on_device / GIB,
-            }  # fmt: skip
-            try:
-                most, host = peaks(stand, filled, stand, place, ratio)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                yield row | {"note": why(error)}
-                continue
-            weights, extra = stand.shape.weight_bytes, most - plain
-            row |= {
-                f"extra_{kind}_gib": extra / GIB, "over_predicted_percent": 100 * (extra / on_device - 1),
-                "over_cache_percent": 100 * (extra / cache - 1) if place == HERE else None,
-                "peak_predicted_gib": (weights + plain + on_device) / GIB, f"peak_{kind}_gib": (weights + most) / GIB,
-            }  # fmt: skip
-            if place == PINNED:
-                row |= {f"host_{kind}_gib": host / GIB, "host_rounded_gib": rounded(stand.shape, stand.size, cache) / GIB}
-            yield row

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from bench import scale
+from bench.scale_kernels import kernel_rows
 from bench.scale_model import TOY, Shape, Size, without_data
+from bench.scale_rows import Bench, in_order
 from bench.scale_run import HERE, PINNED, Counted, predicted, rounded
 from bench.scale_table import Rates, modelled
 from synccache_core.adapters import wan_s2v
@@ -125,6 +127,42 @@ def test_counted_memory_is_what_was_predicted(toy_run):
     assert [row["residuals"] for row in rows] == [2, 1]
     for row in rows:
         assert abs(row["over_predicted_percent"]) < 2, row
+
+
+def test_kernels_of_a_block(toy_run):
+    rows = list(kernel_rows(TOY, Size(96, 96, 33), "cpu"))
+    assert [row["kernel"].split(", ")[0] for row in rows] == ["attention"] * 3 + ["feed-forward in"] * 2
+    assert rows[0]["milliseconds"] > 0 and "note" in rows[1]  # no cuDNN on a CPU
+    assert any(title.startswith("kernels") for title in toy_run[1])
+
+
+@pytest.fixture
+def bench(hostless):
+    model, source = scale.build(TOY, "cpu")
+    scale.fill(model)
+    return Bench(scale.Stand(model, source, TOY, Size(96, 96, 33), "cpu"), "counted")
+
+
+def test_what_tells_most_comes_first(bench):
+    found = [(place, ratio) for _, place, ratio in in_order([bench], (HERE, PINNED), (1.0, 0.5))]
+    assert found == [(HERE, 1.0), (HERE, None), (PINNED, 1.0), (PINNED, None), (HERE, 0.5), (PINNED, 0.5)]
+    alone = bench.takes(HERE, None)
+    assert "note" not in bench.row(HERE, 1.0) and HERE in bench.filled
+    assert bench.takes(HERE, None) < alone - bench.takes(HERE, 1.0) / 2  # the memory is there
+
+
+def test_what_takes_too_long_is_left_out_and_says_so(bench):
+    row = bench.row(HERE, None, left=0.01)
+    assert row["note"].startswith("left out: takes about") and "plain_seconds" not in row
+    assert "note" not in bench.row(HERE, None, left=1000.0)
+
+
+def test_a_row_is_told_as_soon_as_it_is_there(tmp_path, capsys):
+    sheet = scale.Sheet(tmp_path / "rows.json", {"machine": []})
+    for number in range(1, 3):
+        sheet.add("seconds", {"plain_seconds": 1.5 * number, "nothing": None})
+        assert capsys.readouterr().out == f"plain_seconds {1.5 * number:g}\n"
+        assert len(json.loads((tmp_path / "rows.json").read_text())["seconds"]) == number
 
 
 def test_without_a_gpu_nothing_is_called_measured(hostless, monkeypatch, tmp_path, capsys):
