@@ -1,10 +1,15 @@
-"""Synthetic speech for training: espeak-ng reading sentences made up here, many voices, all seeded."""
+"""Synthetic speech for training: espeak-ng reading sentences made up here, many voices, all seeded.
+
+Where there is no espeak-ng, $SAVED_SPEECH may name a file that `keep` has written.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import wave
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy
@@ -74,10 +79,28 @@ def speak(text: str, voice: str, speed: int, pitch: int) -> tuple[torch.Tensor, 
 
 def speech(seed: int) -> tuple[torch.Tensor, int]:
     """The speech of a seed: sentence, voice, speed (words a minute) and pitch all follow from it."""
+    if kept := os.environ.get("SAVED_SPEECH"):
+        return saved(Path(kept), seed)
     rng = numpy.random.default_rng([seed, 4])
     voice, text = sentence(seed)
     voice += VARIANTS[rng.integers(len(VARIANTS))]
     return speak(text, voice, int(rng.integers(85, 145)), int(rng.integers(25, 75)))
+
+
+def keep(path: Path, seeds: Iterable[int]) -> None:
+    """Write the speech of some seeds, as the integers that it is made of."""
+    made = {seed: speech(seed) for seed in seeds}
+    found = {f"{seed}": (waveform[0] * 32768).to(torch.int16).numpy() for seed, (waveform, _) in made.items()}
+    numpy.savez(path, rates=numpy.array([[seed, rate] for seed, (_, rate) in made.items()]), **found)
+
+
+def saved(path: Path, seed: int) -> tuple[torch.Tensor, int]:
+    """What `keep` has written for a seed."""
+    with numpy.load(path) as file:
+        rates = dict(file["rates"].tolist())
+        if seed not in rates:
+            raise FileNotFoundError(f"{path.name}, which SAVED_SPEECH names, has no speech of seed {seed}")
+        return torch.from_numpy(file[str(seed)].astype(numpy.float32) / 32768)[None], rates[seed]
 
 
 def write_wave(path: Path, waveform: torch.Tensor, rate: int) -> None:
