@@ -117,6 +117,7 @@ def measure(options: argparse.Namespace, sheet: Sheet) -> None:
     places, kind = ((HERE, PINNED), "measured") if on_gpu else ((HERE,), "counted")
     measured = f"measured{'' if on_gpu else ' on the CPU'}"
     seconds = f"seconds per step of two branches, {measured}"
+    # They also let cuBLAS allocate what it keeps, which belongs to no row of bytes.
     for row in kernel_rows(options.shape, options.sizes[0], options.device):
         sheet.add(f"kernels of one block of one branch, {measured}", row)
     for size in options.sizes:

@@ -27,9 +27,9 @@ def kernel_rows(shape: Shape, size: Size, device: str) -> Iterator[dict]:
     heads = torch.randn(3, 1, shape.heads, tokens, shape.dim // shape.heads, **like)
     for name, backend in BACKENDS.items():
         yield row(f"attention, {name}", size, 4 * tokens**2 * shape.dim, device, partial(attend, backend, heads))
-    x, weight = torch.randn(tokens, shape.dim, **like), torch.randn(shape.ffn, shape.dim, **like)
+    x, weight, bias = (torch.randn(*of, **like) for of in ((tokens, shape.dim), (shape.ffn, shape.dim), (shape.ffn,)))
     usual = str(shape.dtype).removeprefix("torch.")
-    for name, work in {usual: partial(linear, x, weight), "fp8": partial(product, x, weight.to(FP8))}.items():
+    for name, work in {usual: partial(linear, x, weight, bias), "fp8": partial(product, x, weight.to(FP8))}.items():
         yield row(f"feed-forward in, {name}", size, 2 * x.numel() * shape.ffn, device, work)
 
 

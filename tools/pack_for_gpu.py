@@ -31,12 +31,13 @@ MOST = 64 << 20
 LARGE = 50_000  # bytes of a file in docs/ that stays here
 HOST_FOLDERS = ("comfy", "comfy_execution", "utils")  # of ComfyUI, and the files beside them: Python only
 WHOLE = ("comfy_aimdo", "comfy_kitchen")  # packages that ComfyUI imports; they do without their compiled parts
-TRACED = ("diffusers", "diffsynth", "imageio_ffmpeg", "importlib_metadata", "zipp")  # of these, what is imported
-CLIPS = (*range(16), *range(100, 106))  # held-out ones that benches ask for
+TRACED = ("diffusers", "diffsynth", "imageio_ffmpeg")  # of these, what is imported
+CLIPS = (*range(8), *range(100, 104))  # held-out ones that benches ask for, as many as there is room for
 TRACE = """
 import json, sys
 import bench.online, bench.quality
-from demo.standalone import load_talker
+from diffusers import UniPCMultistepScheduler
+from demo.thirdparty import load_talker
 load_talker()
 names = json.loads(sys.argv[1])
 print(json.dumps([module.__file__ for name, module in list(sys.modules.items())
@@ -112,11 +113,12 @@ def place_of(package):
 
 
 def traced(packages):
-    """Files of `packages` that the benches import."""
+    """Files of `packages` that the benches import, and each package's own, which may not be run."""
     environment = dict(os.environ, COMFYUI_PATH="none")
     done = subprocess.run([sys.executable, "-c", TRACE, json.dumps(packages)], cwd=REPO, env=environment, check=True,
-                          capture_output=True, text=True)
-    return [Path(line) for line in json.loads(done.stdout.splitlines()[-1])]
+                          stdout=subprocess.PIPE, text=True)
+    found = {Path(line) for line in json.loads(done.stdout.splitlines()[-1])}
+    return sorted(found | {place_of(package) / "__init__.py" for package in packages})
 
 
 def members(host, talkers):
@@ -131,8 +133,9 @@ def members(host, talkers):
 
 
 def pack_code(folder, host, talkers):
+    found = list(members(host, talkers))
     with tarfile.open(folder / "code.tar.xz", "w:xz") as tar:
-        for path, name in members(host, talkers):
+        for path, name in found:
             tar.add(path, str(name), recursive=False)
 
 
