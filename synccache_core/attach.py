@@ -68,7 +68,8 @@ def attach(
     """Run `model` through SyncCache inside the `with` block; afterwards it is exactly as before.
 
     sigmas: the schedule, N + 1 falling values. grid: video tokens of the calls to come. mask: see grid.token_weights.
-    Each block of `model.blocks` must take the hidden state [B, L, C] first and return the new one. plan: overrides what it
+    Each block of `model.blocks` must take the hidden state [B, L, C] first and return the new one; a model without such
+    blocks goes with `adapter=outputs_only(model)` and level "auto" or "output". plan: overrides what it
     decides of the config; one that takes fewer steps wants a loop, and sigmas, of just these. sampler: what your loop does
     with a velocity, or its name, see samplers.py. cfg: the scale of your guidance, 1 where there is none.
 
@@ -137,7 +138,7 @@ def _attached(model: torch.nn.Module, session: _Attached, adapter: Adapter):
     with ExitStack() as stack:
         stack.push(lambda failed, *_: session.close(finished=failed is None))
         _override(stack, model, "forward", _Forward(session, model, adapter))
-        for index, block in enumerate(model.blocks):
+        for index, block in enumerate(() if session.layout.unknown else model.blocks):
             _override(stack, block, "forward", _block_forward(session, index, block.forward))
         if session.layout.audio == "inside":
             _override_audio(stack, session, model, adapter)
@@ -151,6 +152,9 @@ class _Forward:
         self._session, self._model, self._adapter, self._forward = session, model, adapter, model.forward
 
     def __call__(self, *args, **kwargs):
+        if self._session.layout.unknown:
+            self._session.count_pass()
+            return self._forward(*args, **kwargs)
         call = self._session.begin(self._model, self._adapter, self._forward, args, kwargs)
         call.offer_audio(getattr(self._session, "audio_ops", {}))
         try:

@@ -22,7 +22,7 @@ from .gram import displacement
 from .grid import Grid
 from .paper import stored
 from .plan import RunFacts
-from .policy import Config
+from .policy import AUTO, Config
 from .recording import REGIONS, Recording
 from .replay import HUMAN_WEIGHT, Yardstick, landing
 from .session import Session
@@ -44,7 +44,7 @@ class CalibrationSession(Session):
     activity = "calibration"
 
     def __init__(self, *args, adapter: str, cfg: float = 1.0, shift: float | None = None, **kwargs):
-        super().__init__(Config(target_speedup=1.0), *args, **kwargs)
+        super().__init__(Config(target_speedup=1.0, level=AUTO), *args, **kwargs)
         self.report.calibration = True
         self._facts = {"sampler": self.sampler.name, "cfg": float(cfg), "shift": shift}
         self._adapter = adapter
@@ -130,6 +130,8 @@ class CalibrationSession(Session):
         wait_for(out.device)
         self._seconds.append((self.skippable, time.perf_counter() - started - self._own))
         velocity = out.float() if x is None else (x.float() - out) / current.tick.sigma
+        if self.layout.unknown:
+            self._grid = Grid.of_any(velocity.shape)
         rows, weights = positions(velocity, self._grid, self._history.weights(self._grid) if self._grid else None)
         if self._outputs is None:
             self._sizes["output"] = 4 * velocity.numel()
@@ -144,7 +146,7 @@ class CalibrationSession(Session):
             raise StateError(f"the run ended after {len(self.report.steps)} of {self.clock.steps} steps")
         output = self._sizes.pop("output")
         sigmas, tracks = np.array(self.clock.sigmas), [t for t in self._tracks.values() if t.complete]
-        grams, region = {}, "whole" if self._tokens.human is None else "human"
+        grams, region = {}, "human" if self._tokens is not None and self._tokens.human is not None else "whole"
         for name in dict.fromkeys(("whole", region)):
             grams["output", name] = self._outputs.gram(name)
             if tracks:
@@ -170,7 +172,8 @@ class CalibrationSession(Session):
     def _shares(self) -> dict[str, float]:
         """Measured cost of a reused evaluation, segments not run, over a computed one; the first one is warming up."""
         skippable, whole = map(sum, zip(*self._seconds[1:] or self._seconds))
-        return {"residual": min(1.0, max(0.0, 1.0 - skippable / whole))} if whole > 0 else {}
+        known = whole > 0 and not self.layout.unknown
+        return {"residual": min(1.0, max(0.0, 1.0 - skippable / whole))} if known else {}
 
 
 class Watch(Call):
@@ -250,12 +253,13 @@ class AudioDrift:
 
 
 def positions(values: torch.Tensor, grid: Grid | None, human: torch.Tensor | None):
-    """([B, P, C], human weights [P] or None) of an output: a latent [B, C, T, H, W], or tokens [B, L, C]."""
-    if values.ndim != 5:
+    """([B, P, C], human weights [P] or None) of an output: a latent [B, C, T, H, W], [B, C, H, W] or, several in one,
+    [B, 1, N]; or tokens [B, L, C]."""
+    if values.ndim < 4 and values.shape[1] > 1:
         rows = values.reshape(values.shape[0], values.shape[1], -1)
         return rows, human if human is not None and len(human) == rows.shape[1] else None
     rows = values.flatten(2).transpose(1, 2)
-    if human is None or grid.frames != values.shape[2]:
+    if human is None or values.ndim != 5 or grid.frames != values.shape[2]:
         return rows, None
     blocks = human.reshape(1, grid.frames, grid.height, grid.width)
     patch = -(-values.shape[3] // grid.height)  # the host pads height and width up to a multiple of the patch

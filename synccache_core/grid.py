@@ -1,6 +1,7 @@
 """Pixel <-> latent <-> token geometry, and the human mask as token weights."""
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,13 @@ class Grid:
         """shape: [..., T, H, W] of the latent; the host pads H and W up to a multiple of `patch`."""
         frames, height, width = shape[-3:]
         return cls(int(frames), -(-int(height) // patch), -(-int(width) // patch))
+
+    @classmethod
+    def of_any(cls, shape) -> "Grid":
+        """Of a latent of any kind, [B, C, T, H, W], [B, C, H, W] or [B, C, ...], one token for each place."""
+        if len(shape) == 5:
+            return cls.from_latent(shape, patch=1)
+        return cls(1, *map(int, shape[2:])) if len(shape) == 4 else cls(1, 1, prod(map(int, shape[2:])))
 
 
 def token_weights(mask: torch.Tensor, grid: Grid, temporal_stride: int = 4) -> torch.Tensor:

@@ -25,9 +25,9 @@ class Guarded:
     report: RunReport
     sampler: Sampler
 
-    def note(self, sentence: str) -> None:
-        """Add a sentence that a person should read, once."""
-        if sentence not in self.report.notes:
+    def note(self, sentence: str | None) -> None:
+        """Add a sentence that a person should read, once; None = nothing to say."""
+        if sentence and sentence not in self.report.notes:
             self.report.notes.append(sentence)
 
     def guard(self, step: Callable, *args):
@@ -56,19 +56,19 @@ class Guarded:
         """Why nothing was decided at an evaluation."""
         if self.config.off:
             return "off"
-        if self.sampler.adaptive:
-            return f"{self.sampler.name} chooses its own steps"
-        return f"{self.activity} stopped" if self.broken else "another extension altered the pass"
+        stopped = f"{self.activity} stopped" if self.broken else "another extension altered the pass"
+        return self.sampler.why_idle or stopped
 
 
 class Others:
     """Recognises another cache by what it does: a computed evaluation calls every block of the model, or was none.
 
-    most: blocks that a pass has called so far; a model that always runs without some is no cache.
+    most: blocks that a pass has called so far; a model that always runs without some is no cache. unknown: the model is one
+    whose blocks are not known, and stands for one block.
     """
 
-    def __init__(self):
-        self.most = 0
+    def __init__(self, unknown: bool = False):
+        self.most, self._unknown = 0, unknown
 
     def skipped(self, calls: Sequence[Call]) -> int:
         """Blocks that were not called in some pass of an evaluation without reuse; all of them where there was no pass.
@@ -88,9 +88,10 @@ class Others:
         evaluation.skipped = self.skipped(evaluation.calls)
         if not evaluation.skipped:
             return ""
+        what = "the model" if self._unknown else f"{evaluation.skipped} of {self.most} blocks"
         return (
-            f"another extension skipped {evaluation.skipped} of {self.most} blocks at a step that was to be computed: it is "
-            "a cache as well, remove it, or remove SyncCache"
+            f"another extension skipped {what} at a step that was to be computed: it is a cache as well, remove it, or "
+            "remove SyncCache"
         )
 
 

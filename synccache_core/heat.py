@@ -46,10 +46,13 @@ class Heat:
 
 
 def forecast_error(forecast: torch.Tensor, truth: torch.Tensor) -> Rows:
-    """|forecast - truth| over the mean of |truth|, means over all but the last two axes of [B, C, T, H, W]; else empty."""
-    if truth.ndim != 5:
+    """|forecast - truth| over the mean of |truth|, means over all but the last two axes of [B, C, T, H, W], or of
+    [B, C, H, W]; else empty.
+    """
+    if truth.ndim not in (4, 5):
         return ()
-    return as_rows((forecast - truth).abs().mean(dim=(0, 1)) / truth.abs().mean())
+    apart = (forecast - truth).abs().mean(dim=(0, 1)) / truth.abs().mean()
+    return as_rows(apart if truth.ndim == 5 else apart[None])
 
 
 def as_rows(values: torch.Tensor) -> Rows:

@@ -24,8 +24,8 @@ ADD, REFRESH = "add", "refresh"
 class Layout:
     """Where a model's blocks refresh audio.
 
-    blocks: number of heavy blocks N. refresh: rising indices a_1 < ... < a_M of the blocks after (or inside) which audio
-    is refreshed. audio: the kind, see the module docstring.
+    blocks: number of heavy blocks N, 0 where nothing is known of a model's inside. refresh: rising indices a_1 < ... < a_M
+    of the blocks after (or inside) which audio is refreshed. audio: the kind, see the module docstring.
     """
 
     blocks: int
@@ -33,18 +33,27 @@ class Layout:
     audio: Literal["after", "inside"] = "after"
 
     def __post_init__(self):
+        if self.unknown and not self.refresh:
+            return
         rising = list(self.refresh) == sorted(set(self.refresh))
         if not self.refresh or not rising or self.refresh[0] < 0 or self.refresh[-1] >= self.blocks:
             raise BadConfig(f"refresh points must rise within 0..{self.blocks - 1}, got {list(self.refresh)}")
 
     @property
+    def unknown(self) -> bool:
+        """Whether there is nothing to reuse but the whole result of the model."""
+        return self.blocks == 0
+
+    @property
     def probe_blocks(self) -> int:
         """Blocks of segment 0, computed at every step."""
-        return self.refresh[0] + 1
+        return 0 if self.unknown else self.refresh[0] + 1
 
     @cached_property
     def segments(self) -> int:
         """Number of segments, the probe included."""
+        if self.unknown:
+            return 0
         tail = self.refresh[-1] < self.blocks - 1 if self.audio == "after" else self.probe_blocks < self.blocks
         return len(self.refresh) + tail
 
@@ -80,7 +89,7 @@ class Layout:
 
     def storable(self) -> int:
         """Segments that groups divide: all but the probe."""
-        return self.segments - 1
+        return max(0, self.segments - 1)
 
 
 def groups_for_ratio(layout: Layout, cache_ratio: float) -> int:

@@ -229,10 +229,11 @@ def _cost(layout: object, cost: object) -> CostModel:
     for (name, keys), value in zip(wanted.items(), (layout, cost)):
         if not isinstance(value, dict) or set(value) != keys:
             raise PlanError(f"{name} must be an object with {', '.join(sorted(keys))}, got {shown(value)}")
-    check_number("layout.blocks", layout["blocks"], 1, MAX_BLOCKS, whole=True)
+    check_number("layout.blocks", layout["blocks"], 0, MAX_BLOCKS, whole=True)
     check_choice("layout.audio", layout["audio"], ("after", "inside"))
     refresh = tuple(layout["refresh"]) if isinstance(layout["refresh"], list) else layout["refresh"]
-    check_numbers("layout.refresh", refresh, 0, MAX_BLOCKS, MAX_BLOCKS, whole=True)
+    if layout["blocks"] or refresh != ():
+        check_numbers("layout.refresh", refresh, 0, MAX_BLOCKS, MAX_BLOCKS, whole=True)
     try:
         return CostModel(**cost, layout=Layout(layout["blocks"], refresh, layout["audio"]))
     except BadConfig as error:

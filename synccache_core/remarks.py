@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from .plan import Budget
 from .recipes import default
 from .recording import Recording
+from .telemetry import needless
 
 REPLAYED, CARRIED, GUESSED = "replayed", "carried", "guessed"  # where a predicted error comes from
 SURE = 6  # clips that a measured error may be taken from without a word: of two, a clip's error is four times off at times
@@ -27,6 +28,8 @@ def remarks(choice, budget: Budget, recording: Recording) -> Iterator[str]:
         yield f"speed-up {budget.speedup:g} is out of reach: {most}"
     if budget.computed is not None and choice.computed != budget.computed:
         yield f"{budget.computed} computed steps are not possible here, {choice.computed} are planned"
+    if recording.layout.unknown and (budget.cache_ratio or 1.0) < 1:
+        yield needless("cache_ratio")
     if choice.error >= FAR:
         yield f"a predicted error of {choice.error:.2%} will show: ask for less speed, or take more steps"
     if choice.computed < recording.steps and (choice.basis != REPLAYED or recording.count < SURE):

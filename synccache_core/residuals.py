@@ -16,6 +16,8 @@ def wanted_groups(config: Config, layout: Layout) -> tuple[tuple[int, ...], ...]
     """Groups that the settings ask for. Raises BadConfig where they, or probe, do not suit the layout."""
     if config.level == "output":
         return ()
+    if layout.unknown:
+        raise BadConfig(f"level must be 'output' for a model whose blocks are not known, got {config.level!r}")
     if not config.probe and layout.audio == "inside":
         raise BadConfig("probe must be True for audio inside the blocks, whose refresh arguments it sees; got False")
     groups = config.groups or even_groups(layout, groups_for_ratio(layout, config.cache_ratio))

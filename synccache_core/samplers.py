@@ -32,6 +32,8 @@ EVALUATIONS = {
 OFF_GRID = ("dpm_fast",)
 # As many evaluations as its error control wants. A reused output would look like a perfect step to it.
 ADAPTIVE = ("dpm_adaptive",)
+# Frames one after the other, with a model that remembers what it was called with.
+REMEMBERING = ("ar_video",)
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,11 @@ class Sampler:
         return any(part in self.name for part in GUIDANCE_INSIDE)
 
     @property
-    def adaptive(self) -> bool:
-        return self.name in ADAPTIVE
+    def why_idle(self) -> str:
+        """Why nothing can be reused with this sampler, "" where something can."""
+        if self.name in REMEMBERING:
+            return f"with {self.name} the model remembers every call"
+        return f"{self.name} chooses its own steps" if self.name in ADAPTIVE else ""
 
     @property
     def on_grid(self) -> bool:

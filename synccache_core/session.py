@@ -15,11 +15,11 @@ from .grid import Grid
 from .guard import Guarded, Others, Regimes
 from .history import ProbeHistory
 from .layout import Layout
-from .policy import AUTO, COMPUTE, MIN_COMPUTED, RESIDUAL, Config, Decision, Facts, decide, fixed_schedule
+from .policy import AUTO, COMPUTE, MIN_COMPUTED, OUTPUT, RESIDUAL, Config, Decision, Facts, decide, fixed_schedule
 from .residuals import Residuals
 from .samplers import Sampler
 from .schedules import gap_trust
-from .telemetry import RunReport, account, readable
+from .telemetry import RunReport, account, readable, without_blocks
 from .velocity import Outputs
 from .view import ViewOf
 
@@ -33,7 +33,7 @@ class Session(Guarded):
     sigmas: the run's schedule, N + 1 falling or rising values. cost: (grid, tokens) -> CostModel of the model at that size.
     mask: human mask as `grid.token_weights` takes it, or None. on_step(report, expected) is called after each evaluation.
     sampler: whose evaluations these are. guidance: its scale, 1 where there is none. ranges: of conditioning that begins or
-    ends in the run, see `guard.Regimes`.
+    ends in the run, see `guard.Regimes`. parts: shapes of the latents that x and results hold, as [B, 1, N]; () = one.
     Raises BadConfig where the settings do not suit the layout.
     """
 
@@ -49,9 +49,10 @@ class Session(Guarded):
         sampler: Sampler | None = None,
         ranges: Sequence[tuple[float, float]] = (),
         guidance: float = 1.0,
+        parts: Sequence[Sequence[int]] = (),
     ):
         if config.level == AUTO:
-            config = replace(config, level=RESIDUAL)
+            config = replace(config, level=OUTPUT if layout.unknown else RESIDUAL)
         self.config, self.layout = config, layout
         self.sampler = sampler or Sampler()
         self.clock = Clock(sigmas, self.sampler)
@@ -61,16 +62,18 @@ class Session(Guarded):
             storable=layout.storable(),
         )
         self.residuals = Residuals(config, layout, self.sampler.first_order)
-        self._idle = config.off or self.sampler.adaptive
-        self.outputs, remarks = Outputs.of(config, self.sampler, self.clock.sign)
+        self._idle = config.off or bool(self.sampler.why_idle)
+        self.outputs, remarks = Outputs.of(config, self.sampler, self.clock.sign, parts)
         self.probes = config.level == "residual" and config.probe
         self._cost_of, self._on_step = cost, on_step
-        self._history = ProbeHistory(mask, config.human_weight, config.omega)
-        self._others, self._regimes = Others(), Regimes(ranges)
-        self._run, self._guidance = 0, guidance
-        self._schedule = config.schedule
+        self._history = ProbeHistory(None if layout.unknown else mask, config.human_weight, config.omega)
+        self._others, self._regimes = Others(layout.unknown), Regimes(ranges)
+        self._run, self._guidance, self._schedule = 0, guidance, config.schedule
         self._evaluation: Evaluation | None = None
         self._odd_branch = False
+        if layout.unknown:
+            self._price(Grid(0, 0, 0), 0, len(self.sampler.evaluated(sigmas)) - 1)
+            remarks = [*without_blocks(config, mask), *remarks]
         for remark in remarks:
             self.note(remark)
 
@@ -91,6 +94,11 @@ class Session(Guarded):
                 return out
             better = self.guard(self._take_output, current, out, x)
             return out if better is None else better
+
+    def count_pass(self) -> None:
+        """One forward pass of a model whose blocks are not known; outside an evaluation nobody counts them."""
+        if self._evaluation is not None:
+            self.call((), Grid(0, 0, 0)).ran = 1
 
     @contextmanager
     def evaluation(self, sigma: float):
@@ -113,9 +121,7 @@ class Session(Guarded):
         for branch in branches:
             keys.append((branch, current.passes[branch]))
             current.passes[branch] += 1
-        remark = self._history.meet(grid)
-        if remark:
-            self.note(remark)
+        self.note(self._history.meet(grid))
         call = self._new_call(keys, grid, view, foreign)
         current.calls.append(call)
         return call
@@ -184,8 +190,7 @@ class Session(Guarded):
             self._evaluation = None
 
     def _new_call(self, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None, foreign: bool) -> Call:
-        idle = self._idle or self.broken or foreign
-        return Call(self, keys, grid, view, PLAIN if idle else PROBE, foreign)
+        return Call(self, keys, grid, view, PLAIN if self._idle or self.broken or foreign else PROBE, foreign)
 
     def _reuse_output(self, current: Evaluation, x: torch.Tensor | None) -> torch.Tensor | None:
         """Decide before the model is called, and forecast what it would have given; None = call it."""
@@ -269,26 +274,21 @@ class Session(Guarded):
     def _finish(self) -> None:
         current = self._evaluation
         self._watch_others(current)
-        decided = current.decision if not self.broken else None
-        decision = decided or Decision(COMPUTE, self._why_plain())
+        decision = (None if self.broken else current.decision) or Decision(COMPUTE, self._why_plain())
         if current.skipped:
             decision = Decision(REUSE, "another extension skipped blocks")
         self._odd_branch = current.odd_branch
         if current.odd_branch:
             self.note("a branch appeared that had nothing stored: it was computed while the others were reused")
         self.report.steps.append(current.record(decision, self._history.accumulated))
-        account(self.report, self.config, self.residuals, self.outputs)
-        if self.cost:
-            self.report.speedup_ideal = self.cost.speedup(len(self.report.steps), self.report.computed, self._share())
+        account(self.report, self.config, self.residuals, self.outputs, self.cost)
         if decision.reuse:
             self._run += 1
         else:
             self._history.restart(self._run > 0)
             self._run = 0
         if not self.residuals.settled and self.residuals.sizes and self.config.level == "residual":
-            remark = self.residuals.settle()
-            if remark:
-                self.note(remark)
+            self.note(self.residuals.settle())
         if self._on_step:
             self._on_step(self.report, current.tick.expected)
 

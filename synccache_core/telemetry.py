@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from .advice import advice
-from .cost import cache_bytes
+from .cost import CostModel, cache_bytes
 from .policy import Config
 
 REPORT_FORMAT, REPORT_VERSION = "synccache-report", 1
+UNKNOWN = "This model is not known to SyncCache: whole results are reused, audio included."
+NEEDLESS = {"human_mask": "no probe looks at it", "cache_ratio": "no residuals are stored"}
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,11 @@ class RunReport:
         return f"{measured}{self.speedup_ideal:.2f}× by operation count"
 
 
-def account(report: RunReport, config: Config, residuals, outputs) -> None:
-    """Sizes as they stand after an evaluation. residuals, outputs: of the session."""
+def account(report: RunReport, config: Config, residuals, outputs, cost: CostModel | None) -> None:
+    """Sizes and speed as they stand after an evaluation. residuals, outputs, cost: of the session."""
+    if cost:
+        share = cost.share(config.level, len(residuals.groups), config.merge, config.probe)
+        report.speedup_ideal = cost.speedup(len(report.steps), report.computed, share)
     report.branches, report.groups = max(report.branches, len(residuals.sizes)), len(residuals.groups)
     report.residual_bytes = sum(residuals.sizes.values())
     if config.level == "residual":
@@ -184,8 +189,18 @@ def account(report: RunReport, config: Config, residuals, outputs) -> None:
     )
 
 
+def without_blocks(config: Config, mask) -> list[str]:
+    """Of a run of a model whose blocks are not known. mask: human mask or None."""
+    given = {"human_mask": mask is not None, "cache_ratio": config.cache_ratio < 1 and config.schedule is None}
+    return [UNKNOWN, *(needless(name) for name in given if given[name])]
+
+
+def needless(name: str) -> str:
+    return f"{name} has no effect on a model that is not known: {NEEDLESS[name]}"
+
+
 def recognised(model: str, blocks: int, refresh_points: int) -> str:
-    return f"{model}: {blocks} blocks, {refresh_points} audio refreshes"
+    return f"{model}: {blocks} blocks, {refresh_points} audio refreshes" if blocks else f"{model}: whole results"
 
 
 def readable(count: int) -> str:

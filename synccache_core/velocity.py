@@ -3,6 +3,9 @@
 For a flow model v = (x - denoised) / sigma, and an Euler step moves x by (sigma' - sigma) v.
 """
 
+from collections.abc import Sequence
+from math import prod
+
 import torch
 
 from .backtest import Backtest
@@ -121,10 +124,11 @@ class Outputs:
     """Between what a sampler is given and the velocities: reuse at level "output", correction at either level.
 
     sampler: one that makes x anew from denoised and noise has denoised forecast instead of the velocity, which would hold
-    the old noise; one that reads the guidance from inside the model call is never spared it.
+    the old noise; one that reads the guidance from inside the model call is never spared it. parts: shapes of the latents
+    that one tensor [B, 1, N] holds, such as picture and sound; each is forecast and corrected by itself. () = one latent.
     """
 
-    def __init__(self, config: Config, sampler: Sampler, sign: float):
+    def __init__(self, config: Config, sampler: Sampler, sign: float, parts: Sequence[Sequence[int]] = ()):
         self.corrects = config.correction and sampler.corrects
         self.size = 0
         self._whole = config.level == "output"
@@ -133,17 +137,23 @@ class Outputs:
         self._kept = config.forecast_order + 1 + self.corrected
         self._sampler = sampler
         self._dtype = torch.float32
-        self._path = Velocities(
-            config.forecast_order, self._whole, self.corrects, config.max_gain, sampler.response, config.backtest,
-            sampler.first_order, sign,
-        )
+        self._parts = parts
+        self._paths = [
+            Velocities(
+                config.forecast_order, self._whole, self.corrects, config.max_gain, sampler.response, config.backtest,
+                sampler.first_order, sign,
+            )
+            for _ in parts or [None]
+        ]  # fmt: skip
 
     @classmethod
-    def of(cls, config: Config, sampler: Sampler, sign: float = -1.0) -> tuple["Outputs | None", list[str]]:
+    def of(
+        cls, config: Config, sampler: Sampler, sign: float = -1.0, parts: Sequence[Sequence[int]] = ()
+    ) -> tuple["Outputs | None", list[str]]:
         """None where the settings do not need it, and what a person should know. sign: of the way that sigma goes."""
         if config.off:
             return None, []
-        made, remarks = cls(config, sampler, sign), []
+        made, remarks = cls(config, sampler, sign, parts), []
         if config.correction and not made.corrects and config.schedule is not None:  # a plan was made for another sampler
             remarks.append(f"correction is off: {WANTED}; this run uses {sampler.name}")
         if config.level == "output" and sampler.guidance_inside:
@@ -152,25 +162,31 @@ class Outputs:
 
     @property
     def peak(self) -> int:
-        return self._path.peak
+        return sum(path.peak for path in self._paths)
 
     def trust(self, share: float) -> None:
         """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
-        self._path.trust(share)
+        for path in self._paths:
+            path.trust(share)
 
     def missing(self, sigma: float, x: torch.Tensor | None) -> str | None:
         """Why the model must be called, None where it need not."""
         if self._sampler.guidance_inside:
             return "the sampler needs the model"
-        return self._path.missing(sigma, None if x is None else x.shape)
+        shapes = [None] * len(self._paths) if x is None else [part.shape for part in self._split(x)]
+        return next(filter(None, (path.missing(sigma, shape) for path, shape in zip(self._paths, shapes))), None)
 
     def forecast(self, sigma: float, move: float | None, x: torch.Tensor | None, index: int) -> torch.Tensor | None:
         """What the sampler is given instead of the model's output, a new tensor; None where it is not finite."""
-        value = self._path.forecast(sigma)
-        if value is None:
+        values = [path.forecast(sigma) for path in self._paths]
+        if any(value is None for value in values):
+            self.clear()
             return None
-        added = self._path.reused(sigma, move, value, index)
-        return self._given(value if added is None else value.add_(added), sigma, x)
+        for path, value in zip(self._paths, values):
+            added = path.reused(sigma, move, value, index)
+            if added is not None:
+                value.add_(added)
+        return self._given(_joined(values), sigma, x)
 
     def fits(self, out: torch.Tensor) -> bool:
         """Whether the byte budget leaves room for outputs of this size."""
@@ -185,24 +201,31 @@ class Outputs:
         self._dtype = out.dtype
         if sigma <= 0:
             return None
-        velocity = self._velocity(out, sigma, x)
+        velocities = self._split(self._velocity(out, sigma, x))
         if reused:
-            added = self._path.reused(sigma, move, velocity, index)
+            added = [path.reused(sigma, move, value, index) for path, value in zip(self._paths, velocities)]
         else:
-            added = self._path.computed(sigma, move, velocity, keep, index)
-        if added is None:
+            added = [path.computed(sigma, move, value, keep, index) for path, value in zip(self._paths, velocities)]
+        if any(value is None for value in added):  # which all of them are then
             return None
-        return (out + (added if x is None else added.mul_(-sigma))).to(out.dtype)
+        change = _joined(added)
+        return (out + (change if x is None else change.mul_(-sigma))).to(out.dtype)
 
     def off_by(self, sigma: float, out: torch.Tensor, x: torch.Tensor | None) -> Rows:
-        """How far a forecast would have been off where the model was called, see `heat.forecast_error`."""
-        truth = self._velocity(out, sigma, x)
-        if sigma <= 0 or self._path.missing(sigma, truth.shape):
+        """How far a forecast of the first part would have been off where the model was called, see `heat.forecast_error`."""
+        truth, path = self._split(self._velocity(out, sigma, x))[0], self._paths[0]
+        if sigma <= 0 or path.missing(sigma, truth.shape):
             return ()
-        return forecast_error(self._path.expected(sigma), truth)
+        shape = self._parts[0] if self._parts else truth.shape
+        return forecast_error(path.expected(sigma).reshape(shape), truth.reshape(shape))
 
     def clear(self) -> None:
-        self._path.clear()
+        for path in self._paths:
+            path.clear()
+
+    def _split(self, values: torch.Tensor) -> Sequence[torch.Tensor]:
+        """The parts, which share its memory."""
+        return values.split([prod(shape[1:]) for shape in self._parts], dim=-1) if self._parts else [values]
 
     def _velocity(self, out: torch.Tensor, sigma: float, x: torch.Tensor | None) -> torch.Tensor:
         """What is forecast, in float32 and of its own."""
@@ -214,3 +237,7 @@ class Outputs:
         if x is None or self._sampler.renoises:
             return value.to(self._dtype)
         return torch.add(x, value, alpha=-sigma).to(self._dtype)
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

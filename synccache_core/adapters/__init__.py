@@ -1,5 +1,7 @@
 """Adapters: what SyncCache must know of a family of video DiTs. One file per family, found by the model's shape.
 
+Of a model that none is for, whole results are reused, see `serve`.
+
 A new family is one file that ends in `register(Adapter(...))`, its import below, and one line in
 tests/core/test_adapters.py that hands a toy of it to `synccache_core.testing.check_adapter`.
 """
@@ -64,4 +66,10 @@ def find(model: torch.nn.Module) -> Adapter:
     raise UnsupportedModel(f"SyncCache does not know the model class {type(model).__name__}; supported: {supported()}")
 
 
+def serve(model: torch.nn.Module) -> Adapter:
+    """The adapter of a model; of one that is not known, the one that has its whole results reused."""
+    return next((adapter for adapter in _REGISTRY.values() if adapter.matches(model)), None) or outputs_only(model)
+
+
 from . import wan_s2v  # noqa: E402, F401 - registers itself
+from .outputs_only import outputs_only  # noqa: E402

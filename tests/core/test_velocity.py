@@ -140,7 +140,7 @@ def test_bytes_are_those_of_the_anchors_and_the_sum():
         loop(run, HAND, known([1, 2, 3, 4]))
         assert run.report.bytes_held == run.report.bytes_predicted == 12 * (order + 1 + correction)
         run.close()
-        assert run.outputs._path.bytes == 0
+        assert run.outputs._paths[0].bytes == 0
 
 
 def test_nothing_held_is_shared_with_the_host():
@@ -247,7 +247,7 @@ def test_a_multistep_sampler_is_led_back(order):
     assert order == 2 or np.abs(without - true)[[12, 16]].min() > 1e-2
     assert run.report.bytes_held <= run.report.bytes_predicted == 4 * (order + 1 + 6)
     run.close()
-    assert run.outputs._path.bytes == 0
+    assert run.outputs._paths[0].bytes == 0
 
 
 def test_a_gap_of_unknown_length_is_not_corrected():
