@@ -30,7 +30,11 @@ class SyncCache(io.ComfyNode):
             "while the audio is refreshed at every step, so that the lips stay in sync.",
             search_aliases=["cache", "speed up", "S2V", "talking", "lip sync", "EasyCache", "TeaCache"],
             inputs=[
-                io.Model.Input("model", tooltip="A Wan2.2-S2V model, after LoRA and model sampling."),
+                io.Model.Input(
+                    "model",
+                    tooltip="A Wan2.2-S2V model, or any other that ComfyUI samples, after LoRA and model sampling. Of "
+                    "others whole results are reused, sound included.",
+                ),
                 io.Combo.Input(
                     "preset",
                     options=[*PRESETS, CUSTOM],
@@ -99,8 +103,8 @@ class SyncCache(io.ComfyNode):
             ),
             io.Combo.Input(
                 "if_unsupported", options=["error", "pass through"], default="error", optional=True, advanced=True,
-                tooltip="What to do with a model that SyncCache does not know: stop with an error, or pass it through as "
-                "it is.",
+                tooltip="What to do with a model that cannot be served at all, or not as asked, such as residuals of one "
+                "that SyncCache does not know: stop with an error, or pass it through as it is.",
             ),
             io.Combo.Input(
                 "reuse", options=list(REUSE), default=AUTO, optional=True, advanced=True,

@@ -27,7 +27,11 @@ class SyncCacheCalibrate(io.ComfyNode):
             "such as euler.",
             search_aliases=["plan", "schedule", "record", "measure", "optimize"],
             inputs=[
-                io.Model.Input("model", tooltip="A Wan2.2-S2V model, after LoRA and model sampling."),
+                io.Model.Input(
+                    "model",
+                    tooltip="A Wan2.2-S2V model, or any other that ComfyUI samples, after LoRA and model sampling. Of "
+                    "others whole results are reused, sound included.",
+                ),
                 io.Mask.Input(
                     "human_mask", optional=True,
                     tooltip="Where the person is, from SyncCache Human Mask or any other node; a plan can then weigh the "

@@ -1,15 +1,15 @@
 """Calibration in the host: a vanilla run that is recorded, then a few plans sampled and measured against it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ..synccache_core import Adapter, CalibrationSession, Config, Plan, Recording, Sampler, __version__, describe, find
+from ..synccache_core import Adapter, CalibrationSession, Config, Plan, Recording, Sampler, __version__, describe
 from ..synccache_core.choice import Planner
 from ..synccache_core.errors import SyncCacheError
 from ..synccache_core.plan import Budget
 from ..synccache_core.planned import planned_config
 from ..synccache_core.replay import ReplaySession, Yardstick, replayed
-from .guider import diffusion_model, guidance, seen_by
+from .guider import diffusion_model, guidance, seen_by, served
 from .host import CacheRun, HostRun, install, recognise
 from .run import RunHandle
 
@@ -23,8 +23,7 @@ def calibrate(
     replays: how many plans for the budget are sampled afterwards, to choose by what they do. keep: called with the finished
     recording. Raises as `host.attach` does.
     """
-    dit = diffusion_model(model)
-    adapter = find(dit)
+    dit, adapter = diffusion_model(model), served(model)
     patched = install(model, CalibrationRun(mask, handle, budget, replays, keep))
     recognise(dit, adapter, handle)
     return patched
@@ -58,10 +57,13 @@ class CalibrationRun(HostRun):
 
     title = "SyncCache Calibrate"
 
-    def session(self, guider, adapter: Adapter, noise_shape, sigmas: list[float], sampler: Sampler) -> CalibrationSession:
+    def session(
+        self, guider, adapter: Adapter, shapes: Sequence, sigmas: list[float], sampler: Sampler
+    ) -> CalibrationSession:
         shift = getattr(guider.model_patcher.get_model_object("model_sampling"), "shift", None)
+        shift = float(shift) if isinstance(shift, (int, float)) else None
         return CalibrationSession(
-            *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler,
+            *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, parts=shapes[1:],
             adapter=adapter.name, cfg=guidance(guider), shift=shift,
         )
 
@@ -71,7 +73,7 @@ class CalibrationRun(HostRun):
     def outer_sample(self, executor, *args, **kwargs):
         guider = executor.class_obj
         before = _conditions(guider)
-        with self.running(guider, args) as (session, given):
+        with self.running(guider, args, kwargs) as (session, given):
             result = executor(*given, **kwargs)
             self.handle.gave(session.report, result)
             recording = session.recording()
@@ -97,7 +99,7 @@ class CalibrationRun(HostRun):
             run = self.replaying = self._run(guider, plan, f"{number} of {len(trials)}")
             try:
                 guider.conds = _copied(conditions)
-                with run.running(guider, args) as (session, given):
+                with run.running(guider, args, kwargs) as (session, given):
                     executor(*given, **kwargs)
             finally:
                 self.replaying = None
@@ -120,8 +122,7 @@ class CalibrationRun(HostRun):
             return None
 
     def _run(self, guider, plan: Plan, place: str) -> ReplayRun:
-        dit = diffusion_model(guider.model_patcher)
-        adapter = find(dit)
+        dit, adapter = diffusion_model(guider.model_patcher), served(guider.model_patcher)
         config = planned_config(plan, Config(), adapter.name, adapter.layout(dit))
         return ReplayRun(self.mask, RunHandle(), config, plan=plan, watcher=self.handle, place=place)
 

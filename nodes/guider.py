@@ -4,9 +4,12 @@ from collections.abc import Iterator, Sequence
 from math import inf
 
 import torch
+from comfy.model_sampling import CONST, IMG_TO_IMG, IMG_TO_IMG_FLOW
 
-from ..synccache_core import Adapter
+from ..synccache_core import Adapter, Config, Layout, Noise, Plan, UnsupportedModel, serve, supported
 from ..synccache_core.clock import END
+from ..synccache_core.noise import DIFFUSION, FLOW
+from ..synccache_core.policy import RESIDUAL
 
 FEW_STEPS = 8
 
@@ -15,6 +18,33 @@ def diffusion_model(model) -> torch.nn.Module:
     """The DiT of a ModelPatcher, behind torch's compiled wrapper where there is one."""
     dit = model.get_model_object("diffusion_model")
     return getattr(dit, "_orig_mod", dit)
+
+
+def served(model) -> Adapter:
+    """Of a ModelPatcher. Raises UnsupportedModel where nothing is like at two steps, as where no noise is taken away."""
+    kind = model.get_model_object("model_sampling")
+    if isinstance(kind, (IMG_TO_IMG, IMG_TO_IMG_FLOW)):
+        name = type(diffusion_model(model)).__name__
+        raise UnsupportedModel(f"{name} turns one picture into another without noise: there are no steps to reuse")
+    return serve(diffusion_model(model))
+
+
+def needs_blocks(adapter: Adapter, layout: Layout, config: Config, plan: Plan | None, paper: bool) -> None:
+    """Raises UnsupportedModel, with the input and both values, where a model that is not known shall reuse residuals."""
+    if not layout.unknown or plan is not None and not paper or not paper and config.level != RESIDUAL:
+        return
+    asked, instead = "reuse is 'residuals'", "set reuse to auto or outputs"
+    if paper:
+        asked, instead = "preset is 'Paper'", "choose another preset"
+    elif config.threshold is not None:
+        asked, instead = f"probe_threshold is {config.threshold:g}", "set probe_threshold to 0"
+    known = ", ".join(supported())
+    raise UnsupportedModel(f"{asked}, which needs the blocks of {known}, but this model is {adapter.title}: {instead}")
+
+
+def noise_of(model) -> Noise:
+    """How the sampler counts the noise of a ModelPatcher's model."""
+    return FLOW if isinstance(model.get_model_object("model_sampling"), CONST) else DIFFUSION
 
 
 def schedule_of(sigmas: torch.Tensor) -> list[float]:
@@ -41,16 +71,17 @@ def guidance(guider) -> float:
 
 
 def ranges(guider) -> list[tuple[float, float]]:
-    """(from, to), as sigmas, of the conditioning that holds for a part of the run only: prompts, guidance, ControlNets and
-    LoRA keyframes with a start or an end.
+    """(from, to), as the core's sigmas, of the conditioning that holds for a part of the run only: prompts, guidance,
+    ControlNets and LoRA keyframes with a start or an end.
     """
-    sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
+    sigma, noise = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma, noise_of(guider.model_patcher)
     found = set()
     for conditions in guider.conds.values():
         for entry in conditions:
             found |= {(start, end) for start, end in percents(entry) if start > 0 or end < 1}
     # The host compares in float32.
-    return [tuple(torch.tensor([inf if start <= 0 else sigma(start), sigma(end)]).tolist()) for start, end in sorted(found)]
+    bounds = [torch.tensor([inf if start <= 0 else sigma(start), sigma(end)]).tolist() for start, end in sorted(found)]
+    return [tuple(map(noise.level, pair)) for pair in bounds]
 
 
 def percents(entry: dict) -> Iterator[tuple[float, float]]:

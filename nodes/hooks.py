@@ -5,19 +5,25 @@ from functools import partial
 
 import torch
 
-from ..synccache_core import Adapter, Sampler, Session
+from ..synccache_core import Adapter, Noise, Sampler, Session
+from ..synccache_core.noise import FLOW
 from ..synccache_core.samplers import Response, response
 from ..synccache_core.view import Pass
+from .guider import schedule_of
 
 KEY = "synccache"
 
 
 class Active:
-    """One run in progress, an opaque object in transformer_options. call: the forward pass in progress."""
+    """One run in progress, an opaque object in transformer_options. call: the forward pass in progress.
 
-    def __init__(self, session: Session, adapter: Adapter):
+    noise: how the host counts it for this model.
+    """
+
+    def __init__(self, session: Session, adapter: Adapter, noise: Noise):
         self.session = session
         self.adapter = adapter
+        self.noise = noise
         self.call = None
 
     def __deepcopy__(self, memo):
@@ -47,24 +53,29 @@ def branch_keys(options: dict) -> list[tuple]:
     return [(chunk, frames) for chunk in chunks]
 
 
-def sampler_of(sampler, sigmas: torch.Tensor) -> Sampler:
-    """The core's view of a ComfyUI SAMPLER for a run over `sigmas`, with its name as in the list of samplers."""
+def sampler_of(sampler, sigmas: torch.Tensor, noise: Noise = FLOW) -> Sampler:
+    """The core's view of a ComfyUI SAMPLER for a run over the host's `sigmas`, with its name as in the list of samplers."""
     function = getattr(sampler, "sampler_function", None)
     name = getattr(function, "__name__", type(sampler).__name__).removeprefix("sample_").removesuffix("_function")
     options = getattr(sampler, "extra_options", None) or {}
     name = name.replace("unipc", "uni_pc") + "_pece" * (name == "sa_solver" and bool(options.get("use_pece")))
     found = Sampler(name, churn=options.get("s_churn", 0) > 0)
-    return replace(found, response=learnt(function, options, sigmas)) if found.multistep else found
+    return replace(found, response=learnt(function, options, sigmas, noise)) if found.multistep else found
 
 
-def learnt(function, options: dict, sigmas: torch.Tensor) -> Response:
-    """The response of a sampler function, which runs once on a few numbers in place of a latent."""
+def learnt(function, options: dict, sigmas: torch.Tensor, noise: Noise) -> Response:
+    """The response of a sampler function, which runs once on a few numbers in place of a latent; its x begins at 0, which is
+    the same however noise is counted, and ends without noise, or where the core's x is meant.
+    """
     def sample(velocity, x):
         def denoised(x, sigma, **_):
-            return x - sigma.reshape(-1, 1, 1, 1, 1) * velocity(x, sigma)
+            at = sigma.reshape(-1, 1, 1, 1, 1)
+            scaled = noise.scaled(x, at)
+            return scaled - noise.level(at) * velocity(scaled, sigma)
 
         # The function is given sigmas of its own: the host's uni_pc writes into them.
-        return function(denoised, x, sigmas.detach().cpu().float().clone(), {}, None, True, **options)
+        end = function(denoised, x, sigmas.detach().cpu().float().clone(), {}, None, True, **options)
+        return noise.scaled(end, schedule_of(sigmas)[-1])
 
     try:
         return response(sample, len(sigmas) - 1)
@@ -118,8 +129,9 @@ def predict_noise(executor, x, timestep, model_options=None, *args, **kwargs):
     active = (model_options or {}).get("transformer_options", {}).get(KEY)
     if active is None:
         return executor(x, timestep, model_options, *args, **kwargs)
-    sigma = timestep.flatten()[0].item()
-    return active.session.predict(sigma, lambda: executor(x, timestep, model_options, *args, **kwargs), x)
+    sigma, noise = timestep.flatten()[0].item(), active.noise
+    run = partial(executor, x, timestep, model_options, *args, **kwargs)
+    return active.session.predict(noise.level(sigma), run, noise.scaled(x, sigma))
 
 
 def diffusion_model_call(executor, *args, **kwargs):
@@ -127,6 +139,9 @@ def diffusion_model_call(executor, *args, **kwargs):
     options = next((a for a in reversed(args) if isinstance(a, dict)), None) or kwargs.get("transformer_options", {})
     active = options.get(KEY)
     if active is None:
+        return executor(*args, **kwargs)
+    if active.session.layout.unknown:
+        active.session.count_pass()
         return executor(*args, **kwargs)
     active.call = active.begin(options, executor, args, kwargs)
     try:

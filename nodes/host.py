@@ -8,7 +8,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import prod
 
 import comfy.model_management
 import comfy.model_patcher
@@ -18,30 +17,38 @@ from comfy.patcher_extension import WrappersMP
 from ..synccache_core import (
     Adapter,
     Config,
+    Noise,
     Plan,
     Sampler,
     Session,
     StateError,
     describe,
-    find,
     fitted_config,
     planned_config,
 )
-from ..synccache_core.cost import cache_bytes
 from ..synccache_core.mask import as_mask
 from ..synccache_core.paper import paper_config
 from ..synccache_core.plan import check
 from ..synccache_core.planned import fewer
-from ..synccache_core.policy import level_for
-from ..synccache_core.residuals import wanted_groups
-from .guider import diffusion_model, guidance, ranges, remarks, schedule_of, seen_by, text_tokens
+from .guider import (
+    diffusion_model,
+    guidance,
+    needs_blocks,
+    noise_of,
+    ranges,
+    remarks,
+    schedule_of,
+    seen_by,
+    served,
+    text_tokens,
+)
 from .hooks import KEY, Active, BlockHook, diffusion_model_call, predict_noise, sampler_of
+from .room import leveled, residual_bytes
 from .run import RunHandle
 
 log = logging.getLogger("synccache")
 
 AUTO = "auto"
-MANY = 1000  # evaluations, where those of the run are not known yet: as good as without rounding
 RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum")
 
 
@@ -54,8 +61,8 @@ def attach(
     paper's method instead. Raises UnsupportedModel, PlanError where the plan is for another model, StateError where
     SyncCache is applied already or another cache is.
     """
-    dit = diffusion_model(model)
-    adapter = find(dit)
+    dit, adapter = diffusion_model(model), served(model)
+    needs_blocks(adapter, adapter.layout(dit), config, plan, paper)
     if paper:
         if plan is not None:
             check(plan, adapter.name, adapter.layout(dit))
@@ -92,6 +99,12 @@ def install(model, run: "HostRun"):
     return patched
 
 
+def packed(kwargs: dict) -> list:
+    """Shapes of the latents that one run samples together, such as picture and sound; none where there is one."""
+    shapes = kwargs.get("latent_shapes") or ()
+    return [tuple(shape) for shape in shapes] if len(shapes) > 1 else []
+
+
 def refuse_rivals(model_options: dict) -> None:
     """Two caches on one model would each measure the other's shortcuts."""
     options = model_options.get("transformer_options", {})
@@ -123,7 +136,8 @@ class HostRun:
     def __deepcopy__(self, memo):
         return self
 
-    def session(self, guider, adapter: Adapter, noise_shape, sigmas: list[float], sampler: Sampler) -> Session:
+    def session(self, guider, adapter: Adapter, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
+        """shapes: of the noise, and of the latents that it holds where these are several. sigmas: as the core counts."""
         raise NotImplementedError
 
     def gpu_bytes(self, model, noise_shape) -> int:
@@ -132,7 +146,7 @@ class HostRun:
 
     def outer_sample(self, executor, *args, **kwargs):
         """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider."""
-        with self.running(executor.class_obj, args) as (session, given):
+        with self.running(executor.class_obj, args, kwargs) as (session, given):
             result = executor(*given, **kwargs)
             self.handle.gave(session.report, result)
             return result
@@ -142,21 +156,23 @@ class HostRun:
         return range(len(sigmas) - 1), ""
 
     @contextmanager
-    def running(self, guider, args: Sequence):
+    def running(self, guider, args: Sequence, kwargs: dict):
         """One sampling run of a guider, its session installed and freed: (session, what to call the executor with).
 
-        args: those of `outer_sample`. Where fewer steps are taken, the sampler gets the sigmas of these, and counts its
-        progress and previews by them. The sigmas are copied: the host's uni_pc writes into those that it is given, which may
-        belong to a node whose output goes to several samplers.
+        args, kwargs: those of `outer_sample`. Where fewer steps are taken, the sampler gets the sigmas of these, and counts
+        its progress and previews by them. The sigmas are copied: the host's uni_pc writes into those that it is given, which
+        may belong to a node whose output goes to several samplers.
         """
         before = guider.model_options
         guider.model_options = comfy.model_patcher.create_model_options_clone(before)
         active, finished = None, False
         try:
-            given = schedule_of(args[3])
+            noise = noise_of(guider.model_patcher)
+            given = list(map(noise.level, schedule_of(args[3])))
             steps, note = self.steps(given)
             sigmas = args[3][[*steps, -1]]
-            active = self._start(guider, args[0].shape, schedule_of(sigmas), sampler_of(args[2], sigmas))
+            shapes, levels = [args[0].shape, *packed(kwargs)], list(map(noise.level, schedule_of(sigmas)))
+            active = self._start(guider, shapes, levels, sampler_of(args[2], sigmas, noise), noise)
             if len(steps) < len(given) - 1:
                 active.session.report.shorten(len(given) - 1, len(steps))
             if note:
@@ -184,18 +200,18 @@ class HostRun:
         """The run is over, or was interrupted."""
         self.handle.show(report, len(report.steps), ended=True)
 
-    def _start(self, guider, noise_shape, sigmas: list[float], sampler: Sampler) -> Active:
+    def _start(self, guider, shapes: Sequence, sigmas: list[float], sampler: Sampler, noise: Noise) -> Active:
         refuse_rivals(guider.model_options)
         refuse_multigpu(guider.model_patcher)
-        adapter = find(diffusion_model(guider.model_patcher))
-        session = self.session(guider, adapter, noise_shape, sigmas, sampler)
-        active = Active(session, adapter)
+        adapter = served(guider.model_patcher)
+        session = self.session(guider, adapter, shapes, sigmas, sampler)
+        active = Active(session, adapter, noise)
         for sentence in remarks(guider, len(sigmas) - 1):
             session.note(sentence)
         options = guider.model_options["transformer_options"]
         options[KEY] = active
-        replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
         for index in range(session.layout.blocks):
+            replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
             replaced[("double_block", index)] = BlockHook(active, index, replaced.get(("double_block", index)))
         self.handle.add(session.report)
         return active
@@ -226,8 +242,8 @@ class CacheRun(HostRun):
     def steps(self, sigmas: list[float]) -> tuple[Sequence[int], str]:
         return fewer(self.plan, sigmas) if self.plan is not None else super().steps(sigmas)
 
-    def session(self, guider, adapter: Adapter, noise_shape, sigmas: list[float], sampler: Sampler) -> Session:
-        config, moved, notes = self.config, False, []
+    def session(self, guider, adapter: Adapter, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
+        config, noise_shape, moved, notes = self.config, shapes[0], False, []
         if self.plan is not None:
             tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
@@ -238,7 +254,7 @@ class CacheRun(HostRun):
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
         session = self.made(
             config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, ranges(guider),
-            guidance(guider),
+            guidance(guider), shapes[1:],
         )
         session.report.plan = describe(self.plan, sampler.evaluated(sigmas)) if self.plan else ""
         session.report.remapped = moved
@@ -263,26 +279,3 @@ class CacheRun(HostRun):
             return "same"
         total = comfy.model_management.get_total_memory(model.load_device)
         return "cpu" if residual_bytes(model, noise_shape, self.config, self._planned_for) > total / 4 else "same"
-
-
-def leveled(
-    model, noise_shape, config: Config, sampler: Sampler, steps: int = MANY, text: int | None = None
-) -> Config:
-    """The config with its level, for a latent of this shape and a prompt of `text` tokens, None = not known."""
-    dit = diffusion_model(model)
-    adapter = find(dit)
-    grid = adapter.grid(torch.empty(*noise_shape, device="meta"))
-    return level_for(config, adapter.cost(dit, grid, grid.tokens, text), steps, sampler)
-
-
-def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:
-    """Bytes of all that is stored, conditional and unconditional branch together, for a latent [B, C, T, H, W]."""
-    dit = diffusion_model(model)
-    adapter, config = find(dit), leveled(model, noise_shape, config, sampler)
-    tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
-    size = comfy.model_management.dtype_size(model.model.get_dtype_inference())
-    groups = len(wanted_groups(config, adapter.layout(dit)))
-    one = 2 * noise_shape[0] * tokens * adapter.width(dit) * size
-    held = sampler.corrected if config.correction else 0
-    wanted = cache_bytes(one, 4 * prod(noise_shape), config.level, groups, config.forecast_order, held)
-    return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted

@@ -56,16 +56,17 @@ def test_passes_that_others_alter_are_left_alone(stage):
     assert any("another extension" in note for note in run.reports[0].notes)
 
 
-def test_an_unsupported_model_is_named_or_passed_through(stage):
+def test_a_model_that_cannot_be_served_as_asked_is_named_or_passed_through(stage):
     class SomeDiT(torch.nn.Module):
         pass
 
     other = stage.model.clone()
     other.add_object_patch("diffusion_model", SomeDiT())
-    with pytest.raises(stage.comfy.core.UnsupportedModel, match="SomeDiT.*Wan2.2-S2V"):
+    with pytest.raises(stage.comfy.core.UnsupportedModel, match="reuse is 'residuals'.*Wan2.2-S2V.*SomeDiT"):
         stage.node(model=other)
     model, run = stage.node(model=other, if_unsupported="pass through")
     assert model is other and "SomeDiT" in run.of(None).summary()
+    assert stage.node(model=other, reuse="auto")[0] is not other  # its whole results can be reused
 
 
 @pytest.mark.parametrize(
