@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { cleanPlan, cleanRun, countsText, percent, predict, predictionText, readable, say, WORDS } from "./extensions/pack/js/synccache.js";
+import { cleanPlan, cleanRun, countsText, foundText, percent, predict, predictionText, readable, say, WORDS } from "./extensions/pack/js/synccache.js";
 import { app } from "./scripts/app.js";
 
 const RUN = {
@@ -47,7 +47,9 @@ test("what a run says", () => {
   assert.equal(countsText({ ...run, ended: true }, "en"), "3 of 5 steps · 2 computed · 1 reused · 1.2× · interrupted");
   assert.equal(countsText({ ...run, replay: "2 of 4" }, "en"), "trial 2 of 4: 3 of 5 steps · 2 computed · 1 reused · 1.2×");
   assert.equal(countsText({ ...run, calibration: true }, "en"), "3 of 5 steps · calibrating");
-  assert.equal(say("recognised", run, "en"), "Wan2.2-S2V: 40 blocks, 12 audio refreshes");
+  assert.equal(foundText(run, "en"), "Wan2.2-S2V: 40 blocks, 12 audio refreshes");
+  const unknown = cleanRun({ ...RUN, model: "Flux", blocks: 0, refreshes: 0 });
+  assert.equal(foundText(unknown, "en"), "Flux is not known to SyncCache: whole results are reused, audio included.");
 });
 
 test("what is predicted, and from what", () => {
@@ -55,6 +57,8 @@ test("what is predicted, and from what", () => {
   const wish = { target: 3, ratio: 1, order: 1, limit: 0 };
   assert.match(predictionText({ linked: false, wish }, "en"), /Asks for 3.0× faster; .* once the first run/);
   assert.equal(predictionText({ linked: false, wish, size }, "en"), "Predicted: 3.0× faster, 12 of 40 steps, 5.50 GiB");
+  const outputs = { expected: 20, share: 0, storable: 0, refreshes: 0, residual_bytes: 0, level: "output", held: 2 ** 20 };
+  assert.equal(predictionText({ linked: false, wish, size: outputs }, "en"), "Predicted: 2.9× faster, 7 of 20 steps, 1.00 MiB");
   const here = { ...size, took: 0.2 }; // what is computed goes by the operations all the same
   assert.equal(predictionText({ linked: false, wish, size: here }, "en"), "Predicted: 2.3× faster on this machine, 12 of 40 steps, 5.50 GiB");
   assert.match(predictionText({ linked: false, wish: { ...wish, target: 1 }, size }, "en"), /off/);

@@ -17,6 +17,7 @@ export const WORDS = {
   en: {
     strip: "SyncCache run", plan: "SyncCache plan", waiting: "Asks for {speed}× faster; what that takes is predicted once the first run shows model and size.",
     recognised: "{model}: {blocks} blocks, {refreshes} audio refreshes",
+    unknown: "{model} is not known to SyncCache: whole results are reused, audio included.",
     predicted: "Predicted: {speed}× faster, {computed} of {steps} steps, {memory}",
     predicted_here: "Predicted: {speed}× faster on this machine, {computed} of {steps} steps, {memory}",
     off: "Predicted: off, the model runs as it is",
@@ -33,6 +34,7 @@ export const WORDS = {
   zh: {
     strip: "SyncCache 运行", plan: "SyncCache 方案", waiting: "要求加速 {speed}×；首次运行得知模型和尺寸后，显示预估的代价。",
     recognised: "{model}：{blocks} 个块，{refreshes} 处音频刷新",
+    unknown: "SyncCache 不认识 {model}：复用模型的整个结果，包括音频。",
     predicted: "预估：加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     predicted_here: "预估：在本机加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     off: "预估：已关闭，模型照常运行",
@@ -49,6 +51,7 @@ export const WORDS = {
   ja: {
     strip: "SyncCache の実行", plan: "SyncCache のプラン", waiting: "{speed} 倍速を要求。最初の実行でモデルとサイズが分かると、必要なものを予測します。",
     recognised: "{model}：{blocks} ブロック、音声リフレッシュ {refreshes} 箇所",
+    unknown: "{model} は SyncCache の未知のモデルです。音声も含め、結果全体を再利用します。",
     predicted: "予測：{speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     predicted_here: "予測：このマシンで {speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     off: "予測：オフ、モデルはそのまま動きます",
@@ -171,6 +174,11 @@ function locale() {
 
 export function say(key, values = {}, language = locale()) {
   return WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+}
+
+/** found: as cleanRecognised gives it. Of a model that is not known no blocks are. */
+export function foundText(found, language = locale()) {
+  return say(found.blocks ? "recognised" : "unknown", found, language);
 }
 
 export function countsText(run, language = locale()) {
@@ -323,7 +331,7 @@ class Strip {
     if ("run" in event) {
       const run = cleanRun(event.run);
       this.state = { ...this.state, run, text: "" };
-      if (run && run.share !== null && run.residual_bytes && run.expected) this.state.size = { ...run, cells: "", changes: [], why: [] };
+      if (run && run.share !== null && (run.residual_bytes || run.level === "output") && run.expected) this.state.size = { ...run, cells: "", changes: [], why: [] };
     }
     this.node.properties[KEPT] = { run: this.state.run, size: this.state.size ?? null, plan: this.state.plan ?? null };
     if (event.run?.ended) remember();
@@ -333,7 +341,7 @@ class Strip {
   render() {
     const { run, size, recognised, plan, text: said } = this.state;
     const found = recognised?.model ? recognised : run?.model ? run : null;
-    this.parts.recognised.textContent = found ? say("recognised", found) : "";
+    this.parts.recognised.textContent = found ? foundText(found) : "";
     this.parts.prediction.textContent = this.predicts() ? predictionText({ ...this.wish(), size, plan }) : "";
     this.parts.cells.replaceChildren(...(run ? cellElements(run.cells, run.expected, run.changes) : []));
     this.parts.counts.textContent = run ? countsText(run) : "";
