@@ -232,6 +232,10 @@ def test_prompts_with_an_end_and_inpainting(unknown):
 
 
 def test_a_part_of_the_steps(unknown):
+    import comfy.sample
+
+    if unknown.packs and not hasattr(comfy.sample, "prepare_empty_noise"):
+        pytest.skip("this ComfyUI cannot go on with a latent of picture and sound")
     conditioning = unknown.conditioning()
     model, run = unknown.node()
     ksampler = unknown.comfy.nodes.common_ksampler
