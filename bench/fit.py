@@ -24,7 +24,7 @@ from .fitting import dicache_forms, edges, forms, lexicographic_path, thresholde
 from .harness import on_all_cores, packed, unpacked
 from .presets import PAPER_SPEED, paper, without_calibration
 from .rivals import Make
-from .rows import Ours, Row, Run, affordable, planned_sigmas
+from .rows import Ours, Row, Run, most_computed, planned_sigmas
 from .settings import TESTED, Setting
 
 CALIBRATION = tuple(range(100, 106))  # bench.schedules plans from the same
@@ -131,7 +131,7 @@ def dicache_at_cost(setting: Setting, planner: Planner, runs: Sequence, asked: i
     """DiCache with so many steps fewer that its probes are paid for: equal cost on this model, and on 14B."""
     found = {}
     for name, cost in (("this model", planner.recording.cost), ("14B", WAN_14B)):
-        count = affordable(setting.count(asked), setting.steps, (cost.block + cost.other) / cost.full)
+        count = most_computed(setting.count(asked), setting.steps, (cost.block + cost.other) / cost.full)
         if count >= LEAST:
             found[f"DiCache, at cost on {name}", asked] = thresholded(dicache_forms(count), runs, count, setting.steps)
     return found

@@ -17,7 +17,7 @@ from demo.worlds import WORLDS
 from synccache_core import Config, Grid, __version__, attach
 from synccache_core.adapters import find
 from synccache_core.choice import Choice, Planner
-from synccache_core.cost import CostModel
+from synccache_core.cost import CostModel, affordable
 from synccache_core.layout import even_groups, groups_for_ratio
 from synccache_core.plan import Budget, Plan
 from synccache_core.policy import MAX_ORDER
@@ -106,7 +106,7 @@ class Ours:
         ways["planned, residuals' steps, outputs reused"] = replace(fresh, level="output", groups=())
         ways["planned, outputs"] = self.plan(self.best("output", count))
         for name, cost in (("this model", self.planner.recording.cost), ("14B", WAN_14B)):
-            fewer = affordable(count, self.setting.steps, cost.share("residual", 1, "refresh", probe=False))
+            fewer = most_computed(count, self.setting.steps, cost.share("residual", 1, "refresh", probe=False))
             probeless = replace(self.plan(self.best("residual", fewer)), probe=False)
             ways[f"planned, residuals, no probe, at cost on {name}"] = probeless
         ways["planned, masked"] = self.at_cost(self.masked, count)
@@ -147,9 +147,9 @@ class Ours:
         return Row(name, "ours", count, often=often, masked=masked, config=Config(target_speedup=target, **settings))
 
 
-def affordable(cost: int, steps: int, share: float) -> int:
+def most_computed(cost: int, steps: int, share: float) -> int:
     """The most computed steps n with n + (steps - n) share <= cost."""
-    return max(1, int((cost - steps * share) / (1 - share) + 1e-9))
+    return max(1, int(affordable(steps, steps / cost, share) + 1e-9))
 
 
 def planned_sigmas(planner: Planner, count: int, order: int, correction: bool) -> tuple[float, ...]:

@@ -53,9 +53,13 @@ class CostModel:
     def budget(self, steps: int, speedup: float, share: float | None = None) -> int:
         """Number n of computed steps whose ideal speed-up is nearest to `speedup`, in 1..steps. share: as in `speedup`."""
         share = self.reuse_share if share is None else share
-        if share >= 1.0:
-            return steps
-        return max(1, min(steps, round((steps / speedup - steps * share) / (1 - share))))
+        return max(1, min(steps, round(affordable(steps, speedup, share)))) if share < 1.0 else steps
+
+
+def affordable(steps: int, speedup: float, share: float) -> float:
+    """Computed steps n, not rounded, with n + (steps - n) r = steps / speedup; below 0 where reused ones alone cost more.
+    share: r < 1."""
+    return (steps / speedup - steps * share) / (1 - share)
 
 
 def parameter_cost(layout: Layout, block: int, refresh: int, other: int) -> CostModel:

@@ -47,7 +47,7 @@ def stable_trust(start: float, end: float, guidance: float) -> float:
     """
     if end <= 0 or start <= 0:
         return 0.0
-    stiffness = guidance * abs(log(start / end))
+    stiffness = abs(guidance * log(start / end))
     return min(1.0, max(0.0, (2.0 / stiffness if stiffness else inf) - 1.0))
 
 

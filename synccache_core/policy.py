@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from .cost import CostModel
+from .cost import CostModel, affordable
 from .errors import BadConfig
 from .forecast import MAX_GAIN
 from .samplers import Sampler
@@ -201,8 +201,7 @@ def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | No
         return replace(config, level=OUTPUT)
     speed = config.target_speedup if config.schedule is None else steps / max(1, sum(config.schedule))
     share = cost.share(RESIDUAL, cost.layout.storable(), config.merge, config.probe)
-    bare = steps / speed
-    left = (bare - steps * share) / (1 - share) if share < 1 else 0.0
+    bare, left = steps / speed, affordable(steps, speed, share) if share < 1 else 0.0
     enough = left >= LEAST_LEFT * bare and round(left) >= ROUNDED * round(bare)
     needed = config.probing or config.groups or (sampler is not None and sampler.guidance_inside)
     return replace(config, level=RESIDUAL if needed or enough else OUTPUT)

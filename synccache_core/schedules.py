@@ -41,4 +41,4 @@ def blended(
 def gap_trust(schedule: Sequence[bool], sigmas: Sequence[float], index: int, guidance: float) -> float:
     """`forecast.stable_trust` of the gap that begins at evaluation `index`; sigmas: [N + 1]."""
     later = (step for step in range(index, min(len(schedule), len(sigmas))) if schedule[step])
-    return stable_trust(sigmas[index - 1], sigmas[next(later, -1)], guidance)
+    return stable_trust(sigmas[min(index, len(sigmas)) - 1], sigmas[next(later, -1)], guidance)

@@ -9,7 +9,6 @@ from ..people import HAIR_STYLES, HAIRS, IRISES, SKINS
 
 PATTERNS = ("plain", "stripes", "bars", "checks", "dots", "knit")
 WALLS = ("plain", "stripes", "boards", "tiles", "dots")
-COLOURS = ("skin", "hair", "iris", "lips", "clothes", "trim", "wall", "wall2", "floor")
 THINGS = 3  # pictures on the wall
 
 

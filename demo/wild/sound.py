@@ -20,13 +20,9 @@ SILENT_SHARE = 0.08
 STEP = 2 / 255  # features are stored as bytes, 0..2
 
 
-def wild_features(waveform: torch.Tensor, rate: int) -> torch.Tensor:
-    """Waveform [channels, samples] at rate Hz -> features [T50, AUDIO_DIM]: zero in silence, about one in speech."""
-    return stacked_bands(analyse(waveform, rate))
-
-
 def stacked_bands(power: torch.Tensor) -> torch.Tensor:
-    """Power spectrum [T50, bins] -> mel bands of every row and of its neighbours [T50, AUDIO_DIM]."""
+    """Power spectrum [T50, bins] -> mel bands of every row and of its neighbours [T50, AUDIO_DIM]: zero in
+    silence, about one in speech."""
     mel = above_floor(10 * torch.log10(power @ mel_filters() + 1e-10) + 20)
     padded = torch.nn.functional.pad(mel, (0, 0, 1, 1))
     return torch.cat([padded[1 + row : 1 + row + len(mel)] for row in ROWS], 1)

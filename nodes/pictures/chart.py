@@ -18,13 +18,13 @@ from .drawing import (
     RIGHT,
     RULE,
     TEXT,
-    WIDTH,
     Axis,
     Box,
     Canvas,
     cells,
     drawable,
     every,
+    heading,
     legend,
     memory_bar,
     percent,
@@ -70,9 +70,7 @@ class Facts:
 def draw(facts: Facts) -> Image.Image:
     """The chart, WIDTH by HEIGHT, RGB."""
     canvas = Canvas(HEIGHT)
-    canvas.text(32, 38, drawable(facts.title) or "SyncCache plan", size=25, most=800)
-    canvas.text(RIGHT, 38, "SyncCache", QUIET, 15, "rm")
-    canvas.text(32, 72, facts.headline, AMBER, size=17, most=WIDTH - 64)
+    heading(canvas, drawable(facts.title) or "SyncCache plan", facts.headline)
     timeline(canvas, Box(LEFT, 124, RIGHT, 158), facts.computed, facts.sigmas)
     _error_over_steps(canvas, facts, Box(LEFT, 224, RIGHT, 316))
     _front(canvas, facts, Box(LEFT, 410, 636, 594))

@@ -17,12 +17,12 @@ from .drawing import (
     RIGHT,
     RULE,
     TEXT,
-    WIDTH,
     Axis,
     Box,
     Canvas,
     drawable,
     every,
+    heading,
     legend,
     round_marks,
 )
@@ -75,9 +75,7 @@ def strip(columns: Sequence[Column], headline: str) -> Image.Image:
     across = (RIGHT - 32 - GAP * (len(columns) - 1)) / len(columns)
     tall = [max(fitted(picture, across, most)[1] for picture in pictures) for _, pictures, most in rows]
     canvas = Canvas(round(96 + sum(tall) + 30 * len(rows) + 24))
-    canvas.text(32, 38, "Plain beside accelerated", size=25, most=800)
-    canvas.text(RIGHT, 38, "SyncCache", QUIET, 15, "rm")
-    canvas.text(32, 72, drawable(headline), AMBER, size=17, most=WIDTH - 64)
+    heading(canvas, "Plain beside accelerated", headline)
     top = 96
     for (label, pictures, most), height in zip(rows, tall):
         canvas.text(32, top + 15, label, TEXT, 14)
@@ -116,9 +114,7 @@ def fitted(picture: np.ndarray, width: float, height: float) -> tuple[float, flo
 def curves(shown: Curves, headline: str) -> Image.Image:
     """Mouths over the sound, and the likeness of each frame."""
     canvas = Canvas(HEIGHT)
-    canvas.text(32, 38, "Mouth and likeness, frame by frame", size=25, most=800)
-    canvas.text(RIGHT, 38, "SyncCache", QUIET, 15, "rm")
-    canvas.text(32, 72, drawable(headline), AMBER, size=17, most=WIDTH - 64)
+    heading(canvas, "Mouth and likeness, frame by frame", headline)
     _mouths(canvas, shown, Box(LEFT, 128, RIGHT, 268))
     _likeness(canvas, shown, Box(LEFT, 330, RIGHT, 450))
     canvas.lines(Box(32, 484, RIGHT, 550), [drawable(line) for line in shown.lines], TEXT, 13, 20)

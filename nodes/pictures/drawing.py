@@ -169,6 +169,13 @@ def memory_bar(canvas: Canvas, bar: Box, held: int, room: int, labels: tuple[str
     canvas.text(bar.x1, bar.y1 + 13, labels[1], QUIET, 13, "rm")
 
 
+def heading(canvas: Canvas, title: str, headline: str = "") -> None:
+    """The head of a picture of WIDTH."""
+    canvas.text(32, 38, drawable(title), size=25, most=800)
+    canvas.text(RIGHT, 38, "SyncCache", QUIET, 15, "rm")
+    canvas.text(32, 72, drawable(headline), AMBER, size=17, most=WIDTH - 64)
+
+
 def legend(canvas: Canvas, right: float, y: float, entries: Sequence[tuple[tuple, str]]) -> None:
     """Dots with labels, ending at `right`."""
     for colour, label in reversed(entries):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from .drawing import AMBER, FINE, QUIET, RIGHT, TEXT, Box, Canvas, drawable, percent
+from .drawing import AMBER, FINE, QUIET, RIGHT, TEXT, Box, Canvas, drawable, heading, percent
 
 HEIGHT = 640
 MAP = Box(32, 96, 640, 608)
@@ -20,8 +20,7 @@ def draw(rows: Sequence[Sequence[float]], picture: Image.Image | None, title: st
     values = np.asarray(rows, dtype=np.float64)
     low, high = float(values.min()), float(values.max())
     canvas = Canvas(HEIGHT)
-    canvas.text(32, 38, drawable(title), size=25, most=800)
-    canvas.text(RIGHT, 38, "SyncCache", QUIET, 15, "rm")
+    heading(canvas, title)
     canvas.paste(_shown((values - low) / (high - low or 1.0), picture), MAP)
     _scale(canvas, low, high, Box(680, 110, 704, 330))
     canvas.lines(Box(680, 356, RIGHT, 620), [drawable(line) for line in lines], TEXT, 14, 21)

@@ -16,13 +16,13 @@ from .drawing import (
     RIGHT,
     RULE,
     TEXT,
-    WIDTH,
     Axis,
     Box,
     Canvas,
     cells,
     drawable,
     every,
+    heading,
     legend,
     memory_bar,
     round_marks,
@@ -57,9 +57,7 @@ class Run:
 def draw(run: Run) -> Image.Image:
     """The picture, WIDTH by HEIGHT, RGB. There must be steps."""
     canvas = Canvas(HEIGHT)
-    canvas.text(32, 38, drawable(run.title), size=25, most=800)
-    canvas.text(RIGHT, 38, "SyncCache", QUIET, 15, "rm")
-    canvas.text(32, 72, drawable(run.headline), AMBER, size=17, most=WIDTH - 64)
+    heading(canvas, run.title, run.headline)
     timeline(canvas, Box(LEFT, 124, RIGHT, 158), run.computed, run.sigmas)
     _probe(canvas, run, Box(LEFT, 224, RIGHT, 316))
     _seconds(canvas, run, Box(LEFT, 392, 636, 552))

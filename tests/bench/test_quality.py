@@ -42,7 +42,7 @@ def test_the_mask_edge_lies_on_both_sides_of_the_outline(world, video):
 def test_settings_scale_costs():
     assert len(SETTINGS) == 9 and next(iter(SETTINGS)) == "40-cfg2-euler" and set(JUDGED["wild"]) <= set(SETTINGS)
     assert [Setting(steps=20).count(n) for n in (16, 10, 6)] == [8, 5, 3]
-    assert rows.affordable(10, 40, 0.0) == 10 and rows.affordable(10, 40, 0.1) == 6 and rows.affordable(2, 40, 0.1) == 1
+    assert [rows.most_computed(cost, 40, share) for cost, share in ((10, 0.0), (10, 0.1), (2, 0.1))] == [10, 6, 1]
 
 
 def results(levels: dict[str, tuple[str, float, float]], setting: Setting = QUIET, count: int = 8) -> tables.Results:

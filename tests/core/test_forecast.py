@@ -54,6 +54,7 @@ def test_a_stiff_gap_is_extrapolated_less():
     assert stable_trust(0.8, 0.4, 6.0) == 0.0 and stable_trust(0.8, 0.4, 1.0) == 1.0
     assert stable_trust(0.8, 0.4, 1.5) == pytest.approx(0.924, abs=1e-3) == stable_trust(0.4, 0.8, 1.5)
     assert stable_trust(0.8, 0.8, 6.0) == 1.0 and stable_trust(0.8, 0.0, 1.0) == 0.0 and stable_trust(0.8, 0.4, 0.0) == 1.0
+    assert stable_trust(0.8, 0.4, -6.0) == 0.0
 
 
 @pytest.mark.parametrize("stiffness", [0.5, 1.0, 1.2, 1.5, 1.9])

@@ -3,7 +3,8 @@
 import pytest
 
 from synccache_core.errors import BadConfig
-from synccache_core.schedules import blended
+from synccache_core.forecast import stable_trust
+from synccache_core.schedules import blended, gap_trust
 
 EVEN = [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]
 LATE = [1.0, 0.99, 0.98, 0.97, 0.5, 0.0]  # 5 evaluations whose sigma moves at the end
@@ -32,3 +33,10 @@ def test_first_and_last_are_computed_and_all_are_distinct(computed):
 def test_bad_count_names_the_range():
     with pytest.raises(BadConfig, match=r"1\.\.5, got 6"):
         blended(EVEN, 6)
+
+
+def test_a_gap_is_trusted_by_where_it_ends():
+    sigmas, schedule = [1.0, 0.9, 0.8, 0.4, 0.0], (True, True, False, True)
+    assert gap_trust(schedule, sigmas, 2, 6.0) == stable_trust(0.9, 0.4, 6.0) == 0.0 < gap_trust(schedule, sigmas, 2, 1.0)
+    assert gap_trust((True, False, False, False), sigmas, 1, 1.0) == 0.0  # until the end, which is at 0
+    assert gap_trust((True,) * 7 + (False,), sigmas, 7, 1.0) == 0.0  # a sampler that calls more often than was thought
