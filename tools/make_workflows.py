@@ -280,6 +280,10 @@ class Graph:
     def add(self, kind: str, *widgets, title=None, size=None, mode=0, widget_inputs=(), **sources) -> Node:
         """sources: input name = output of another node. widget_inputs: sources that take the place of a widget."""
         inputs = sockets(KINDS[kind].inputs, link=None)
+        named = {entry["name"] for entry in inputs}
+        for name in [name for name in widget_inputs if name not in named]:
+            source, slot = sources[name]
+            inputs.append({"name": name, "type": source["outputs"][slot]["type"], "link": None})
         for entry in inputs:
             if entry["name"] in widget_inputs:
                 entry["widget"] = {"name": entry["name"]}
@@ -527,15 +531,18 @@ def wan22_s2v_extend() -> Graph:
 
 
 def workflows() -> dict[str, Graph]:
+    from tools.more_workflows import more_workflows  # here, since it builds on this module
+
     made = [
         tiny_talker(), calibrate_and_plan(), human_mask(), wan22_s2v(), wan22_s2v_extend(),
         wan22_s2v("wan22_s2v_40_steps", 40, "Faithful", planned=True),
+        *more_workflows(),
     ]  # fmt: skip
     return {graph.name: graph for graph in made}
 
 
 def stand_in(prompt: dict) -> dict:
-    """A prompt for the real model with the Tiny Talker in the loaders' place, in its size, with speech for two chunks.
+    """A prompt for the real model with the Tiny Talker in the loaders' place, in its size, with speech for eight chunks.
 
     Its first picture is noise: the Tiny Talker's first latent frame does stand for one picture.
     """
@@ -544,8 +551,9 @@ def stand_in(prompt: dict) -> dict:
     gone = {*outputs, "CLIPLoader", "AudioEncoderLoader", "CLIPTextEncode"}
     made = {
         "a": {"class_type": "SyncCacheTinyTalker", "inputs": {}},
-        "b": {"class_type": "AudioConcat", "inputs": {"audio1": ["a", 6], "audio2": ["a", 6], "direction": "after"}},
-        "c": {"class_type": "SyncCacheTinyTalker", "inputs": {"audio": ["b", 0]}},
+        **{key: {"class_type": "AudioConcat", "inputs": {"audio1": sound, "audio2": sound, "direction": "after"}}
+           for key, sound in (("two", ["a", 6]), ("four", ["two", 0]), ("eight", ["four", 0]))},
+        "c": {"class_type": "SyncCacheTinyTalker", "inputs": {"audio": ["eight", 0]}},
     }
     for key, node in prompt.items():
         if kinds[key] in gone:
@@ -633,15 +641,16 @@ def paint(names: Sequence[str]) -> None:
     """Run workflows, all where none is named, and write their thumbnails."""
     from tests.host.running import launched, run
     from tests.host.test_workflows import queued
+    from tools.more_workflows import THUMBNAILS as MORE
 
-    with tempfile.TemporaryDirectory() as folder, launched(Path(folder)) as server:
+    with tempfile.TemporaryDirectory() as folder, launched(Path(folder), loops=True) as server:
         info = server.get("/object_info")
         made = workflows()
         for name in names or made:
             graph = made[name]
             prompt = queued(json.loads(graph.text()), info)
             entry = run(server, stand_in(prompt) if name.startswith("wan22") else prompt)
-            THUMBNAILS[name](Show(graph, server.base, entry)).save(FOLDER / f"{name}.jpg", quality=85)
+            (THUMBNAILS | MORE)[name](Show(graph, server.base, entry)).save(FOLDER / f"{name}.jpg", quality=85)
 
 
 def main() -> None:
