@@ -28,7 +28,7 @@ from demo.scene import Scene, Settings, make_scene
 from demo.scores import psnr
 from demo.speech import speech
 from demo.talker import AUDIO_FRAMES, FPS, FRAMES, LATENT_FRAMES
-from synccache_core.lips import best_lag, correlation
+from synccache_core.compare.lips import best_lag, correlation
 
 from .harness import MOST_DB, finish, on_all_cores, parser
 from .settings import SHIFT

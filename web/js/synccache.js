@@ -9,9 +9,9 @@ const KEPT = "synccache"; // in node.properties: the last run stays with the wor
 const STRIPS = ["SyncCache", "SyncCacheCalibrate"];
 const PLANS = ["SyncCacheScheduleOptimizer", "SyncCacheLoadPlan"];
 const CUSTOM = "Custom", PAPER = "Paper";
-const AUTO = "auto", RESIDUAL = "residual", OUTPUT = "output"; // levels, synccache_core/policy.py
+const AUTO = "auto", RESIDUAL = "residual", OUTPUT = "output"; // levels, synccache_core/config.py
 const REUSE = { residuals: RESIDUAL, outputs: OUTPUT }; // the widget's words for them
-const LEAST_LEFT = 0.88, ROUNDED = 0.85; // policy.py
+const LEAST_LEFT = 0.88, ROUNDED = 0.85; // decide/policy.py
 const AUTO_ORDER = 1; // forecast_order -1: the highest that is tried
 const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400;
 const UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 };
@@ -93,7 +93,7 @@ export function groupsForRatio(storable, refreshes, ratio) {
   return Math.max(1, Math.min(storable, Math.floor(ratio * refreshes + 0.5)));
 }
 
-/** The level that the nodes will take, as synccache_core/policy.py's level_for does; wish.reuse: "auto", or a level. Of what an
+/** The level that the nodes will take, as level_for in synccache_core/decide/policy.py does; wish.reuse: "auto", or a level. Of what an
  * older version kept of a run nothing else is known than the level of then. */
 export function levelFor(size, wish) {
   if (!size.blocks && size.level === OUTPUT) return OUTPUT;
