@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.host.running import launched
+from tests.host.running import PATIENCE_S, launched
 from tests.host.workflow import node, stem
 
 pytestmark = pytest.mark.host
@@ -87,7 +87,7 @@ def watched(server, prompt: dict) -> list[dict]:
                 if told.get("type") == "execution_success" and told["data"]["prompt_id"] == queued["prompt_id"]:
                     return found
 
-    return asyncio.run(asyncio.wait_for(watching(), 300))
+    return asyncio.run(asyncio.wait_for(watching(), PATIENCE_S))
 
 
 @pytest.mark.slow
