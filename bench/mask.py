@@ -20,7 +20,7 @@ import numpy
 import torch
 
 from demo.comfy_graph import load_nodes
-from demo.dataset import draw_sound
+from demo.training.dataset import draw_sound
 from demo.detector import posed
 from demo.features import mouth_opening_curve
 from demo.find_host import find_host

@@ -115,7 +115,7 @@ def build(shape: Shape, device: str) -> tuple[torch.nn.Module, str]:
     folder = find_host()
     if folder is None:
         return _third_party(shape, device, shared)
-    from demo.modelling import open_host
+    from demo.training.modelling import open_host
 
     open_host(cpu=not torch.cuda.is_available())
     import comfy.ops
@@ -220,7 +220,7 @@ def without_data() -> Iterator[None]:
     with ExitStack() as stack:
         places = ["torch.nn.functional.scaled_dot_product_attention"]
         if find_host() is not None:
-            from demo.modelling import open_host
+            from demo.training.modelling import open_host
 
             open_host(cpu=not torch.cuda.is_available())
             places.append("comfy.ops.scaled_dot_product_attention")

@@ -9,7 +9,7 @@ from synccache_core.lips import best_lag, correlation
 
 from .backdrops import draw_backdrop
 from .people import draw_person
-from .performance import Sampling, Studio
+from .training.performance import Sampling, Studio
 from .portraits import mouth_box_of, mouth_opening
 from .scores import psnr, ssim
 from .talker import FRAMES, LATENT_FRAMES, SIZE

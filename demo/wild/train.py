@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from ..modelling import build_dit, load_weights, open_host
-from ..performance import Sampling
+from ..training.modelling import build_dit, load_weights, open_host
+from ..training.performance import Sampling
 from ..talker import VAE_FILE
 from .loop import Clock, say
 from .sound import Bank, make_bank

@@ -1,4 +1,4 @@
-"""Train the Tiny Talker: `python -m demo.train {data,vae,decoder,latents,dit,export}`; every part resumes.
+"""Train the Tiny Talker: `python -m demo.training.train {data,vae,decoder,latents,dit,export}`; every part resumes.
 
 Weights stay in the work folder until `export` replaces the shipped ones by them.
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from .console import say
+from ..console import say
 from .dataset import make_dataset
 from .latents import prepare_latents
 from .modelling import open_host, ship
 from .progress import join_workers
-from .talker import DIT_FILE, VAE_FILE
+from ..talker import DIT_FILE, VAE_FILE
 
 WORK = Path(os.environ.get("TINY_TALKER_WORK", Path.home() / ".cache" / "tiny_talker"))
 
@@ -29,7 +29,7 @@ ROWS = 10
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m demo.training.train", description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("data", "vae", "decoder", "latents", "dit", "export"))
     parser.add_argument("--clips", type=int, default=1200, help="size of the training set")
     parser.add_argument("--minutes", type=float, default=25, help="time budget of this part, what is spent included")
