@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from ..talker import VAE_FILE
 from .dataset import CHUNK, save_whole
 from .flat import flatten_time
 from .modelling import build_vae, load_weights, open_host, trained
 from .progress import device
-from ..talker import VAE_FILE
 from .train_vae import channels_last, encode_all
 
 ENCODED_AT_ONCE = 2

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from ..console import say
+from ..talker import DIT_FILE, VAE_FILE
 from .dataset import make_dataset
 from .latents import prepare_latents
 from .modelling import open_host, ship
 from .progress import join_workers
-from ..talker import DIT_FILE, VAE_FILE
 
 WORK = Path(os.environ.get("TINY_TALKER_WORK", Path.home() / ".cache" / "tiny_talker"))
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from ..features import LAYERS
-from .latents import load_latents
-from .modelling import build_dit, initialise_dit, save_model
 from ..portraits import mouth_box_of
-from .progress import Run, device, optimisers_for, worker, write_curve
 from ..sampling import shifted
 from ..talker import AUDIO_FRAMES, CONFIG, DIT_FILE, LATENT_FRAMES, SIZE, negative, positive
+from .latents import load_latents
+from .modelling import build_dit, initialise_dit, save_model
+from .progress import Run, device, optimisers_for, worker, write_curve
 
 MUON_RATE = 6e-3
 RATE = 1e-3

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
+from ..portraits import mouth_box_of
+from ..talker import SIZE, VAE_FILE
 from . import whole_clip
 from .dataset import as_video, load_clips
 from .flat import flatten_time, fuse_norms
 from .modelling import build_vae, initialise_vae, load_weights, save_model, trained
-from ..portraits import mouth_box_of
 from .progress import Run, device, optimisers_for, psnr, worker, write_curve
-from ..talker import SIZE, VAE_FILE
 
 MUON_RATE = 1e-2
 RATE = 2e-3

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..training.performance import Sampling
 from ..portraits import HELD_OUT_SEED
 from ..sampling import euler, guided, simple_sigmas
 from ..talker import LATENT_FRAMES, negative, positive
+from ..training.performance import Sampling
 from ..training.train_dit import MOTION_LATENTS, audio_embed
 from .loop import Clock, precision, say
 from .seen import outline

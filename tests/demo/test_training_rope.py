@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from demo.training.modelling import build_dit, initialise_dit, open_host
 from demo.talker import CONFIG
+from demo.training.modelling import build_dit, initialise_dit, open_host
 
 pytestmark = pytest.mark.host
 SMALL = dict(CONFIG, dim=64, ffn_dim=64, num_heads=2, num_layers=2, audio_inject_layers=[0, 1])
