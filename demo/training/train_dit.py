@@ -115,14 +115,13 @@ def flow_loss(model: torch.nn.Module, data: dict[str, torch.Tensor], weight: tor
     return ((velocity - (noise - clean).to(place)).square() * weight).mean()
 
 
-def export_dit(folder: Path) -> torch.nn.Module:
+def export_dit(folder: Path) -> None:
     """Save the averaged weights of the latest checkpoint in the work folder."""
     state = torch.load(folder / "dit.pt", weights_only=True, map_location="cpu")
     model = build_dit()
     model.load_state_dict(state["ema"])
     save_model(model, folder / DIT_FILE.name, CONFIG)
     write_curve(state["rows"], folder / "dit_curve")
-    return model
 
 
 def hidden(name: str, value: torch.Tensor) -> bool:
