@@ -20,11 +20,11 @@ import numpy
 import torch
 
 from demo.comfy_graph import load_nodes
-from demo.dataset import draw_sound
 from demo.detector import posed
 from demo.features import mouth_opening_curve
 from demo.find_host import find_host
 from demo.portraits import HELD_OUT_SEED, Clip, render_clip, render_pair
+from demo.training.dataset import draw_sound
 from synccache_core import Grid, token_weights
 from synccache_core.human.mask import grow, motion_pixels
 

@@ -35,8 +35,7 @@ from synccache_core.planning.recording import Recording
 
 from .harness import closeness, finish, held_out_scene, interval, on_all_cores, parser
 from .mask import DETECTOR, open_node, require, trained
-from .settings import add_world
-from .ways import GUIDANCE
+from .settings import GUIDANCE, add_world
 
 STEPS, SHIFT, SPEEDUP, COMPUTED, HUMAN_WEIGHT = 40, 8.0, 3.0, 8, 0.75
 FIRST, CLIPS, FEW = 200, 8, 2

@@ -12,7 +12,8 @@ from demo.talker import PORTRAIT_FILE, SPEECH_FILE
 from tests.conftest import ROOT
 from tests.host.running import launched, run
 from tests.host.workflow import EDITOR_ONLY, to_api
-from tools.make_workflows import MUTED, TITLE, stand_in, workflows
+from tools.make_workflows import stand_in, workflows
+from tools.workflows.graph import MUTED, TITLE
 
 pytestmark = [pytest.mark.host]
 FOLDER = ROOT / "workflows"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from ..talker import VAE_FILE
 from .dataset import CHUNK, save_whole
 from .flat import flatten_time
 from .modelling import build_vae, load_weights, open_host, trained
 from .progress import device
-from .talker import VAE_FILE
 from .train_vae import channels_last, encode_all
 
 ENCODED_AT_ONCE = 2
@@ -53,5 +53,5 @@ def load_latents(folder: Path) -> dict[str, torch.Tensor]:
     """What is encoded so far: video [N, 16, T, h, w], reference [N, 16, 1, h, w] and sound [N, A, D]."""
     chunks = [torch.load(path) for path in sorted(folder.glob("*.pt"))]
     if not chunks:
-        raise FileNotFoundError(f"no latents in {folder}: run `python -m demo.train latents` first")
+        raise FileNotFoundError(f"no latents in {folder}: run `python -m demo.training.train latents` first")
     return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}

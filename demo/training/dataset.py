@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy
 import torch
 
-from .features import audio_features, mouth_opening_curve, window
-from .portraits import HELD_OUT_SEED, Clip, render_clip, render_pair, render_portrait
-from .speech import speech
-from .talker import SIZE
+from ..features import audio_features, mouth_opening_curve, window
+from ..portraits import HELD_OUT_SEED, Clip, render_clip, render_pair, render_portrait
+from ..speech import speech
+from ..talker import SIZE
 
 LATENTS = 18  # two chunks of nine: the second learns to continue the first
 CHUNK = 20
@@ -99,7 +99,7 @@ def load_clips(folder: Path) -> list[dict[str, torch.Tensor]]:
     """The chunks rendered so far, mapped into memory."""
     chunks = [torch.load(path, mmap=True) for path in sorted(folder.glob("*.pt"))]
     if not chunks:
-        raise FileNotFoundError(f"no clips in {folder}: run `python -m demo.train data` first")
+        raise FileNotFoundError(f"no clips in {folder}: run `python -m demo.training.train data` first")
     return chunks
 
 

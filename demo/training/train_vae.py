@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
+from ..portraits import mouth_box_of
+from ..talker import SIZE, VAE_FILE
 from . import whole_clip
 from .dataset import as_video, load_clips
 from .flat import flatten_time, fuse_norms
-from .modelling import build_vae, initialise_vae, load_weights, save_model, trained
-from .portraits import mouth_box_of
+from .modelling import build_vae, initialise_vae, save_model
 from .progress import Run, device, optimisers_for, psnr, worker, write_curve
-from .talker import SIZE, VAE_FILE
 
 MUON_RATE = 1e-2
 RATE = 2e-3
@@ -22,7 +22,6 @@ OPPONENTS = torch.nn.functional.normalize(torch.tensor([[1.0, 1, 1], [1, 0, -1],
 OPPONENT_WEIGHTS = torch.tensor([1.0, 1.5, 2.5])
 # (share of the time budget, frames, batch of one process, crop): still pictures, then short clips.
 STAGES = ((0.3, 1, 8, 64), (0.75, 9, 1, 64), (1.0, 5, 1, SIZE))
-DECODER_STAGES = ((1.0, 5, 1, SIZE),)
 
 
 def channels_last(model: torch.nn.Module) -> torch.nn.Module:
@@ -114,13 +113,12 @@ def fold_normalisation(model: torch.nn.Module, latents: torch.Tensor) -> None:
     model.conv2.weight /= gain.view(1, -1, 1, 1, 1)
 
 
-def export_vae(run: Run, chunks: list[dict], path: Path) -> torch.nn.Module:
-    """Average, normalise and save the VAE; returns it."""
+def export_vae(run: Run, chunks: list[dict], path: Path) -> None:
+    """Average, normalise and save the VAE."""
     model = channels_last(run.averaged(build_vae()))
     some = torch.cat([chunk["frames"][::7, :33] for chunk in chunks[:: max(1, len(chunks) // 24)]])
     fold_normalisation(model, encode_all(model, some))
     save_model(model, path)
-    return load_weights(model, path)
 
 
 def convolution(name: str, value: torch.Tensor) -> bool:
@@ -128,44 +126,23 @@ def convolution(name: str, value: torch.Tensor) -> bool:
     return value.ndim >= 4
 
 
-def start(model: torch.nn.Module, path: Path, seconds: float) -> Run:
-    return Run(model, path, optimisers_for(model, convolution, MUON_RATE, RATE), seconds)
-
-
 def train_vae(folder: Path, seconds: float, report: object) -> None:
-    """Train for a time budget on the clips in a work folder; exports at the end."""
+    """Train for a time budget on the clips in a work folder, with a checkpoint every two minutes; exports at the end."""
     model = fuse_norms(channels_last(flatten_time(initialise_vae(build_vae()))).to(device()))
-    run = start(model, folder / "vae.pt", seconds)
-    train(run, folder, STAGES, report)
-    if not worker():
-        export_vae(run, load_clips(folder / "clips"), folder / VAE_FILE.name)
-
-
-def train_decoder(folder: Path, seconds: float, report: object) -> None:
-    """Sharpen the decoder of the newest VAE; its latents, and what a DiT learned about them, stay the same."""
-    model = fuse_norms(flatten_time(load_weights(channels_last(build_vae()), trained(folder, VAE_FILE))).to(device()))
-    model.encoder.requires_grad_(False)
-    model.conv1.requires_grad_(False)
-    run = start(model, folder / "decoder.pt", seconds)
-    train(run, folder, DECODER_STAGES, report)
-    if not worker():
-        save_model(run.averaged(build_vae()), folder / VAE_FILE.name)
-
-
-def train(run: Run, folder: Path, stages: tuple[tuple[float, int, int, int], ...], report: object) -> None:
-    """Spend a run's time budget on reconstruction, with a checkpoint every two minutes."""
+    run = Run(model, folder / "vae.pt", optimisers_for(model, convolution, MUON_RATE, RATE), seconds)
     generator = torch.Generator().manual_seed(run.step * 1000 + worker())
     chunks = load_clips(folder / "clips")
     while run.progress < 1:
-        _, length, batch, crop = next(stage for stage in stages if run.progress < stage[0] or stage[0] == 1)
+        _, length, batch, crop = next(stage for stage in STAGES if run.progress < stage[0] or stage[0] == 1)
         loss, quality = reconstruction_loss(run.model, *draw_batch(chunks, length, batch, crop, generator))
         run.advance(loss, psnr=quality, frames=length)
         if run.step % 20 == 0:
             recent = [row["psnr"] for row in run.rows[-20:]]
-            report(f"{run.path.stem} {run.step} {run.spent:.0f}s frames {length} psnr {sum(recent) / 20:.2f}")
+            report(f"vae {run.step} {run.spent:.0f}s frames {length} psnr {sum(recent) / 20:.2f}")
         if run.clock - run.saved > 120:
             run.save()
             chunks = load_clips(folder / "clips")
     run.save()
     if not worker():
-        write_curve(run.rows, run.path.with_name(run.path.stem + "_curve"))
+        write_curve(run.rows, folder / "vae_curve")
+        export_vae(run, load_clips(folder / "clips"), folder / VAE_FILE.name)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from .features import LAYERS
+from ..features import LAYERS
+from ..portraits import mouth_box_of
+from ..sampling import shifted
+from ..talker import AUDIO_FRAMES, CONFIG, DIT_FILE, LATENT_FRAMES, SIZE, negative, positive
 from .latents import load_latents
 from .modelling import build_dit, initialise_dit, save_model
-from .portraits import mouth_box_of
 from .progress import Run, device, optimisers_for, worker, write_curve
-from .sampling import shifted
-from .talker import AUDIO_FRAMES, CONFIG, DIT_FILE, LATENT_FRAMES, SIZE, negative, positive
 
 MUON_RATE = 6e-3
 RATE = 1e-3
@@ -115,14 +115,13 @@ def flow_loss(model: torch.nn.Module, data: dict[str, torch.Tensor], weight: tor
     return ((velocity - (noise - clean).to(place)).square() * weight).mean()
 
 
-def export_dit(folder: Path) -> torch.nn.Module:
+def export_dit(folder: Path) -> None:
     """Save the averaged weights of the latest checkpoint in the work folder."""
     state = torch.load(folder / "dit.pt", weights_only=True, map_location="cpu")
     model = build_dit()
     model.load_state_dict(state["ema"])
     save_model(model, folder / DIT_FILE.name, CONFIG)
     write_curve(state["rows"], folder / "dit_curve")
-    return model
 
 
 def hidden(name: str, value: torch.Tensor) -> bool:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy
 import torch
 
+from ..sampling import euler, guided, seeded_noise, simple_sigmas
+from ..talker import AUDIO_FRAMES, CONFIG, DIT_FILE, LATENT_FRAMES, VAE_FILE, negative, positive
 from .dataset import as_video
 from .modelling import build_dit, build_vae, load_weights
-from .sampling import euler, guided, seeded_noise, simple_sigmas
-from .talker import AUDIO_FRAMES, CONFIG, DIT_FILE, LATENT_FRAMES, VAE_FILE, negative, positive
 from .train_dit import MOTION_LATENTS, audio_embed
 
 

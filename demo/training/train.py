@@ -1,4 +1,4 @@
-"""Train the Tiny Talker: `python -m demo.train {data,vae,decoder,latents,dit,export}`; every part resumes.
+"""Train the Tiny Talker: `python -m demo.training.train {data,vae,latents,dit,export}`; every part resumes.
 
 Weights stay in the work folder until `export` replaces the shipped ones by them.
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from .console import say
+from ..console import say
+from ..talker import DIT_FILE, VAE_FILE
 from .dataset import make_dataset
 from .latents import prepare_latents
 from .modelling import open_host, ship
 from .progress import join_workers
-from .talker import DIT_FILE, VAE_FILE
 
 WORK = Path(os.environ.get("TINY_TALKER_WORK", Path.home() / ".cache" / "tiny_talker"))
 
@@ -29,8 +29,8 @@ ROWS = 10
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("data", "vae", "decoder", "latents", "dit", "export"))
+    parser = argparse.ArgumentParser(prog="python -m demo.training.train", description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("data", "vae", "latents", "dit", "export"))
     parser.add_argument("--clips", type=int, default=1200, help="size of the training set")
     parser.add_argument("--minutes", type=float, default=25, help="time budget of this part, what is spent included")
     parser.add_argument("--processes", type=int, default=1 if torch.cuda.is_available() else os.cpu_count(),
@@ -60,9 +60,9 @@ def train(number: int, options: argparse.Namespace) -> None:
 
         train_dit(options.work, seconds, report)
     else:
-        from .train_vae import train_decoder, train_vae
+        from .train_vae import train_vae
 
-        (train_vae if options.part == "vae" else train_decoder)(options.work, seconds, report)
+        train_vae(options.work, seconds, report)
 
 
 def curve(path: Path) -> list[dict[str, float]]:
@@ -102,7 +102,7 @@ def main() -> int:
         make_dataset(options.work / "clips", options.clips, options.processes)
     if options.part == "latents":
         prepare_latents(options.work / "clips", options.work / "latents", options.processes)
-    if options.part not in ("vae", "decoder", "dit"):
+    if options.part not in ("vae", "dit"):
         return 0
     (options.work / "meeting").unlink(missing_ok=True)
     torch.multiprocessing.spawn(train, (options,), nprocs=options.processes)

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from . import comfy_host
-from .find_host import find_host
-from .talker import CONFIG
+from .. import comfy_host
+from ..find_host import find_host
+from ..talker import CONFIG
 
 VAE_WIDTH = 16
 VAE_SHAPE = {
