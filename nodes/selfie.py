@@ -1,8 +1,8 @@
 """People by MediaPipe's selfie segmentation where it is installed. This pack never installs it (Apache-2.0)."""
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from weakref import finalize
 
 import torch
 
@@ -12,11 +12,12 @@ from .detector import NoDetector
 CHOICE = "MediaPipe selfie segmentation"
 MODEL = Path("modules", "selfie_segmentation", "selfie_segmentation_landscape.tflite")  # inside the package, 250 kB
 LANDSCAPE = 1  # the model for wide pictures: bench.mask --real has it level with the other on square ones
+EVER = 1e-4  # nothing is surer, or less sure, by more than this
 SPECK = 0.005  # share of the picture below which an outline shows nobody
 HOW = (
     f"{CHOICE} needs the Python package mediapipe with its models inside, as 0.10.21 has them. Install it into ComfyUI's "
-    "Python with\n    python -m pip install mediapipe==0.10.21\nand restart ComfyUI; it asks for numpy below 2, the help "
-    "page says what else works. Or choose another detector, or connect a mask from another node."
+    "Python, 3.9 to 3.12, with\n    python -m pip install mediapipe==0.10.21\nand restart ComfyUI. It asks for numpy "
+    "below 2: the help page says how to keep a newer one. Or choose another detector, or connect a mask from another node."
 )
 
 
@@ -31,7 +32,7 @@ def offered() -> list[str]:
 
 
 def segmenter():
-    """MediaPipe's graph, to be closed after use. Raises NoDetector."""
+    """MediaPipe's graph, to be closed after use; it writes a few lines to the console. Raises NoDetector."""
     try:
         from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
     except ModuleNotFoundError as error:
@@ -42,20 +43,20 @@ def segmenter():
     return SelfieSegmentation(model_selection=LANDSCAPE)
 
 
-@dataclass(frozen=True)
 class Outline:
-    """Finds everybody in a picture as one outline, as nodes.detector.Finder finds each."""
+    """Finds everybody in a picture as one outline, as nodes.detector.Finder finds each. Raises NoDetector."""
 
-    remark: str = "everybody in one outline, person_weights holds for all alike"
+    remark = "everybody in one outline, person_weights holds for all alike"
+
+    def __init__(self):
+        self._graph = segmenter()
+        finalize(self, self._graph.close)
 
     def find(self, pictures: torch.Tensor, confidence: float) -> list[Found]:
-        """Pictures [F, H, W, 3] in 0..1 -> for each one mask [1, H, W] or none. A mask is 0.5 where the model's certainty is
-        `confidence`. Raises NoDetector.
-        """
-        found = []
-        with segmenter() as graph:
-            for picture in pictures:
-                seen = graph.process((255 * picture).round().byte().contiguous().numpy()).segmentation_mask
-                mask = torch.sigmoid(torch.logit(torch.tensor(seen), 1e-4) - torch.logit(torch.tensor(confidence), 1e-4))
-                found.append(certain(mask[None][: int((mask > 0.5).float().mean() >= SPECK)]))
+        """Pictures [F, H, W, 3] in 0..1 -> for each one mask [1, H, W] or none, 0.5 where the model is as sure as asked."""
+        found, asked = [], torch.logit(torch.tensor(confidence), EVER)
+        for picture in pictures:
+            seen = self._graph.process((255 * picture).round().byte().contiguous().numpy()).segmentation_mask
+            mask = torch.sigmoid(torch.logit(torch.tensor(seen), EVER) - asked)
+            found.append(certain(mask[None][: int((mask > 0.5).float().mean() >= SPECK)]))
         return found
