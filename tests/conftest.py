@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items):
         "host": NO_HOST if find_host() is None else None,
         "browser": NO_HOST if find_host() is None else NO_BROWSER if find_chromium() is None else None,
         "detector": NO_DETECTOR if find_spec("ultralytics") is None and not wants_detector() else None,
-        "people": NO_PEOPLE if absent() else None,
+        "real_people": NO_PEOPLE if absent() else None,
         "node": NO_NODE if shutil.which("node") is None else None,
     }
     for item in items:

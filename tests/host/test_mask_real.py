@@ -17,7 +17,7 @@ import torch
 from bench import real_people
 from bench.mask import FIXED, iou
 
-pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.people]
+pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.real_people]
 SPEAKER = real_people.CLIPS["LTX-2.3, a man, zoomed in"]
 
 
