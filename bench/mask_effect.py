@@ -63,7 +63,7 @@ def numbers(count: int, world: str = "tiny") -> list[int]:
 
 def found_masks(job: tuple[Path, Sequence[int]]) -> list[torch.Tensor]:
     """The node's mask [1, H, W] of each portrait, widened for motion as it does by default."""
-    mask_of, motion = open_node(job[0])
+    mask_of, motion, _ = open_node(job[0])
     pictures = (torch.from_numpy(render_portrait(HELD_OUT_SEED + n, SIZE))[None].float() for n in job[1])
     return [mask_of(picture, motion=motion) for picture in pictures]
 
