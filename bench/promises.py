@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import spearmanr
 
-from synccache_core.choice import Planner
-from synccache_core.plan import Plan
-from synccache_core.planned import describe, moved
-from synccache_core.recording import merge
+from synccache_core.planning.plan import Plan
+from synccache_core.planning.planned import describe, moved
+from synccache_core.planning.planner import Planner
+from synccache_core.planning.recording import merge
 
 from .fit import CALIBRATION, REPLAYS, replays, unmasked
 from .harness import interval, on_all_cores

@@ -30,8 +30,8 @@ from pathlib import Path
 from demo.console import say
 from demo.find_host import find_host
 from synccache_core import __version__
-from synccache_core.choice import Planner
-from synccache_core.paper import SPEEDUP
+from synccache_core.decide.paper import SPEEDUP
+from synccache_core.planning.planner import Planner
 
 from . import native, promises, rows
 from .fit import Fit, fit

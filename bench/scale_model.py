@@ -9,10 +9,10 @@ import torch
 
 from demo.find_host import find_host, host_version
 from synccache_core import CostModel, Grid, Layout
-from synccache_core.cost import cache_bytes
-from synccache_core.layout import groups_for_ratio
-from synccache_core.pinned import pieces
-from synccache_core.probe import SKETCH_CHANNELS
+from synccache_core.decide.probe import SKETCH_CHANNELS
+from synccache_core.model.cost import cache_bytes
+from synccache_core.model.layout import groups_for_ratio
+from synccache_core.reuse.pinned import pieces
 
 INJECTED = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
 HOST, THIRD_PARTY = "ComfyUI", "diffsynth"

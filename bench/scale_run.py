@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from synccache_core import Config, CostModel, attach, find
-from synccache_core.layout import groups_for_ratio
+from synccache_core.model.layout import groups_for_ratio
 
 from .scale_model import BRANCHES, COMPUTED, GIB, HERE, ORDER, PINNED, STEPS, Stand, predicted, rounded
 

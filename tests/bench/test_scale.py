@@ -9,7 +9,7 @@ from bench import scale
 from bench.scale import in_order, kernel_rows, without_data
 from bench.scale_model import HERE, PINNED, TOY, Rates, Shape, Size, modelled, predicted, rounded
 from bench.scale_run import Bench, Counted
-from synccache_core.adapters import wan_s2v
+from synccache_core.model.adapters import wan_s2v
 
 LARGE, SMALL = Size(1280, 720, 77), Size(832, 480, 77)
 
