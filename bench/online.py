@@ -6,15 +6,16 @@
 Held-out clips, shift 8, each way against the uncached video of the same setting, clip and noise. A speed is asked for, 2, 3
 or 4 times; whole-step rivals compute that share of the steps. So does the preset, which reuses outputs on models this small;
 "at 14B's prices" it does what it would do on Wan2.2-S2V-14B: residuals where probe and audio leave enough computed steps, as
-many as there. "cost" is in full steps at those prices, "here" at this small model's. EasyCache's threshold is bisected on
-calibration clips, its input cloned. Measured films are kept in --folder and taken up again. About ten minutes a clip on one
-core; needs espeak-ng.
+many as there. "cost" is in full steps at those prices, "here" at this small model's. Seconds: one clip, one thread, a
+whole run over the uncached one's, at this small model's size. EasyCache's threshold is bisected on calibration clips, its
+input cloned. Measured films are kept in --folder and taken up again. About ten minutes a clip on one core; needs espeak-ng.
 Evidence about the mechanism, never about a real model's quality.
 """
 
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -106,11 +107,27 @@ def film(job: tuple[Setting, int, Sequence[Row]]) -> dict[str, dict[str, float]]
     return found
 
 
+@torch.inference_mode()
+def seconds(job: tuple[Setting, Sequence[Row]]) -> dict[str, float]:
+    """{row.key: CPU seconds of the uncached run over the way's}, without what blocks remember of each other."""
+    setting, rows = job
+    on = setting.stage(0)
+    run = Run(setting, on, 0)
+
+    def taken(work, *arguments) -> float:
+        started = time.process_time()
+        work(*arguments)
+        return time.process_time() - started
+
+    whole = taken(run.uncached)
+    return {row.key: whole / taken(run.sample, row) for row in rows}
+
+
 class Kept:
     """What was measured at one setting, in a file of JSON lines."""
 
     def __init__(self, file: Path, fresh: bool):
-        self.file, self.films, self.recordings = file, {}, []
+        self.file, self.films, self.speed, self.recordings = file, {}, {}, []
         if fresh:
             file.unlink(missing_ok=True)
         for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
@@ -131,6 +148,7 @@ class Kept:
     def _take(self, entry: dict) -> None:
         if "clip" in entry:
             self.films.setdefault(entry["clip"], {}).update(entry["found"])
+        self.speed |= entry.get("speed", {})
         self.recordings = entry.get("recordings", self.recordings)
 
 
@@ -152,6 +170,8 @@ def measured(setting: Setting, options: argparse.Namespace) -> tuple[dict[int, l
             jobs.append((setting, clip, lacking))
     for job, found in as_done(film, jobs, setting.name):
         kept.add(clip=job[1], found=found)
+    if lacking := [row for row in rows if row.key not in kept.speed]:
+        kept.add(speed=seconds((setting, lacking)))
     return made, kept
 
 
@@ -164,7 +184,7 @@ def table(made: dict[int, list[Row]], kept: Kept, clips: int) -> list[dict]:
             promised = row.plan.predicted.error if row.plan else None
             rows.append({
                 "way": row.name, "speed": speed, "computed": mean["computed_steps"], "cost": mean["cost_full_steps_14b"],
-                "here": mean["cost_full_steps"], **{key: mean[key] for key in REGIONS},
+                "here": mean["cost_full_steps"], "in_seconds": kept.speed[row.key], **{key: mean[key] for key in REGIONS},
                 "error": mean["error"], "promised": promised,
             })  # fmt: skip
     return rows
