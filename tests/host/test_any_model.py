@@ -49,7 +49,7 @@ def patcher(kind, config: dict, model_type=None):
     made.set_inference_dtype(torch.float32, None)
     if model_type is not None:
         made.model_type = lambda *_: model_type
-    model = made.get_model({}, "")
+    model = made.get_model({}, "").requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, weight in model.diffusion_model.named_parameters():

@@ -40,7 +40,9 @@ def view(one: Pass, block: int) -> View:
 
 def reference_tokens(one: Pass) -> int:
     reference = one.arguments.get("ref_latent")
-    return 0 if reference is None else prod(map(lambda size, patch: size // patch, reference.shape[-3:], one.model.patch_size))
+    if reference is None:
+        return 0
+    return prod(size // patch for size, patch in zip(reference.shape[-3:], one.model.patch_size))
 
 
 def text_tokens(one: Pass) -> int:
@@ -65,7 +67,7 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
 
 
 def _other(model, d: int, tokens: int, text: int) -> float:
-    """Patch embedding, head, refinement of the text (two blocks of width d), embedding of the time and of the whole prompt."""
+    """Patch embedding, head, refinement of the text (two blocks of width d), embedding of time and whole prompt."""
     latent = model.img_in.proj.weight[0].numel()
     out = model.final_layer.linear.weight.shape[0]
     words = model.txt_in.input_embedder.weight.shape[1]
