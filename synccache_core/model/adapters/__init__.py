@@ -22,8 +22,8 @@ from ..view import Pass, View, video_alone
 
 @dataclass(frozen=True)
 class Adapter:
-    """name: stable id. title: for people. classes: class names that it serves. layout(model). grid(latent): video tokens of
-    a latent [B, C, T, H, W]. cost(model, grid, tokens, text=None): operations of one call, with a prompt of `text` tokens,
+    """name: stable id. title: for people. classes: class names that it serves; variant(model): and which models of these,
+    without it all. layout(model). grid(latent): video tokens of a latent [B, C, T, H, W]. cost(model, grid, tokens, text=None): operations of one call, with a prompt of `text` tokens,
     None = not known. width(model): channels of the hidden state.
 
     blocks(model): the heavy blocks in their order; without it, `model.blocks` at ComfyUI's "double_block" places.
@@ -49,9 +49,10 @@ class Adapter:
     listen: Callable[[Pass, Any], AbstractContextManager] = lambda one, call: nullcontext()
     rest: Mapping[str, object] | None = None
     view: Callable[[Pass, int], View] = video_alone
+    variant: Callable[[torch.nn.Module], bool] = lambda model: True
 
     def matches(self, model: torch.nn.Module) -> bool:
-        return type(model).__name__ in self.classes
+        return type(model).__name__ in self.classes and self.variant(model)
 
 
 @dataclass(frozen=True)
@@ -92,5 +93,5 @@ def serve(model: torch.nn.Module) -> Adapter:
     return next((adapter for adapter in _REGISTRY.values() if adapter.matches(model)), None) or outputs_only(model)
 
 
-from . import wan_s2v  # noqa: E402, F401 - registers itself
+from . import hunyuan_video, wan_s2v  # noqa: E402, F401 - register themselves
 from .outputs_only import outputs_only  # noqa: E402
