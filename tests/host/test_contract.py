@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from . import talking
 from .conftest import TINY
 from .doors import check, host_case, randomised
 
@@ -29,7 +30,7 @@ def s2v(stage):
     return host_case(stage, make, adapter, core.Grid(3, 2, 2), (1, 16, 3, 4, 4), (1, 25, 8, 12), call, tolerance=1e-4)
 
 
-FAMILIES = {"wan_s2v": s2v}
+FAMILIES = {"wan_s2v": s2v, "infinite_talk": talking.case}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
