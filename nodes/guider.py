@@ -26,7 +26,7 @@ def served(model) -> Adapter:
     if isinstance(kind, (IMG_TO_IMG, IMG_TO_IMG_FLOW)):
         name = type(diffusion_model(model)).__name__
         raise UnsupportedModel(f"{name} turns one picture into another without noise: there are no steps to reuse")
-    return serve(diffusion_model(model))
+    return serve(diffusion_model(model), model.model_options.get("transformer_options"))
 
 
 def needs_blocks(adapter: Adapter, layout: Layout, config: Config, plan: Plan | None, paper: bool) -> None:

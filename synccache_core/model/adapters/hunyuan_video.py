@@ -1,4 +1,4 @@
-"""HunyuanVideo 1.0 and 1.5: double blocks on (video, text), then single blocks on text and video in one sequence, text first.
+"""HunyuanVideo 1.0 and 1.5: double blocks on (video, text), then single blocks on text and video in one sequence.
 
 There is no audio, and the text is read by no more than the blocks, so one residual of all blocks but the first stands in for
 them; the text that comes out of the first is handed on. Serves ComfyUI's HunyuanVideo; of its variants for single pictures
@@ -77,7 +77,7 @@ def _other(model, d: int, tokens: int, text: int) -> float:
     return 2 * tokens * (latent + out) * d + 4 * d * d + refined + whole + steps
 
 
-def _adapter(name: str, title: str, patch: int, variant) -> Adapter:
+def _adapter(name: str, title: str, patch: int, serves) -> Adapter:
     return Adapter(
         name=name,
         title=title,
@@ -88,7 +88,7 @@ def _adapter(name: str, title: str, patch: int, variant) -> Adapter:
         width=lambda model: int(model.hidden_size),
         blocks=blocks,
         view=view,
-        variant=variant,
+        asks=lambda model, options: {} if serves(model) else None,
     )
 
 
