@@ -56,7 +56,7 @@ def rooms(comfy):
     import importlib
 
     package = comfy.ids["SyncCache"].__module__.rpartition(".")[0]
-    names = ("files", "model", "transformer")
+    names = ("files", "model", "transformer", "sound", "face", "guidance", "text")
     return {name: importlib.import_module(f"{package}.avatar.{name}") for name in names}
 
 
