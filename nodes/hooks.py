@@ -6,9 +6,9 @@ from functools import partial
 import torch
 
 from ..synccache_core import Adapter, Noise, Sampler, Session
-from ..synccache_core.noise import FLOW
-from ..synccache_core.samplers import Response, response
-from ..synccache_core.view import Pass
+from ..synccache_core.model.noise import FLOW
+from ..synccache_core.model.samplers import Response, response
+from ..synccache_core.model.view import Pass
 from .guider import schedule_of
 
 KEY = "synccache"

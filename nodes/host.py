@@ -26,10 +26,10 @@ from ..synccache_core import (
     fitted_config,
     planned_config,
 )
-from ..synccache_core.mask import as_mask
-from ..synccache_core.paper import paper_config
-from ..synccache_core.plan import check
-from ..synccache_core.planned import fewer
+from ..synccache_core.decide.paper import paper_config
+from ..synccache_core.human.mask import as_mask
+from ..synccache_core.planning.plan import check
+from ..synccache_core.planning.planned import fewer
 from .guider import (
     diffusion_model,
     guidance,

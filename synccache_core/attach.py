@@ -6,17 +6,18 @@ from functools import partial
 
 import torch
 
-from .adapters import Adapter, find
-from .calibration import CalibrationSession
+from .config import Config
+from .decide.policy import level_for
 from .errors import StateError
-from .grid import Grid
-from .plan import Plan
-from .planned import describe, fitted_config, planned_config
-from .policy import Config, level_for
-from .samplers import Sampler
-from .session import Session
-from .untrusted import PlanError
-from .view import Pass
+from .files.checked import PlanError
+from .model.adapters import Adapter, find
+from .model.grid import Grid
+from .model.samplers import Sampler
+from .model.view import Pass
+from .planning.plan import Plan
+from .planning.planned import describe, fitted_config, planned_config
+from .planning.recorder import CalibrationSession
+from .run.session import Session
 
 _ABSENT = object()
 

@@ -1,12 +1,12 @@
-"""Every adapter keeps the contract of synccache_core.testing. A new family adds one line to CASES."""
+"""Every adapter keeps the contract of synccache_core.contract.checks. A new family adds one line to CASES."""
 
 from dataclasses import replace
 
 import pytest
 
 from synccache_core import View
-from synccache_core.testing import check_adapter, toy_case
-from synccache_core.view import video_alone
+from synccache_core.contract.checks import check_adapter, toy_case
+from synccache_core.model.view import video_alone
 
 CASES = {
     "toy_after": lambda: toy_case("after"),

@@ -6,7 +6,7 @@ import torch
 
 from demo.portraits import HELD_OUT_SEED, render_clip, render_pair
 from synccache_core import BadMask, Grid, token_weights
-from synccache_core.mask import (
+from synccache_core.human.mask import (  # fmt: skip
     as_mask,
     as_pictures,
     cuts,
@@ -17,8 +17,8 @@ from synccache_core.mask import (
     on_frames,
     overlay,
     resized,
-)  # fmt: skip
-from synccache_core.people import Tracker, ellipses, parse_weights, with_faces
+)
+from synccache_core.human.people import Tracker, ellipses, parse_weights, with_faces
 
 SIZE = 64
 

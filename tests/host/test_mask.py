@@ -15,7 +15,7 @@ PLAIN = {"motion": 0.0}
 def pack(comfy):
     """The node's modules as the host imported them."""
     root = comfy.core.__name__.rpartition(".")[0]
-    names = ("nodes.mask", "nodes.detector", "nodes.detector_files", "synccache_core.errors", "synccache_core.untrusted")
+    names = ("nodes.mask", "nodes.detector", "nodes.detector_files", "synccache_core.errors", "synccache_core.files.checked")
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(f"{root}.{name}") for name in names})
 
 

@@ -1,0 +1,64 @@
+"""Where the video's tokens lie in a hidden state: what an adapter states, and all that reads or writes them goes by."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from ..errors import UnknownView
+from .grid import Grid
+
+
+@dataclass(frozen=True)
+class View:
+    """The video's `count` rows of a hidden state [B, L, C], in the order of `Grid`: `front` others stand before them, and
+    `behind` after them, such as text and reference. behind: None = any number.
+    """
+
+    count: int
+    front: int = 0
+    behind: int | None = 0
+
+    def of(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[B, L, C] -> the video's [B, count, C], which shares its memory. Raises UnknownView where L is another."""
+        length, least = hidden.shape[1], self.front + self.count + (self.behind or 0)
+        if length < least or length > least and self.behind is not None:
+            raise UnknownView(
+                f"the model works on {length} tokens and not on the {least} expected: {self.count} of the video"
+                f"{self._others()}. Which are the video's is not known, so nothing is reused; set reuse to outputs, which "
+                "needs no tokens"
+            )
+        return hidden[:, self.front : self.front + self.count]
+
+    def _others(self) -> str:
+        places = ((self.front, "in front of them"), (self.behind, "behind them"))
+        return "".join(f", {count} {where}" for count, where in places if count)
+
+
+@dataclass
+class Pass:
+    """A forward pass before it begins, as the view of an adapter sees it: forward(*args, **kwargs) of a model on a grid."""
+
+    model: torch.nn.Module
+    grid: Grid
+    forward: Callable
+    args: Sequence = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        """What the forward was called with, by its names; of one that takes just *args, only what was given by name."""
+        parameters = inspect.signature(self.forward).parameters.values()
+        names = [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+        return {**dict(zip(names, self.args)), **self.kwargs}
+
+
+ViewOf = Callable[[int], View]  # of a block
+
+
+def video_alone(one: Pass, block: int) -> View:
+    """The view of an adapter that states none."""
+    return View(one.grid.tokens)
