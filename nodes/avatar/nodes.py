@@ -131,7 +131,8 @@ class SyncCacheAvatarConditioning(io.ComfyNode):
                     "audio_encoder_output", tooltip="The sound through whisper-tiny, at least as long as the video."
                 ),
                 io.Mask.Input(
-                    "face_mask", tooltip="The speaker's face in the portrait, already cropped to the shape of the video."
+                    "face_mask",
+                    tooltip="The speaker's face in the portrait; cropped as that is. Load Image's mask editor will do.",
                 ),
                 io.Int.Input("width", default=704, min=16, max=4096, step=16, tooltip="Of the video, in pixels."),
                 io.Int.Input("height", default=768, min=16, max=4096, step=16, tooltip="Of the video, in pixels."),

@@ -47,6 +47,17 @@ def test_a_box_three_times_the_face(rooms):
     assert set(box.unique().tolist()) == {0.0, 1.0}
 
 
+def test_the_mask_is_cropped_as_the_portrait(rooms):
+    """A wide portrait in a square video keeps its middle: columns 20 to 60 of 80."""
+    mask = torch.zeros(1, 40, 80)
+    mask[0, 10:14, 22:26] = 1
+    box = rooms["face"].face_boxes({"it": mask}, 40, 40, 1.0)[0]
+    assert box.nonzero().amin(dim=0).tolist() == [10, 2] and box.sum() == 16
+    mask[0, 10:14, 22:26], mask[0, 10:14, 70:74] = 0, 1
+    with pytest.raises(rooms["model"].BadAvatar, match="it is outside of what width and height keep"):
+        rooms["face"].face_boxes({"it": mask}, 40, 40, 1.0)
+
+
 def test_where_boxes_meet_the_nearer_face_wins(rooms):
     masks = {"one": torch.zeros(16, 64), "two": torch.zeros(16, 64)}
     masks["one"][6:10, 10:20] = masks["two"][6:10, 30:40] = 1
