@@ -1,11 +1,12 @@
 """Toy DiTs of both kinds, small enough to reason about, with the habits of real hosts: in-place blocks and injectors, and
-other tokens behind the video's, in front of them, or in front of them in the later blocks only.
+other tokens behind the video's, in front of them, in front of them in the later blocks only, or in a stream of their own.
 """
 
 import torch
 from torch import nn
 
-from ..model.adapters import Adapter
+from ..model.adapters import Adapter, in_a_row
+from ..model.adapters.inside import by_attribute
 from ..model.cost import parameter_cost
 from ..model.grid import Grid
 from ..model.layout import Layout
@@ -76,6 +77,54 @@ class ToyDiT(nn.Module):
         return hidden[:, block.front : block.front + self.tokens]
 
 
+class ToyTwoStreams(nn.Module):
+    """A block on (video, sound), each [B, L, C], that hear each other: as LTX-2's does, it writes into both. With run_vx
+    False in transformer_options, the sound's part only.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.video, self.sound = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, state, sigma, transformer_options=None):
+        video, sound = state
+        heard, seen = sound.mean(dim=1, keepdim=True), video.mean(dim=1, keepdim=True)
+        if (transformer_options or {}).get("run_vx", True):
+            video.add_(0.3 * torch.tanh(self.video(video) + heard) * (1 + sigma))
+        return video, sound.add_(0.3 * torch.tanh(self.sound(sound) + seen) * (1 + sigma))
+
+
+class ToyAudioVideo(nn.Module):
+    """x [B, 8, C], of which six tokens are the video's, and audio [B, C], which the other two begin with -> x."""
+
+    def __init__(self, blocks: int = 7, width: int = 8):
+        super().__init__()
+        torch.manual_seed(0)
+        self.transformer_blocks = nn.ModuleList(ToyTwoStreams(width) for _ in range(blocks))
+
+    def forward(self, x, sigma, audio):
+        state = x[:, :6].clone(), x[:, 6:] + audio[:, None]
+        for block in self.transformer_blocks:
+            state = block(state, sigma)
+        return torch.cat(state, dim=1)
+
+
+def toy_audio_video() -> Adapter:
+    layout = Layout(7, (0, 2, 4), "beside")
+    return Adapter(
+        name="toy_beside",
+        title="Toy DiT, audio beside",
+        classes=("ToyAudioVideo",),
+        layout=lambda model: layout,
+        grid=lambda latent: Grid(1, 2, 3),
+        cost=lambda model, grid, tokens, text=None: parameter_cost(layout, 100, 0, 1),
+        width=lambda model: model.transformer_blocks[0].video.out_features,
+        blocks=lambda model: in_a_row(model.transformer_blocks),
+        view=lambda one, block: View(one.grid.tokens, part=0),
+        rest={"run_vx": False},
+    )
+
+
 def toy_adapter(kind: str = "after") -> Adapter:
     def layout(model):
         return Layout(len(model.blocks), model.points, kind)
@@ -92,6 +141,6 @@ def toy_adapter(kind: str = "after") -> Adapter:
         grid=lambda latent: Grid(1, 2, 3),
         cost=lambda model, grid, tokens, text=None: parameter_cost(layout(model), 100, 2, 1),
         width=lambda model: model.blocks[0].mix.out_features,
-        audio_op=(lambda model, index: (model.blocks[index], "audio")) if kind == "inside" else None,
         view=view,
+        **({"listen": by_attribute(lambda model, index: (model.blocks[index], "audio"))} if kind == "inside" else {}),
     )

@@ -9,13 +9,20 @@ from .layout import Layout
 class CostModel:
     """FLOPs of one model call, multiply-add counted as two.
 
-    block: one heavy block. refresh: one audio refresh. other: embeddings, audio encoder, head.
+    block: one heavy block, on average where they differ. refresh: one audio refresh. other: embeddings, audio encoder, head,
+    and what of a block runs at every step. probe: the blocks of segment 0, None = so many average ones.
     """
 
     block: float
     refresh: float
     other: float
     layout: Layout
+    probe: float | None = None
+
+    @property
+    def first(self) -> float:
+        """The blocks of segment 0."""
+        return self.layout.probe_blocks * self.block if self.probe is None else self.probe
 
     @property
     def full(self) -> float:
@@ -24,7 +31,7 @@ class CostModel:
     @property
     def reused(self) -> float:
         """A reused call: the probe, every audio refresh, the rest."""
-        return self.layout.probe_blocks * self.block + len(self.layout.refresh) * self.refresh + self.other
+        return self.first + len(self.layout.refresh) * self.refresh + self.other
 
     @property
     def reuse_share(self) -> float:
@@ -39,7 +46,7 @@ class CostModel:
         if level == "output":
             return 0.0
         frozen = self.layout.storable() - groups if merge == "freeze" and self.layout.audio == "inside" else 0
-        spared = frozen * self.refresh + (0 if probe else self.layout.probe_blocks * self.block)
+        spared = frozen * self.refresh + (0 if probe else self.first)
         return (self.reused - spared) / self.full
 
     def speedup(self, steps: int, computed: int, share: float | None = None) -> float:

@@ -11,19 +11,35 @@ import torch
 from ..errors import UnknownView
 from .grid import Grid
 
+State = torch.Tensor | tuple[torch.Tensor, ...]  # what blocks hand on
+
 
 @dataclass(frozen=True)
 class View:
     """The video's `count` rows of a hidden state [B, L, C], in the order of `Grid`: `front` others stand before them, and
-    `behind` after them, such as text and reference. behind: None = any number.
+    `behind` after them, such as text and reference. behind: None = any number. part: which of several tensors, where blocks
+    hand on a tuple, such as (video, audio). A state [L, C] of a model that packs one sequence counts as [1, L, C].
     """
 
     count: int
     front: int = 0
     behind: int | None = 0
+    part: int | None = None
 
-    def of(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[B, L, C] -> the video's [B, count, C], which shares its memory. Raises UnknownView where L is another."""
+    def tensor(self, hidden: State) -> torch.Tensor:
+        """[B, L, C] of a state, which shares its memory."""
+        held = hidden if self.part is None else hidden[self.part]
+        return held if held.ndim == 3 else held[None]
+
+    def copied(self, hidden: State) -> State:
+        """A state whose tensor with the video may be written to; the others are those of `hidden`."""
+        if self.part is None:
+            return hidden.clone()
+        return tuple(each.clone() if place == self.part else each for place, each in enumerate(hidden))
+
+    def of(self, hidden: State) -> torch.Tensor:
+        """The video's [B, count, C] of a state, which shares its memory. Raises UnknownView where L is another."""
+        hidden = self.tensor(hidden)
         length, least = hidden.shape[1], self.front + self.count + (self.behind or 0)
         if length < least or length > least and self.behind is not None:
             raise UnknownView(
@@ -47,6 +63,11 @@ class Pass:
     forward: Callable
     args: Sequence = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The host's transformer_options, {} where there are none."""
+        return self.arguments.get("transformer_options") or {}
 
     @cached_property
     def arguments(self) -> dict[str, Any]:

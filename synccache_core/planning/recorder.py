@@ -18,7 +18,7 @@ from ..config import AUTO, Config
 from ..decide.paper import stored
 from ..errors import StateError
 from ..model.grid import Grid
-from ..model.view import ViewOf
+from ..model.view import State, ViewOf
 from ..run.call import PLAIN, STORE, Call
 from ..run.evaluation import Evaluation, wait_for
 from ..run.session import Session
@@ -191,9 +191,9 @@ class Watch(Call):
         self._end: torch.Tensor | None = None
         self._timer = 0.0
 
-    def _open(self, segment: int, block: int, hidden: torch.Tensor) -> None:
-        with self.session.apart(hidden.device):
-            video = self.video(block, hidden)
+    def _open(self, segment: int, block: int, hidden: State) -> None:
+        video = self.video(block, hidden)
+        with self.session.apart(video.device):
             if segment == 0:
                 self._subset = self.session.meet(self, video)
             self._start = self._subset.rows(video)
@@ -202,12 +202,13 @@ class Watch(Call):
                 self.deltas[segment - 1] = self._start - self._end
         self._timer = time.perf_counter()
 
-    def _close(self, segment: int, block: int, out: torch.Tensor) -> None:
-        wait_for(out.device)
+    def _close(self, segment: int, block: int, out: State) -> None:
+        video = self.video(block, out)
+        wait_for(video.device)
         if segment > 0:
             self.session.skippable += time.perf_counter() - self._timer
-        with self.session.apart(out.device):
-            self._end = self._subset.rows(self.video(block, out))
+        with self.session.apart(video.device):
+            self._end = self._subset.rows(video)
             self.ends.append(self._end)
             if segment > 0:
                 added = self._end - self._start

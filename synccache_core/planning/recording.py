@@ -16,7 +16,7 @@ from ..config import LEVELS
 from ..errors import BadConfig
 from ..files.checked import PlanError, build, check_choice, check_number, check_numbers, check_text, parse, shown
 from ..model.cost import CostModel, cache_bytes
-from ..model.layout import Layout
+from ..model.layout import AUDIO, Layout
 from ..model.samplers import Sampler
 from .plan import Plan, RunFacts, check, check_boundaries, fingerprint
 from .trajectory import Trajectory, displacement, square_root, trajectory
@@ -115,7 +115,7 @@ class Recording:
         return cache_bytes(self.residual_bytes, self.output_bytes, level, groups, order, held)
 
     def to_json(self) -> str:
-        cost = {"block": self.cost.block, "refresh": self.cost.refresh, "other": self.cost.other}
+        cost = {name: value for name, value in vars(self.cost).items() if name != "layout" and value is not None}
         data = {
             "format": FORMAT, "version": VERSION, "adapter": self.adapter, "run": asdict(self.run), "cost": cost,
             "layout": asdict(self.layout), "audio": None if self.audio is None else self.audio.tolist(),
@@ -228,10 +228,10 @@ def _cost(layout: object, cost: object) -> CostModel:
     """From the layout's and the cost's JSON objects, with their sizes bounded before anything is built from them."""
     wanted = {"layout": {"blocks", "refresh", "audio"}, "cost": {"block", "refresh", "other"}}
     for (name, keys), value in zip(wanted.items(), (layout, cost)):
-        if not isinstance(value, dict) or set(value) != keys:
+        if not isinstance(value, dict) or set(value) - {"probe"} != keys:
             raise PlanError(f"{name} must be an object with {', '.join(sorted(keys))}, got {shown(value)}")
     check_number("layout.blocks", layout["blocks"], 0, MAX_BLOCKS, whole=True)
-    check_choice("layout.audio", layout["audio"], ("after", "inside"))
+    check_choice("layout.audio", layout["audio"], AUDIO)
     refresh = tuple(layout["refresh"]) if isinstance(layout["refresh"], list) else layout["refresh"]
     if layout["blocks"] or refresh != ():
         check_numbers("layout.refresh", refresh, 0, MAX_BLOCKS, MAX_BLOCKS, whole=True)

@@ -6,8 +6,8 @@ import torch
 
 from ..decide.probe import sketch
 from ..model.grid import Grid
-from ..model.layout import REFRESH
-from ..model.view import View, ViewOf
+from ..model.layout import REFRESH, SPREAD
+from ..model.view import State, View, ViewOf
 
 PLAIN, PROBE, STORE, REUSE = "plain", "probe", "store", "reuse"
 
@@ -37,16 +37,19 @@ class Call:
         self.view: ViewOf | None = view or (lambda block: View(grid.tokens))
         self._start: torch.Tensor | None = None
         self._merged: torch.Tensor | None = None
+        self._forecasts: list[torch.Tensor] | None = None
         self._sums: dict[tuple[Hashable, int], torch.Tensor] = {}
         self._audio: dict[int, Callable] = {}
         self._audio_args: tuple[tuple, dict] = ((), {})
 
-    def block(self, index: int, hidden: torch.Tensor, run: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block."""
+    def block(self, index: int, hidden: State, run: Callable[[State], State], rest: Callable | None = None) -> State:
+        """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block, `rest`
+        all of it but the video.
+        """
         if self.mode != PLAIN:
             self.session.guard(self._before_block, index, hidden)
         if self.mode == REUSE:
-            return self._stand_in(index, hidden, run)
+            return self._stand_in(index, hidden, run, rest)
         self.ran += 1
         out = run(hidden)
         if self.mode != PLAIN:
@@ -71,7 +74,7 @@ class Call:
         """The original audio operation of every refresh block, for kind "inside"."""
         self._audio = operations
 
-    def video(self, block: int, hidden: torch.Tensor) -> torch.Tensor:
+    def video(self, block: int, hidden: State) -> torch.Tensor:
         """The video's rows [B, tokens, C] of a block's hidden state, sharing its memory: nothing else is read or written.
 
         Raises UnknownView where it is not known which they are.
@@ -82,27 +85,28 @@ class Call:
         """Compute the rest of the pass, if any, and keep nothing, such as what the view was told of the pass."""
         self.mode = PLAIN
         self.view = None
-        self._start = None
+        self._start = self._merged = self._forecasts = None
         self._sums.clear()
 
-    def _before_block(self, index: int, hidden: torch.Tensor) -> None:
+    def _before_block(self, index: int, hidden: State) -> None:
         if index == 0:
-            self.length = hidden.shape[1]
+            self.length = self.view(index).tensor(hidden).shape[1]
         if index == 0 and not self.session.probes:
-            self.mode = self.session.decide(self, hidden, None)
+            self.mode = self.session.decide(self, self.view(index).tensor(hidden), None)
         if self.mode == STORE and index in self.layout.opens:
             self._open(self.layout.opens[index], index, hidden)
 
-    def _after_block(self, index: int, out: torch.Tensor) -> None:
+    def _after_block(self, index: int, out: State) -> None:
         segment = self.layout.closes.get(index)
         if segment is None:
             return
         if self.mode == PROBE and segment == 0:
-            self.mode = self.session.decide(self, out, sketch(self.video(index, out)))
+            video = self.video(index, out)
+            self.mode = self.session.decide(self, video, sketch(video))
         elif self.mode == STORE:
             self._close(segment, index, out)
 
-    def _open(self, segment: int, block: int, hidden: torch.Tensor) -> None:
+    def _open(self, segment: int, block: int, hidden: State) -> None:
         if self._start is None:  # a frozen group goes on from where its first segment opened
             group, _ = self.session.residuals.group_of(segment)
             for key in self.keys:
@@ -110,7 +114,7 @@ class Call:
             # A copy: hosts update a block's input in place (HunyuanVideo, LTX-2), and a view would make residuals zero.
             self._start = self.video(block, hidden).detach().clone()
 
-    def _close(self, segment: int, block: int, out: torch.Tensor) -> None:
+    def _close(self, segment: int, block: int, out: State) -> None:
         if self.session.residuals.freezes(segment):
             return
         end, start, self._start = self.video(block, out).detach(), self._start, None
@@ -125,38 +129,53 @@ class Call:
             else:
                 self._sums[(key, group)] = total
 
-    def _stand_in(self, index: int, hidden: torch.Tensor, run: Callable) -> torch.Tensor:
+    def _stand_in(self, index: int, hidden: State, run: Callable, rest: Callable | None) -> State:
         for action, target in self.layout.reuse_steps.get(index, ()):
             if action == REFRESH:
                 if not self.session.residuals.freezes(self.layout.refresh_segment(target)):
                     args, kwargs = self._audio_args
                     hidden = self._audio[target](hidden, *args, **kwargs)
                 continue
-            added = self.session.guard(self._add, target, index, hidden)
+            added = self.session.guard(self._spread if action == SPREAD else self._add, target, index, hidden)
             if added is None:  # bookkeeping failed: the rest of this pass is computed
                 return run(hidden)
             hidden = added
-        return hidden
+        return hidden if rest is None else rest(hidden)
 
-    def _add(self, segment: int, block: int, hidden: torch.Tensor) -> torch.Tensor:
+    def _add(self, segment: int, block: int, hidden: State) -> State:
         """Never in place: the host may hold what it gave us."""
         residuals = self.session.residuals
         if residuals.first_of(segment) != segment:
             return self._merge(segment, block, hidden)
         group, _ = residuals.group_of(segment)
-        out = hidden.clone()
-        video, size = self.video(block, out), out.shape[0] // len(self.keys)
-        for i, key in enumerate(self.keys):
-            video[i * size : (i + 1) * size] += self.session.forecast(key, group, out.device)
-        if residuals.freezes(segment) and self.layout.audio == "after":
+        out = self.view(block).copied(hidden)
+        video = self.video(block, out)
+        for part, key in zip(video.chunk(len(self.keys)), self.keys):
+            part += self.session.forecast(key, group, video.device)
+        if residuals.freezes(segment) and self.layout.audio != "inside":
             self._merged = video.clone()
         return out
 
-    def _merge(self, segment: int, block: int, hidden: torch.Tensor) -> torch.Tensor:
+    def _spread(self, segment: int, block: int, hidden: State) -> State:
+        """What a block adds, if all of its group's add the same: so the sound's part of it sees a video of that depth."""
+        group, last = self.session.residuals.group_of(segment)
+        out = self.view(block).copied(hidden)
+        video = self.video(block, out)
+        if self._forecasts is None:
+            self._forecasts = [self.session.forecast(key, group, video.device) for key in self.keys]
+        first = self.session.residuals.first_of(segment)
+        share = 1.0 / sum(map(len, self.layout.runs[first : last + 1]))
+        for part, added in zip(video.chunk(len(self.keys)), self._forecasts):
+            part.add_(added, alpha=share)
+        if block == self.layout.runs[last][-1]:
+            self._forecasts = None
+        return out
+
+    def _merge(self, segment: int, block: int, hidden: State) -> State:
         """A later segment of a group. Where the group froze its audio, undo what the host injected meanwhile."""
         if self._merged is None or self.session.residuals.freezes(segment):
             return hidden
-        out, merged = hidden.clone(), self._merged
+        out, merged = self.view(block).copied(hidden), self._merged
         self.video(block, out).copy_(merged)
         self._merged = None
         return out

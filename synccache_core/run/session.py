@@ -60,7 +60,7 @@ class Session(Guarded):
         self.clock = Clock(sigmas, self.sampler)
         self.cost: CostModel | None = None
         self.report = RunReport(
-            model, layout.blocks, len(layout.refresh), config.to_dict(), level=config.level, order=config.forecast_order,
+            model, layout.blocks, layout.refreshes, config.to_dict(), level=config.level, order=config.forecast_order,
             storable=layout.storable(),
         )
         self.residuals = Residuals(config, layout, self.sampler.first_order)

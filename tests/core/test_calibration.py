@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from synccache_core import Config, Grid, Sampler, StateError, attach, calibrate
-from synccache_core.contract.checks import toy_case
+from synccache_core.contract.case import toy_case
 from synccache_core.decide.schedules import blended
 from synccache_core.planning import recorder as calibrating
 from synccache_core.planning.plan import Budget, PlanError

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from synccache_core import Adapter, BadConfig, BadMask, Config, Grid, Layout, StateError, View, attach
-from synccache_core.contract.checks import running, sample, toy_case
+from synccache_core.contract.case import running, sample, toy_case
 from synccache_core.decide.history import ProbeHistory
 from synccache_core.model.cost import parameter_cost
 from synccache_core.reuse.store import ResidualStore

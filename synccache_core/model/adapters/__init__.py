@@ -6,8 +6,10 @@ A new family is one file that ends in `register(Adapter(...))`, its import below
 tests/core/test_adapters.py that hands a toy of it to `synccache_core.contract.checks.check_adapter`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -24,8 +26,13 @@ class Adapter:
     a latent [B, C, T, H, W]. cost(model, grid, tokens, text=None): operations of one call, with a prompt of `text` tokens,
     None = not known. width(model): channels of the hidden state.
 
-    audio_op(model, block): for audio inside the block, the (owner, attribute) of the callable that refreshes audio there,
-    called by the model as op(hidden, ...) -> hidden.
+    blocks(model): the heavy blocks in their order; without it, `model.blocks` at ComfyUI's "double_block" places.
+
+    listen(pass, call): for audio inside the block, a context around a pass in which `call.refresh` is asked to run each
+    audio operation, and `call.offer_audio` is told of them; see `inside.by_attribute`.
+
+    rest: transformer_options under which a block leaves the video alone and computes the rest of the hidden state, such as
+    the sound's tokens: so it does at every step.
 
     view(pass, block): where the video's tokens lie in the hidden state at a block, and how many others there are: a hidden
     state of another length is never touched. Without it, the video's are all.
@@ -38,11 +45,25 @@ class Adapter:
     grid: Callable[[torch.Tensor], Grid]
     cost: Callable[..., CostModel]
     width: Callable[[torch.nn.Module], int]
-    audio_op: Callable[[torch.nn.Module, int], tuple[object, str]] | None = None
+    blocks: Callable[[torch.nn.Module], Sequence["Block"]] = lambda model: in_a_row(model.blocks)
+    listen: Callable[[Pass, Any], AbstractContextManager] = lambda one, call: nullcontext()
+    rest: Mapping[str, object] | None = None
     view: Callable[[Pass, int], View] = video_alone
 
     def matches(self, model: torch.nn.Module) -> bool:
         return type(model).__name__ in self.classes
+
+
+@dataclass(frozen=True)
+class Block:
+    """A heavy block, and its place among ComfyUI's replacements of blocks, such as ("double_block", 3)."""
+
+    module: torch.nn.Module
+    place: tuple[str, int]
+
+
+def in_a_row(modules: Sequence[torch.nn.Module], kind: str = "double_block") -> list[Block]:
+    return [Block(module, (kind, place)) for place, module in enumerate(modules)]
 
 
 _REGISTRY: dict[str, Adapter] = {}
