@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from comfy.ldm.flux.layers import timestep_embedding
+from comfy.ldm.flux.layers import DoubleStreamBlock, timestep_embedding
 from comfy.ldm.hunyuan_video.model import HunyuanVideo
 from comfy.ldm.modules.diffusionmodules.mmdit import PatchEmbed
 from einops import rearrange
@@ -21,16 +21,36 @@ EXPRESSION, POSE = (30.0,) * 4, (25.0,) * 4  # strengths of motion, as at infere
 EVERY = 2  # an adapter after double blocks 1, 3, 5, ...
 
 
+class PairBlock(DoubleStreamBlock):
+    """ComfyUI's double block, called with the picture's stream first and alone, as blocks of one stream are: so whatever
+    stands in for blocks can stand in for this one.
+    """
+
+    def forward(self, img: torch.Tensor, text: list[torch.Tensor], **others) -> torch.Tensor:
+        """text: the other stream, alone in a list, whose entry the block replaces."""
+        img, text[0] = super().forward(img=img, txt=text[0], **others)
+        return img
+
+
 class HunyuanVideoAvatar(HunyuanVideo):
     """adapter_width, audio_heard, audio_hidden: inner width of the adapters, numbers per video frame that whisper gives,
     hidden width of their projection. The rest as ComfyUI's class.
     """
 
     def __init__(
-        self, adapter_width: int, audio_heard: int, audio_hidden: int, dtype=None, device=None, operations=None, **config
-    ):
-        super().__init__(dtype=dtype, device=device, operations=operations, **config)
+        self, adapter_width: int, audio_heard: int, audio_hidden: int, depth: int, dtype=None, device=None, operations=None,
+        **config,
+    ):  # fmt: skip
+        super().__init__(depth=0, dtype=dtype, device=device, operations=operations, **config)
         width, settings = self.hidden_size, {"dtype": dtype, "device": device}
+        self.params.depth = depth
+        self.double_blocks = nn.ModuleList(
+            PairBlock(
+                width, self.num_heads, mlp_ratio=self.params.mlp_ratio, qkv_bias=self.params.qkv_bias, operations=operations,
+                **settings,
+            )
+            for _ in range(depth)
+        )  # fmt: skip
         self.ref_in = PatchEmbed(
             None, self.patch_size, self.in_channels, width, conv3d=True, operations=operations, **settings
         )
@@ -142,9 +162,10 @@ def hooked(options: dict, kind: str, index: int, run: Callable, args: dict) -> d
 
 
 def double(block, args: dict) -> dict:
-    same = ("img", "txt", "vec", "pe", "modulation_dims_img", "modulation_dims_txt", "transformer_options")
-    img, txt = block(attn_mask=args["attention_mask"], **{name: args[name] for name in same})
-    return {"img": img, "txt": txt}
+    same = ("vec", "pe", "modulation_dims_img", "modulation_dims_txt", "transformer_options")
+    text = [args["txt"]]
+    img = block(args["img"], text, attn_mask=args["attention_mask"], **{name: args[name] for name in same})
+    return {"img": img, "txt": text[0]}
 
 
 def single(block, args: dict) -> dict:

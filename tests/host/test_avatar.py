@@ -255,16 +255,48 @@ def one_step(kit, model, told, noise):
     return guider.sample(noise, torch.zeros_like(noise), sampler, kit.sigmas(model, 1), disable_pbar=True, seed=1)
 
 
-def test_synccache_takes_the_model(kit, comfy):
-    """Whole results until there is an adapter for it."""
-    model, told = kit.load(), kit.condition()
+@pytest.fixture
+def cached(kit, comfy):
+    """(model behind SyncCache, run) at 2x with residuals, whose audio is fresh at every step."""
 
     class WithId(comfy.ids["SyncCache"]):
         hidden = SimpleNamespace(unique_id="7")
 
-    cached, run = WithId.execute(model=model, preset="Custom", target_speedup=2.0, cache_ratio=1.0).args
-    out = kit.sample(kit.guide(cached, told), told[2], steps=12)
-    assert out.isfinite().all() and run.reports[0].reused > 0
+    def made(model):
+        settings = {"preset": "Custom", "target_speedup": 2.0, "cache_ratio": 1.0, "reuse": "residuals"}
+        return WithId.execute(model=model, **settings).args
+
+    return made
+
+
+def test_synccache_reuses_residuals(kit, cached):
+    """Close to the plain run; the guider's switch, where the negative is another, is a computed step."""
+    told = kit.condition()
+    plain = kit.sample(kit.guide(kit.load(), told), told[2], steps=20)
+    model, run = cached(kit.load())
+    out = kit.sample(kit.guide(model, told), told[2], steps=20)
+    report = run.reports[0]
+    assert report.model == "HunyuanVideo-Avatar" and report.reused >= 6 and report.level == "residual"
+    assert [step.action for step in report.steps][4] == "compute", "0.2 of 20 steps"
+    assert 0 < distance(out, plain) < 0.2
+    assert not [note for note in report.notes if "another extension" in note or "stopped" in note]
+
+
+def test_cancelled_behind_synccache(kit, cached):
+    import comfy.model_management
+
+    told, model = kit.condition(), cached(kit.load())[0]
+    guider = kit.guide(model, told)
+    before = kit.sample(guider, told[2], steps=12)
+
+    def cancel(step, *_):
+        if step == 7:
+            raise comfy.model_management.InterruptProcessingException
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        kit.sample(guider, told[2], steps=12, callback=cancel)
+    assert "synccache" not in guider.model_options["transformer_options"]
+    assert torch.equal(kit.sample(guider, told[2], steps=12), before)
 
 
 @pytest.mark.slow

@@ -79,6 +79,7 @@ def test_it_runs(name, server):
     for key in second:
         prompt[key]["inputs"]["image"] = "portrait2.png"
     entry = run(server, prompt)
+    told = ""
     for key, node in prompt.items():
         if node["class_type"] == "SaveVideo":
             video = entry["outputs"][key]["images"][0]
