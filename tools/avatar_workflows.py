@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw
 
-from tools.make_workflows import FOLDER, KINDS, Graph, Kind, Node, Show, cached, pictures, sheet, stacked
+from tools.make_workflows import FOLDER, KINDS, Graph, Kind, Node, Show, cached, pictures, sheet
 
 CONDITIONED = "positive:CONDITIONING negative:CONDITIONING"
 VOICES = "audio_encoder_output:AUDIO_ENCODER_OUTPUT face_mask:MASK"
@@ -154,9 +154,10 @@ def sample_and_film(g: Graph, loaders: dict[str, Node], portrait: Node, scene: N
 
 FILE_INPUTS = {"model_name", "clip_name1", "clip_name2", "clip_name", "vae_name", "audio_encoder_name"}
 SMALL = {
-    "SyncCacheAvatarConditioning": {"width": 64, "height": 64, "length": 9},
+    "SyncCacheAvatarConditioning": {"width": 96, "height": 64, "length": 9},
     "BasicScheduler": {"steps": 12},
 }  # fmt: skip
+PAINTED = {f"Portrait, face {n} painted": f"portrait{n}.png" for n in (1, 2)}  # two people in one picture
 OUTPUTS = {"VAELoader": 0, "Positive prompt": 1, "Negative prompt": 2}  # of the node that stands in
 
 
@@ -173,7 +174,8 @@ def stand_in(prompt: dict, titles: dict[str, str]) -> dict:
             if isinstance(value, list) and names[value[0]] in gone:
                 source = names[value[0]] if names[value[0]] in OUTPUTS else titles[value[0]]
                 inputs[name] = ["stand-in", OUTPUTS[source]]
-        made[key] = {"class_type": names[key], "inputs": inputs | SMALL.get(names[key], {})}
+        inputs |= SMALL.get(names[key], {}) | ({"image": PAINTED[titles[key]]} if titles[key] in PAINTED else {})
+        made[key] = {"class_type": names[key], "inputs": inputs}
     return made
 
 
@@ -193,8 +195,8 @@ def paint() -> None:
                 titles = {str(node["id"]): node.get("title", "") for node in graph.nodes}
                 prompt = stand_in(queued(json.loads(graph.text()), server.get("/object_info")), titles)
                 show = Show(graph, server.base, run(server, prompt))
-                two = graph.name.endswith("two_people")
-                faces = stacked(*(boxed(server.base / "input" / f"portrait{n}.png") for n in ("", "2")[: 1 + two]))
+                files = PAINTED.values() if graph.name.endswith("two_people") else ["portrait.png"]
+                faces = sheet("", *([boxed(server.base / "input" / name)] for name in files), width=384, foot=0)
                 caption = "Painted faces, and the graph run with a tiny model of random weights"
                 sheet(caption, [faces, show.preview("Timeline")]).save(FOLDER / f"{graph.name}.jpg", quality=85)
 

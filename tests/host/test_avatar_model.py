@@ -59,6 +59,18 @@ def test_a_wide_picture_and_other_frames(load, weights):
 
 
 @exact
+def test_a_text_mask(load, weights):
+    """Of ones it changes nothing; 0 takes a token away, as minus infinity that attention adds does."""
+    model, given = load({"module": weights}).model.diffusion_model, avatar.inputs()
+    plain, there = model(**given), torch.ones(1, 7, dtype=torch.int64)
+    assert distance(model(**given, attention_mask=there), plain) < 1e-5
+    there[0, 3] = 0
+    masked = model(**given, attention_mask=there)
+    added = torch.zeros(1, 7).masked_fill(there == 0, torch.finfo(torch.float32).min)
+    assert distance(masked, plain) > 1e-3 and torch.equal(model(**given, attention_mask=added), masked)
+
+
+@exact
 @pytest.mark.slow
 def test_at_real_width(rooms, tmp_path):
     weights, given = avatar.random_weights(**REAL), avatar.inputs()
