@@ -210,8 +210,11 @@ def wan22_s2v_extend() -> Graph:
 
 
 def workflows() -> dict[str, Graph]:
+    from tools.avatar_workflows import avatar_workflows  # here, since it builds on this file
+
     made = [
         tiny_talker(), calibrate_and_plan(), human_mask(), wan22_s2v(), wan22_s2v_extend(),
         wan22_s2v("wan22_s2v_40_steps", 40, "Faithful", planned=True),
+        *avatar_workflows(),
     ]  # fmt: skip
     return {graph.name: graph for graph in made}
