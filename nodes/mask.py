@@ -17,7 +17,7 @@ from ..synccache_core.human.people import Found, Tracker, certain, parse_weights
 from . import selfie
 from .detector import Finder, build
 from .detector_files import NONE, files, missing, path_of, state
-from .text import NodeText
+from .text import PLACE, NodeText
 
 CLASSES = "person, face"
 MOTION = 2.0  # percent of the shorter side: bench.mask measures how much of the renderer's clips that covers
@@ -96,7 +96,7 @@ class SyncCacheHumanMask(io.ComfyNode):
                 io.Mask.Output(display_name="human_mask", tooltip="For SyncCache, and SyncCache Calibrate."),
                 io.Image.Output(display_name="overlay"),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=PLACE,
             is_output_node=True,
         )  # fmt: skip
 
@@ -159,7 +159,7 @@ class SyncCacheHumanMask(io.ComfyNode):
         shown = geometry.overlay(pictures, human)
         length = f"{len(pictures)} frames" if len(pictures) > 1 else "one picture"
         text = "\n".join([f"{length}, people on {human.mean():.0%} of the picture", *notes, *said])
-        NodeText(cls.hidden.unique_id)(text)
+        NodeText(cls.hidden)(text)
         preview = {**ui.PreviewImage(shown[some(len(shown))]).as_dict(), **ui.PreviewText(text).as_dict()}
         return io.NodeOutput(human, shown, ui=preview)
 

@@ -13,7 +13,7 @@ import pytest
 
 from bench.real_people import absent
 from demo.find_host import find_host
-from tests.web.browser import NO_BROWSER, editor, find_chromium
+from tests.web.browser import NO_BROWSER, NO_EDITOR, editor, find_chromium
 from tools.setup_env import wants_detector
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items):
 def pytest_terminal_summary(terminalreporter):
     """What was not tested is counted, whatever pytest was asked to show."""
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    for reason in (NO_HOST, NO_BROWSER, NO_DETECTOR, NO_PEOPLE, NO_NODE):
+    for reason in (NO_HOST, NO_BROWSER, NO_EDITOR, NO_DETECTOR, NO_PEOPLE, NO_NODE):
         if count := sum(reason in told for told in skipped):
             terminalreporter.write_line(f"NOT TESTED: {count} test{'s' * (count > 1)}, {reason}", yellow=True, bold=True)
     ran = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]

@@ -21,7 +21,7 @@ BACK, LANCZOS = (21, 25, 33), Image.Resampling.LANCZOS
 
 
 def stand_in(prompt: dict) -> dict:
-    """A prompt for the real model with the Tiny Talker in the loaders' place, in its size, with speech for two chunks.
+    """A prompt for the real model with the Tiny Talker in the loaders' place, in its size, with speech for eight chunks.
 
     Its first picture is noise: the Tiny Talker's first latent frame does stand for one picture.
     """
@@ -30,8 +30,9 @@ def stand_in(prompt: dict) -> dict:
     gone = {*outputs, "CLIPLoader", "AudioEncoderLoader", "CLIPTextEncode"}
     made = {
         "a": {"class_type": "SyncCacheTinyTalker", "inputs": {}},
-        "b": {"class_type": "AudioConcat", "inputs": {"audio1": ["a", 6], "audio2": ["a", 6], "direction": "after"}},
-        "c": {"class_type": "SyncCacheTinyTalker", "inputs": {"audio": ["b", 0]}},
+        **{key: {"class_type": "AudioConcat", "inputs": {"audio1": sound, "audio2": sound, "direction": "after"}}
+           for key, sound in (("two", ["a", 6]), ("four", ["two", 0]), ("eight", ["four", 0]))},
+        "c": {"class_type": "SyncCacheTinyTalker", "inputs": {"audio": ["eight", 0]}},
     }
     for key, node in prompt.items():
         if kinds[key] in gone:
@@ -119,15 +120,16 @@ def paint(names: Sequence[str]) -> None:
     """Run workflows, all where none is named, and write their thumbnails."""
     from tests.host.running import launched, run
     from tests.host.test_workflows import queued
+    from tools.more_workflows import THUMBNAILS as MORE
 
-    with tempfile.TemporaryDirectory() as folder, launched(Path(folder)) as server:
+    with tempfile.TemporaryDirectory() as folder, launched(Path(folder), loops=True) as server:
         info = server.get("/object_info")
         made = workflows()
         for name in names or made:
             graph = made[name]
             prompt = queued(json.loads(graph.text()), info)
             entry = run(server, stand_in(prompt) if name.startswith("wan22") else prompt)
-            THUMBNAILS[name](Show(graph, server.base, entry)).save(FOLDER / f"{name}.jpg", quality=85)
+            (THUMBNAILS | MORE)[name](Show(graph, server.base, entry)).save(FOLDER / f"{name}.jpg", quality=85)
 
 
 def main() -> None:

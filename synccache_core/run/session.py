@@ -259,6 +259,7 @@ class Session(Guarded):
         """First sight of a size: what a step costs, and whether the target can be had for it."""
         self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
         self.report.reuse_share = self._share()
+        self.report.fresh_share = None if self.layout.unknown else self.cost.reuse_share
         target, most = self.config.target_speedup, self.cost.speedup(steps, min(steps, MIN_COMPUTED), self._share())
         if self.config.schedule is None and self.config.threshold is None and round(most, 1) < round(target, 1):
             self.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×")

@@ -90,6 +90,10 @@ class Graph:
     def add(self, kind: str, *widgets, title=None, size=None, mode=0, widget_inputs=(), **sources) -> Node:
         """sources: input name = output of another node. widget_inputs: sources that take the place of a widget."""
         inputs = sockets(KINDS[kind].inputs, link=None)
+        named = {entry["name"] for entry in inputs}
+        for name in [name for name in widget_inputs if name not in named]:
+            source, slot = sources[name]
+            inputs.append({"name": name, "type": source["outputs"][slot]["type"], "link": None})
         for entry in inputs:
             if entry["name"] in widget_inputs:
                 entry["widget"] = {"name": entry["name"]}

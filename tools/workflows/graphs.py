@@ -162,7 +162,7 @@ def real(g: Graph, *notes: str) -> Real:
              for text, title in ((POSITIVE, "Positive prompt"), (NEGATIVE, "Negative prompt"))]  # fmt: skip
     heard = g.add("AudioEncoderEncode", audio_encoder=ear["AUDIO_ENCODER"], audio=audio["AUDIO"])
     model = g.add("ModelSamplingSD3", 8.0, model=unet["MODEL"])
-    x, _ = g.panel("Read me", 0, 0, *([g.note(NOTES[name], 430)] for name in notes))
+    x, _ = g.panel("Read me", 0, 0, *([g.note(note, 430)] for note in notes))
     right, y = g.panel("1 · Models", x, 0, [unet, clip, vae, ear])
     right, _ = g.panel("2 · Portrait, voice, words", x, y, [*words, heard], [portrait, audio])
     return Real(portrait, audio, vae, heard, tuple(words), model, right)
@@ -177,7 +177,7 @@ def staged(g: Graph, r: Real, kind: str, *widgets, **sources) -> Node:
 
 def wan22_s2v(name="wan22_s2v", steps=20, preset="Balanced", planned=False) -> Graph:
     g = Graph(name)
-    r = real(g, "FORTY" if planned else "TWENTY", "FILES")
+    r = real(g, NOTES["FORTY" if planned else "TWENTY"], NOTES["FILES"])
     plan = g.add("SyncCacheLoadPlan", "(no plan saved yet)", mode=MUTED) if planned else None
     cache = cached(g, preset, model=r.model["MODEL"], **({"plan_json": plan["plan_json"]} if plan else {}))
     scene = staged(g, r, "WanSoundImageToVideo", 640, 640, 77, 1)
@@ -193,7 +193,7 @@ def wan22_s2v(name="wan22_s2v", steps=20, preset="Balanced", planned=False) -> G
 
 def wan22_s2v_extend() -> Graph:
     g = Graph("wan22_s2v_extend")
-    r = real(g, "EXTEND", "FILES")
+    r = real(g, NOTES["EXTEND"], NOTES["FILES"])
     cache = cached(g, "Balanced", model=r.model["MODEL"])
     opening = staged(g, r, "WanSoundImageToVideo", 640, 640, 77, 1)
     first = sampled(g, cache["model"], opening, 1, 20, 6.0, "uni_pc", "KSampler · first chunk")
@@ -210,11 +210,12 @@ def wan22_s2v_extend() -> Graph:
 
 
 def workflows() -> dict[str, Graph]:
-    from tools.avatar_workflows import avatar_workflows  # here, since it builds on this file
+    from tools.avatar_workflows import avatar_workflows  # here, since these build on this file
+    from tools.more_workflows import more_workflows
 
     made = [
         tiny_talker(), calibrate_and_plan(), human_mask(), wan22_s2v(), wan22_s2v_extend(),
         wan22_s2v("wan22_s2v_40_steps", 40, "Faithful", planned=True),
-        *avatar_workflows(),
+        *more_workflows(), *avatar_workflows(),
     ]  # fmt: skip
     return {graph.name: graph for graph in made}
