@@ -93,4 +93,5 @@ def serve(model: torch.nn.Module) -> Adapter:
 
 
 from . import wan_s2v  # noqa: E402, F401 - registers itself
+from . import wan_dancer  # noqa: E402, F401 - registers itself
 from .outputs_only import outputs_only  # noqa: E402
