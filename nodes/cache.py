@@ -16,7 +16,8 @@ from .run import RunHandle, RunType
 from .text import PLACE, Strip
 
 PAPER, CUSTOM = "Paper", "Custom"
-# What a preset asks for: target_speedup, cache_ratio. Faithful and Fast bracket the paper's 3.75x and 4.12x.
+# What a preset asks for: target_speedup, cache_ratio, less where less is usual, see `Layout.usual_ratio`. Faithful and Fast
+# bracket the paper's 3.75x and 4.12x.
 PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0), PAPER: (paper.SPEEDUP, paper.RATIO)}
 REUSE = {AUTO: settings.AUTO, "residuals": settings.RESIDUAL, "outputs": settings.OUTPUT}
 
@@ -34,8 +35,8 @@ class SyncCache(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="A Wan2.2-S2V model, or any other that ComfyUI samples, after LoRA and model sampling. Of "
-                    "others whole results are reused, sound included.",
+                    tooltip="Any model that ComfyUI samples, after LoRA and model sampling. Of those that SyncCache's help "
+                    "page does not list, whole results are reused, sound included.",
                 ),
                 io.Combo.Input(
                     "preset",
@@ -162,7 +163,7 @@ def with_preset(config: Config, preset: str) -> Config:
     if preset not in PRESETS:
         raise BadConfig(f"preset must be one of {[*PRESETS, CUSTOM]}, got {preset!r}")
     speedup, ratio = PRESETS[preset]
-    return replace(config, target_speedup=speedup, cache_ratio=ratio)
+    return replace(config, target_speedup=speedup, cache_ratio=ratio if preset == PAPER else None)
 
 
 def level_of(reuse: str, probe_threshold: float) -> str:

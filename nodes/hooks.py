@@ -143,8 +143,30 @@ def predict_noise(executor, x, timestep, model_options=None, *args, **kwargs):
     if active is None:
         return executor(x, timestep, model_options, *args, **kwargs)
     sigma, noise = timestep.flatten()[0].item(), active.noise
-    run = partial(executor, x, timestep, model_options, *args, **kwargs)
-    return active.session.predict(noise.level(sigma), run, noise.scaled(x, sigma))
+    seen, written = as_seen(x, model_options["transformer_options"])
+    computed = []
+
+    def run():
+        computed.append(executor(x, timestep, model_options, *args, **kwargs))
+        return computed[0]
+
+    out = active.session.predict(noise.level(sigma), run, noise.scaled(seen, sigma))
+    if written and computed and out is not computed[0]:
+        out[:, :, :written] = computed[0][:, :, :written]  # a correction of x has nothing to put right there
+    return out
+
+
+def as_seen(x: torch.Tensor, options: dict) -> tuple[torch.Tensor, int]:
+    """(x [B, C, T, H, W] as the model will see it, how many latent frames of it are not the sampler's). A wrapper of
+    InfiniteTalk's writes the frames that it goes on from into the model's input at every step, so that what the model gives
+    there follows from these and not from x.
+    """
+    for wrappers in options.get("wrappers", {}).get("apply_model", {}).values():
+        for frames in (getattr(wrapper, "init_latents", None) for wrapper in wrappers):
+            if isinstance(frames, torch.Tensor) and frames.ndim == x.ndim == 5:
+                x = torch.cat([frames.to(x).expand(len(x), -1, -1, -1, -1), x[:, :, frames.shape[2] :]], dim=2)
+                return x, frames.shape[2]
+    return x, 0
 
 
 def diffusion_model_call(executor, *args, **kwargs):

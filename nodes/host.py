@@ -49,6 +49,7 @@ from .run import RunHandle
 log = logging.getLogger("synccache")
 
 AUTO = "auto"
+RESULT = f"{KEY}_result"
 RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum")
 
 
@@ -92,7 +93,8 @@ def install(model, run: "HostRun"):
         )
     refuse_rivals(model.model_options)
     patched = model.clone()
-    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, run.outer_sample)
+    inner = patched.wrappers.pop(WrappersMP.OUTER_SAMPLE, {})
+    patched.wrappers[WrappersMP.OUTER_SAMPLE] = {RESULT: [run.result], **inner, KEY: [run.outer_sample]}
     patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, run.prepare_sampling)
     patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
     patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, diffusion_model_call)
@@ -146,10 +148,14 @@ class HostRun:
 
     def outer_sample(self, executor, *args, **kwargs):
         """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider."""
-        with self.running(executor.class_obj, args, kwargs) as (session, given):
-            result = executor(*given, **kwargs)
-            self.handle.gave(session.report, result)
-            return result
+        with self.running(executor.class_obj, args, kwargs) as (_, given):
+            return executor(*given, **kwargs)
+
+    def result(self, executor, *args, **kwargs):
+        """OUTER_SAMPLE, around all others: InfiniteTalk's replaces frames of the latent at its end."""
+        result = executor(*args, **kwargs)
+        self.handle.gave(result)
+        return result
 
     def steps(self, sigmas: list[float]) -> tuple[Sequence[int], str]:
         """Which steps of a run over `sigmas` [N + 1] are taken, and a note."""

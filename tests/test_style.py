@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 INSTALLED = sorted([ROOT / "__init__.py", *ROOT.glob("nodes/**/*.py"), *ROOT.glob("synccache_core/**/*.py")])
 TALKER = [ROOT / "demo" / name for name in ("__init__.py", "talker.py", "features.py")]
-BUDGETED = [*INSTALLED, *sorted(ROOT.glob("demo/*.py"))]
+BUDGETED = [*INSTALLED, *(path for room in ("demo", "bench", "tools") for path in sorted(ROOT.glob(f"{room}/**/*.py")))]
 BROAD_EXCEPTS = {"synccache_core/run/guard.py": 1, "nodes/host.py": 1}
 
 

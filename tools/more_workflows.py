@@ -1,26 +1,11 @@
 """Shared workflows for long videos and for comparing; `tools.make_workflows` writes them together with its own."""
 
-from tools.make_workflows import (
-    FILES,
-    FIRST_FRAME,
-    HONEST,
-    KINDS,
-    MEMORY,
-    REAL_WARNING,
-    Graph,
-    Kind,
-    Node,
-    Real,
-    cached,
-    filmed,
-    filmed_real,
-    pictures,
-    real,
-    sampled,
-    sheet,
-    staged,
-    talker,
-)
+from tools.make_workflows import sheet
+from tools.workflows.graph import KINDS, Graph, Kind, Node
+from tools.workflows.graphs import NOTES, Real, cached, filmed, filmed_real, pictures, real, sampled, staged, talker
+
+HONEST, MEMORY, REAL_WARNING, FIRST_FRAME, FILES = map(
+    NOTES.get, ("HONEST", "MEMORY", "REAL_WARNING", "FIRST_FRAME", "FILES"))
 
 CHUNKS = 6
 COMPARED = f"""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..config import AUTO, OUTPUT, RESIDUAL, Config
 from ..model.cost import CostModel, affordable
+from ..model.layout import groups_for_ratio
 from ..model.samplers import Sampler
 from .schedules import blended
 
@@ -76,7 +77,8 @@ def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | No
     if cost.layout.unknown:
         return replace(config, level=OUTPUT)
     speed = config.target_speedup if config.schedule is None else steps / max(1, sum(config.schedule))
-    share = cost.share(RESIDUAL, cost.layout.storable(), config.merge, config.probe)
+    groups = len(config.groups or ()) or groups_for_ratio(cost.layout, config.cache_ratio)
+    share = cost.share(RESIDUAL, groups, config.merge, config.probe)
     bare, left = steps / speed, affordable(steps, speed, share) if share < 1 else 0.0
     enough = left >= LEAST_LEFT * bare and round(left) >= ROUNDED * round(bare)
     needed = config.probing or config.groups or (sampler is not None and sampler.guidance_inside)

@@ -62,6 +62,7 @@ class RunReport:
     calibration: bool = False
     asked: int = 0
     storable: int = 0
+    usual_ratio: float = 1.0  # what presets take
     residual_bytes: int = 0
     correction_bytes: int = 0  # of outputs that correction holds beside residuals
     reuse_share: float | None = None
@@ -132,7 +133,7 @@ class RunReport:
             "finished": self.finished, "why": self.why_slow(), "plan": self.plan, "storable": self.storable,
             "share": self.reuse_share, "took": self.share_measured, "residual_bytes": self.residual_bytes,
             "correction_bytes": self.correction_bytes, "level": self.level, "fresh_share": self.fresh_share,
-            "output_bytes": self.output_bytes, "outputs_corrected": self.outputs_corrected,
+            "usual_ratio": self.usual_ratio, "output_bytes": self.output_bytes, "outputs_corrected": self.outputs_corrected,
         }  # fmt: skip
 
     def summary(self) -> str:

@@ -74,6 +74,16 @@ class Call:
         """The original audio operation of every refresh block, for kind "inside"."""
         self._audio = operations
 
+    def remember(self, block: int, value: torch.Tensor) -> None:
+        """Keep what the audio of a block takes from the rest of that block, for passes in which that rest is skipped: the
+        last computed one, of these branches, and nobody else's. It is not counted as memory: two channels at most.
+        """
+        if self.mode == STORE:
+            self.session.residuals.beside[(self.keys, block)] = value
+
+    def recall(self, block: int) -> torch.Tensor | None:
+        return self.session.residuals.beside.get((self.keys, block))
+
     def video(self, block: int, hidden: State) -> torch.Tensor:
         """The video's rows [B, tokens, C] of a block's hidden state, sharing its memory: nothing else is read or written.
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 
-from ..config import AUTO, OUTPUT, RESIDUAL, Config
+from ..config import Config
 from ..decide.clock import Clock
 from ..decide.history import ProbeHistory
 from ..decide.policy import COMPUTE, MIN_COMPUTED, Decision, Facts, decide, fixed_schedule
@@ -53,15 +52,14 @@ class Session(Guarded):
         guidance: float = 1.0,
         parts: Sequence[Sequence[int]] = (),
     ):
-        if config.level == AUTO:
-            config = replace(config, level=OUTPUT if layout.unknown else RESIDUAL)
+        config = config.settled(layout)
         self.config, self.layout = config, layout
         self.sampler = sampler or Sampler()
         self.clock = Clock(sigmas, self.sampler)
         self.cost: CostModel | None = None
         self.report = RunReport(
             model, layout.blocks, layout.refreshes, config.to_dict(), level=config.level, order=config.forecast_order,
-            storable=layout.storable(),
+            storable=layout.storable(), usual_ratio=layout.usual_ratio,
         )
         self.residuals = Residuals(config, layout, self.sampler.first_order)
         self._idle = config.off or bool(self.sampler.why_idle)

@@ -12,14 +12,20 @@ from demo.talker import PORTRAIT_FILE, SPEECH_FILE
 from tests.conftest import ROOT
 from tests.host.running import launched, run
 from tests.host.workflow import EDITOR_ONLY, to_api
-from tools.make_workflows import MUTED, TITLE, stand_in, workflows
+from tools.avatar_workflows import FILE_INPUTS
+from tools.make_workflows import stand_in, workflows
 from tools.more_workflows import CHUNKS
+from tools.workflows.graph import MUTED, TITLE
 
 pytestmark = [pytest.mark.host]
 FOLDER = ROOT / "workflows"
 FILES = sorted(path.stem for path in FOLDER.glob("*.json"))
 REAL = [name for name in FILES if name.startswith("wan22")]
-MODEL_FILES = {"unet_name", "clip_name", "vae_name", "audio_encoder_name"}
+AVATAR = [name for name in FILES if name.startswith("hunyuan_avatar")]  # run in test_avatar_workflows.py
+MODEL_FILES = {
+    **dict.fromkeys(REAL, {"unet_name", "clip_name", "vae_name", "audio_encoder_name"}),
+    **dict.fromkeys(AVATAR, FILE_INPUTS),
+}  # fmt: skip
 TYPES = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool}
 STEPS = 8
 CHUNKS_OF = {"wan22_s2v_extend": 2, "wan22_s2v_long": CHUNKS, "wan22_s2v_loop": CHUNKS}
@@ -162,7 +168,7 @@ def test_every_value_is_one_that_the_widget_can_have(name, info):
     for node in prompt.values():
         for key, (kind, *rest) in declared(info, node["class_type"]).items():
             value, options = node["inputs"].get(key), rest[0] if rest else {}
-            if value is None or isinstance(value, list) or key in MODEL_FILES:
+            if value is None or isinstance(value, list) or key in MODEL_FILES.get(name, ()):
                 continue
             choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
             assert choices is None or value in choices, (node["class_type"], key, value)
@@ -193,7 +199,7 @@ def test_no_widget_is_left_over(name, info):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", REAL + AVATAR)
 def test_only_model_files_are_missing(name, server, info):
     prompt = queued(saved(name), info)
     with pytest.raises(HTTPError) as refused:
@@ -201,7 +207,7 @@ def test_only_model_files_are_missing(name, server, info):
     answer = json.loads(refused.value.read())
     errors = [error for node in answer["node_errors"].values() for error in node["errors"]]
     assert {error["type"] for error in errors} == {"value_not_in_list"}
-    assert {error["extra_info"]["input_name"] for error in errors} == MODEL_FILES
+    assert {error["extra_info"]["input_name"] for error in errors} == MODEL_FILES[name]
 
 
 def frames(path) -> int:
@@ -210,7 +216,7 @@ def frames(path) -> int:
         return sum(1 for _ in film.decode(video=0))
 
 
-@each
+@pytest.mark.parametrize("name", [name for name in FILES if name not in AVATAR])
 @pytest.mark.slow
 def test_it_runs(name, server, info):
     """A real graph with the Tiny Talker in place of its loaders. Its chunk has 9 latent frames of 4, the first of one
