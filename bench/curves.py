@@ -15,7 +15,8 @@ from operator import mul
 from pathlib import Path
 
 from demo.sampling import simple_sigmas
-from synccache_core.schedules import ALPHA, blended
+from synccache_core.config import ALPHA
+from synccache_core.decide.schedules import blended
 
 from .harness import parser, publish
 

@@ -14,11 +14,11 @@ from demo.standalone import LATENT
 from demo.table import WAN_14B
 from synccache_core import Grid, __version__
 from synccache_core.attach import calibrate
-from synccache_core.choice import Planner
-from synccache_core.paper import SPEEDUP
-from synccache_core.plan import Budget
-from synccache_core.recording import Recording, merge
-from synccache_core.replay import replayed
+from synccache_core.decide.paper import SPEEDUP
+from synccache_core.planning.plan import Budget
+from synccache_core.planning.planner import Planner
+from synccache_core.planning.recording import Recording, merge
+from synccache_core.planning.replays import replayed
 
 from .fitting import dicache_forms, edges, forms, lexicographic_path, thresholded, trace, tried
 from .harness import on_all_cores, packed, unpacked

@@ -9,7 +9,7 @@ import torch
 from demo import sampling, thirdparty
 from demo.sampling import integrate
 from demo.standalone import Standalone
-from synccache_core.samplers import Sampler, response
+from synccache_core.model.samplers import Sampler, response
 
 from .rivals import Cache, Entry
 

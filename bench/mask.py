@@ -28,7 +28,7 @@ from demo.features import mouth_opening_curve
 from demo.find_host import find_host
 from demo.portraits import HELD_OUT_SEED, Clip, render_clip, render_pair
 from synccache_core import Grid, token_weights
-from synccache_core.mask import grow, motion_pixels
+from synccache_core.human.mask import grow, motion_pixels
 
 from . import real_people
 from .harness import CAVEAT, finish, parser

@@ -28,10 +28,10 @@ from demo.standalone import Standalone, Take
 from demo.talker import SIZE
 from demo.worlds import WORLDS
 from synccache_core import Config, __version__
-from synccache_core.choice import Planner
-from synccache_core.mask import grow, motion_pixels
-from synccache_core.plan import Budget
-from synccache_core.recording import Recording
+from synccache_core.human.mask import grow, motion_pixels
+from synccache_core.planning.plan import Budget
+from synccache_core.planning.planner import Planner
+from synccache_core.planning.recording import Recording
 
 from .harness import closeness, finish, held_out_scene, interval, on_all_cores, parser
 from .mask import DETECTOR, open_node, require, trained

@@ -16,8 +16,8 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from demo.media import to_bytes
 from demo.worlds import WORLDS
-from synccache_core.likeness import Comparison
-from synccache_core.lips import best_lag, correlation
+from synccache_core.compare.likeness import Comparison
+from synccache_core.compare.lips import best_lag, correlation
 
 from .harness import MOST_DB
 

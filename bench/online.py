@@ -26,10 +26,10 @@ import torch
 from demo.console import say
 from demo.sampling import simple_sigmas
 from synccache_core import CostModel, __version__
-from synccache_core.choice import Planner
-from synccache_core.plan import Budget
-from synccache_core.planned import describe
-from synccache_core.recording import Recording, merge
+from synccache_core.planning.plan import Budget
+from synccache_core.planning.planned import describe
+from synccache_core.planning.planner import Planner
+from synccache_core.planning.recording import Recording, merge
 
 from .fit import replays
 from .fitting import thresholded, trace, warm_up

@@ -2,9 +2,10 @@
 
 from demo.table import WAN_14B
 from synccache_core import Config, CostModel
-from synccache_core.paper import SPEEDUP, paper_config
-from synccache_core.policy import AUTO_ORDER, level_for
-from synccache_core.schedules import blended
+from synccache_core.config import AUTO_ORDER
+from synccache_core.decide.paper import SPEEDUP, paper_config
+from synccache_core.decide.policy import level_for
+from synccache_core.decide.schedules import blended
 
 from .rows import Row
 from .settings import Setting

@@ -19,7 +19,7 @@ from math import factorial
 
 import torch
 
-from synccache_core.cost import CostModel
+from synccache_core.model.cost import CostModel
 
 Make = tuple[str, dict]  # name in CACHES, keyword arguments: what travels between processes
 

@@ -15,14 +15,14 @@ from demo.standalone import LATENT, Standalone
 from demo.table import WAN_14B
 from demo.worlds import WORLDS
 from synccache_core import Config, Grid, __version__, attach
-from synccache_core.adapters import find
-from synccache_core.choice import Choice, Planner
-from synccache_core.cost import CostModel, affordable
-from synccache_core.layout import even_groups, groups_for_ratio
-from synccache_core.plan import Budget, Plan
-from synccache_core.policy import MAX_ORDER
-from synccache_core.recipes import every
-from synccache_core.schedule import Variant
+from synccache_core.config import MAX_ORDER
+from synccache_core.model.adapters import find
+from synccache_core.model.cost import CostModel, affordable
+from synccache_core.model.layout import even_groups, groups_for_ratio
+from synccache_core.planning.plan import Budget, Plan
+from synccache_core.planning.planner import Choice, Planner
+from synccache_core.planning.recipes import every
+from synccache_core.planning.schedule import Variant
 
 from .harness import held_out_scene
 from .hooks import sample_with, sampler_of

@@ -226,7 +226,7 @@ def without_data() -> Iterator[None]:
             places.append("comfy.ops.scaled_dot_product_attention")
         for place in places:
             stack.enter_context(mock.patch(place, _no_scores))
-        stack.enter_context(mock.patch("synccache_core.evaluation.wait_for", lambda device: None))
+        stack.enter_context(mock.patch("synccache_core.run.evaluation.wait_for", lambda device: None))
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(torch.no_grad())
         yield

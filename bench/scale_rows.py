@@ -8,7 +8,7 @@ from math import inf
 import torch
 
 from synccache_core import CostModel, find
-from synccache_core.layout import groups_for_ratio
+from synccache_core.model.layout import groups_for_ratio
 
 from .scale_model import Stand
 from .scale_run import (

@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from synccache_core import Config, attach
-from synccache_core.cost import cache_bytes
-from synccache_core.layout import groups_for_ratio
-from synccache_core.pinned import pieces
-from synccache_core.probe import SKETCH_CHANNELS
+from synccache_core.decide.probe import SKETCH_CHANNELS
+from synccache_core.model.cost import cache_bytes
+from synccache_core.model.layout import groups_for_ratio
+from synccache_core.reuse.pinned import pieces
 
 from .scale_model import Shape, Size, Stand
 

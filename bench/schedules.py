@@ -18,13 +18,13 @@ from scipy.stats import spearmanr
 from demo.console import say
 from demo.sampling import simple_sigmas
 from synccache_core import __version__
-from synccache_core.choice import Planner
-from synccache_core.layout import even_groups, groups_for_ratio
-from synccache_core.plan import Budget
-from synccache_core.planned import moved
-from synccache_core.recipes import Recipe
-from synccache_core.recording import merge
-from synccache_core.schedule import Variant
+from synccache_core.model.layout import even_groups, groups_for_ratio
+from synccache_core.planning.plan import Budget
+from synccache_core.planning.planned import moved
+from synccache_core.planning.planner import Planner
+from synccache_core.planning.recipes import Recipe
+from synccache_core.planning.recording import merge
+from synccache_core.planning.schedule import Variant
 
 from .harness import finish, interval, on_all_cores, parser
 from .settings import add_world

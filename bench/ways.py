@@ -12,11 +12,11 @@ from demo.scene import Settings
 from demo.stage import stage
 from demo.standalone import Standalone
 from synccache_core import Config, __version__
-from synccache_core.choice import Choice, Planner
-from synccache_core.plan import Budget, Plan
-from synccache_core.recipes import STILL
-from synccache_core.recording import Recording
-from synccache_core.replay import replayed
+from synccache_core.planning.plan import Budget, Plan
+from synccache_core.planning.planner import Choice, Planner
+from synccache_core.planning.recipes import STILL
+from synccache_core.planning.recording import Recording
+from synccache_core.planning.replays import replayed
 
 from .harness import closeness
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy
 
-from synccache_core.detector_file import convert
+from synccache_core.human.detector_file import convert
 
 from .backdrops import draw_backdrop, paint_backdrop
 from .canvas import Canvas

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import torch
 
-from synccache_core.lips import best_lag, correlation
+from synccache_core.compare.lips import best_lag, correlation
 
 from .backdrops import draw_backdrop
 from .people import draw_person

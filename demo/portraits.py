@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy
 
-from synccache_core.likeness import LUMA
-from synccache_core.lips import darkness
+from synccache_core.compare.likeness import LUMA
+from synccache_core.compare.lips import darkness
 
 from .backdrops import draw_backdrop, paint_backdrop
 from .canvas import Canvas, View

@@ -2,8 +2,8 @@
 import numpy as np
 import torch
 
-from synccache_core.likeness import decibels, ssim_map
-from synccache_core.lips import correlation
+from synccache_core.compare.likeness import decibels, ssim_map
+from synccache_core.compare.lips import correlation
 
 from .canvas import ellipse
 from .portraits import mouth_box_of, mouth_opening

@@ -5,8 +5,11 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..synccache_core import BadConfig, Config, Plan, UnsupportedModel, paper, policy
-from ..synccache_core.untrusted import check_choice, check_number
+from ..synccache_core import BadConfig, Config, Plan, UnsupportedModel
+from ..synccache_core import config as settings
+from ..synccache_core.decide import paper
+from ..synccache_core.files.checked import check_choice, check_number
+from ..synccache_core.units import GIB
 from .host import AUTO, attach
 from .plans import view
 from .run import RunHandle, RunType
@@ -15,8 +18,7 @@ from .text import Strip
 PAPER, CUSTOM = "Paper", "Custom"
 # What a preset asks for: target_speedup, cache_ratio. Faithful and Fast bracket the paper's 3.75x and 4.12x.
 PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0), PAPER: (paper.SPEEDUP, paper.RATIO)}
-REUSE = {AUTO: policy.AUTO, "residuals": policy.RESIDUAL, "outputs": policy.OUTPUT}
-GIB = 2**30
+REUSE = {AUTO: settings.AUTO, "residuals": settings.RESIDUAL, "outputs": settings.OUTPUT}
 
 
 class SyncCache(io.ComfyNode):
@@ -132,13 +134,13 @@ class SyncCache(io.ComfyNode):
             target_speedup=target_speedup,
             cache_ratio=cache_ratio,
             human_weight=human_weight,
-            forecast_order=policy.AUTO_ORDER if forecast_order == -1 else forecast_order,
+            forecast_order=settings.AUTO_ORDER if forecast_order == -1 else forecast_order,
             backtest=forecast_order == -1,
             correction=True,
             warmup=None if warmup == -1 else warmup,
             memory_budget=budget_bytes(memory_budget_gb),
             level=level_of(reuse, threshold),
-            choose=policy.PROBE if threshold else policy.SCHEDULE,
+            choose=settings.PROBE if threshold else settings.SCHEDULE,
             threshold=threshold or None,
         )
         config = with_preset(config, preset)
@@ -168,7 +170,7 @@ def level_of(reuse: str, probe_threshold: float) -> str:
     check_choice("reuse", reuse, tuple(REUSE))
     if probe_threshold and reuse == "outputs":
         raise BadConfig(f"probe_threshold {probe_threshold:g} needs reuse residuals or auto, got reuse {reuse!r}")
-    return policy.RESIDUAL if probe_threshold else REUSE[reuse]
+    return settings.RESIDUAL if probe_threshold else REUSE[reuse]
 
 
 def budget_bytes(gib: float) -> int | None:

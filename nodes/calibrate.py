@@ -3,9 +3,9 @@
 from comfy_api.latest import io
 
 from ..synccache_core import Recording
-from ..synccache_core.files import path_of
-from ..synccache_core.plan import Budget
-from ..synccache_core.untrusted import check_number
+from ..synccache_core.files.checked import check_number
+from ..synccache_core.planning.plan import Budget
+from ..synccache_core.planning.saved import path_of
 from .calibration import calibrate
 from .optimizer import LEAST_RATIO, LEAST_SPEEDUP, MOST_SPEEDUP
 from .plans import CALIBRATIONS, folders, store

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..synccache_core import Adapter, CalibrationSession, Config, Plan, Recording, Sampler, __version__, describe
-from ..synccache_core.choice import Planner
 from ..synccache_core.errors import SyncCacheError
-from ..synccache_core.plan import Budget
-from ..synccache_core.planned import planned_config
-from ..synccache_core.replay import ReplaySession, Yardstick, replayed
+from ..synccache_core.planning.plan import Budget
+from ..synccache_core.planning.planned import planned_config
+from ..synccache_core.planning.planner import Planner
+from ..synccache_core.planning.replays import ReplaySession, Yardstick, replayed
 from .guider import diffusion_model, guidance, seen_by, served
 from .host import CacheRun, HostRun, install, recognise
 from .run import RunHandle

@@ -12,11 +12,11 @@ from comfyui_version import __version__ as host_version
 from PIL import Image
 
 from ..synccache_core import Plan, __version__
-from ..synccache_core import mask as geometry
+from ..synccache_core.compare.findings import Findings
+from ..synccache_core.compare.lips import loudness
 from ..synccache_core.errors import BadVideo
-from ..synccache_core.findings import Findings
-from ..synccache_core.lips import loudness
-from ..synccache_core.untrusted import check_number
+from ..synccache_core.files.checked import check_number
+from ..synccache_core.human import mask as geometry
 from . import faces
 from .images import as_image
 from .measuring import BY_FACES, Look, Videos, check, frame, mouth_of

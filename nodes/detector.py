@@ -1,7 +1,7 @@
 """People and faces by ultralytics' YOLO: the only place that imports it, inside a call, and that leaves no trace of it.
 
 ultralytics is no requirement of this pack, and is AGPL-3.0. It only builds the network here, from a file that
-synccache_core.detector_file has read and checked, and suppresses double boxes: its own loader, predictor, settings,
+synccache_core.human.detector_file has read and checked, and suppresses double boxes: its own loader, predictor, settings,
 downloads and analytics never run.
 """
 
@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 
 from ..synccache_core import SyncCacheError
-from ..synccache_core.detector_file import BadDetector, Detector, read
-from ..synccache_core.people import Found, ellipses
+from ..synccache_core.human.detector_file import BadDetector, Detector, read
+from ..synccache_core.human.people import Found, ellipses
 
 OLDEST = (8, 4)  # 8.3.41, 42, 45 and 46 on PyPI carried a coin miner
 PACKAGES = ("ultralytics", "ultralytics-opencv-headless")

@@ -7,9 +7,9 @@ import torch
 from comfy.model_sampling import CONST, IMG_TO_IMG, IMG_TO_IMG_FLOW
 
 from ..synccache_core import Adapter, Config, Layout, Noise, Plan, UnsupportedModel, serve, supported
-from ..synccache_core.clock import END
-from ..synccache_core.noise import DIFFUSION, FLOW
-from ..synccache_core.policy import RESIDUAL
+from ..synccache_core.config import RESIDUAL
+from ..synccache_core.decide.clock import END
+from ..synccache_core.model.noise import DIFFUSION, FLOW
 
 FEW_STEPS = 8
 

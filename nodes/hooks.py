@@ -6,9 +6,9 @@ from functools import partial
 import torch
 
 from ..synccache_core import Adapter, Noise, Sampler, Session
-from ..synccache_core.noise import FLOW
-from ..synccache_core.samplers import Response, response
-from ..synccache_core.view import Pass
+from ..synccache_core.model.noise import FLOW
+from ..synccache_core.model.samplers import Response, response
+from ..synccache_core.model.view import Pass
 from .guider import schedule_of
 
 KEY = "synccache"
@@ -24,25 +24,32 @@ class Active:
         self.session = session
         self.adapter = adapter
         self.noise = noise
+        self.places: list[tuple[str, int]] = []
         self.call = None
 
     def __deepcopy__(self, memo):
         return self
 
     def begin(self, options: dict, executor, args: tuple, kwargs: dict):
-        """Start the session's call for one forward pass of the host, executor(*args, **kwargs)."""
+        """Start the session's call for one forward pass of the host, executor(*args, **kwargs): (pass, call)."""
         replaced = options.get("patches_replace", {}).get("dit", {})
-        ours = all(
-            isinstance(hook := replaced.get(("double_block", i)), BlockHook) and hook.active is self
-            for i in range(self.session.layout.blocks)
-        )
+        ours = all(isinstance(hook := replaced.get(place), BlockHook) and hook.active is self for place in self.places)
         branches = branch_keys(options)
-        grid = self.adapter.grid(args[0])
-        even = args[0].shape[0] % len(branches) == 0
+        video = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]  # several latents in one pass: the first is it
+        grid = self.adapter.grid(video)
+        even = video.shape[0] % len(branches) == 0
         if not ours:
             self.session.note("another extension replaced blocks in some passes: those were computed as they are")
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
-        return self.session.call(branches, grid, not (ours and even), partial(self.adapter.view, one))
+        return one, self.session.call(branches, grid, not (ours and even), partial(self.adapter.view, one))
+
+    def hook(self, model, options: dict) -> None:
+        """Put a hook where the host looks for replacements of each block; `options` are its transformer_options."""
+        options[KEY] = self
+        self.places = [] if self.session.layout.unknown else [block.place for block in self.adapter.blocks(model)]
+        for index, place in enumerate(self.places):
+            replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
+            replaced[place] = BlockHook(self, index, replaced.get(place))
 
 
 def branch_keys(options: dict) -> list[tuple]:
@@ -90,6 +97,7 @@ class BlockHook:
         self.active = active
         self.index = index
         self.previous = previous
+        self._names: tuple[str, ...] = ()  # of what the block returns beside its hidden state
         # Whole-model compilation drops the guards on transformer_options: a traced hook would freeze one decision.
         self._run = torch.compiler.disable(self._replace)
 
@@ -109,14 +117,19 @@ class BlockHook:
         call = self.active.call
         if call is None:
             return self._original(args, extra)
-        result = {}
+        result, rest = {}, self.active.adapter.rest
 
-        def run(hidden):
-            result.update(self._original(args if hidden is args["img"] else {**args, "img": hidden}, extra))
+        def run(hidden, **options):
+            given = args if hidden is args["img"] else {**args, "img": hidden}
+            if options:
+                given = {**given, "transformer_options": {**args.get("transformer_options", {}), **options}}
+            result.update(self._original(given, extra))
+            self._names = tuple(result)
             return result["img"]
 
-        hidden = call.block(self.index, args["img"], run)
-        return {**result, "img": hidden}
+        hidden = call.block(self.index, args["img"], run, partial(run, **rest) if rest else None)
+        # What else a block hands on, such as the text's tokens, goes on as it came where the block was not run.
+        return {**{name: args.get(name) for name in self._names}, **result, "img": hidden}
 
     def _original(self, args: dict, extra: dict) -> dict:
         if self.previous is not None:
@@ -143,9 +156,10 @@ def diffusion_model_call(executor, *args, **kwargs):
     if active.session.layout.unknown:
         active.session.count_pass()
         return executor(*args, **kwargs)
-    active.call = active.begin(options, executor, args, kwargs)
+    one, active.call = active.begin(options, executor, args, kwargs)
     try:
-        return executor(*args, **kwargs)
+        with active.adapter.listen(one, active.call):
+            return executor(*args, **kwargs)
     finally:
         active.call.stop()
         active.call = None

@@ -26,10 +26,10 @@ from ..synccache_core import (
     fitted_config,
     planned_config,
 )
-from ..synccache_core.mask import as_mask
-from ..synccache_core.paper import paper_config
-from ..synccache_core.plan import check
-from ..synccache_core.planned import fewer
+from ..synccache_core.decide.paper import paper_config
+from ..synccache_core.human.mask import as_mask
+from ..synccache_core.planning.plan import check
+from ..synccache_core.planning.planned import fewer
 from .guider import (
     diffusion_model,
     guidance,
@@ -42,7 +42,7 @@ from .guider import (
     served,
     text_tokens,
 )
-from .hooks import KEY, Active, BlockHook, diffusion_model_call, predict_noise, sampler_of
+from .hooks import KEY, Active, diffusion_model_call, predict_noise, sampler_of
 from .room import leveled, residual_bytes
 from .run import RunHandle
 
@@ -80,7 +80,7 @@ def attach(
 def recognise(dit, adapter: Adapter, handle: RunHandle) -> None:
     """Say which model was found."""
     layout = adapter.layout(dit)
-    handle.send(recognised={"model": adapter.title, "blocks": layout.blocks, "refreshes": len(layout.refresh)})
+    handle.send(recognised={"model": adapter.title, "blocks": layout.blocks, "refreshes": layout.refreshes})
 
 
 def install(model, run: "HostRun"):
@@ -208,11 +208,7 @@ class HostRun:
         active = Active(session, adapter, noise)
         for sentence in remarks(guider, len(sigmas) - 1):
             session.note(sentence)
-        options = guider.model_options["transformer_options"]
-        options[KEY] = active
-        for index in range(session.layout.blocks):
-            replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
-            replaced[("double_block", index)] = BlockHook(active, index, replaced.get(("double_block", index)))
+        active.hook(diffusion_model(guider.model_patcher), guider.model_options["transformer_options"])
         self.handle.add(session.report)
         return active
 

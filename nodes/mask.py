@@ -10,10 +10,10 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..synccache_core import mask as geometry
 from ..synccache_core.errors import BadMask
-from ..synccache_core.people import Found, Tracker, certain, parse_weights, with_faces
-from ..synccache_core.untrusted import check_number, check_text
+from ..synccache_core.files.checked import check_number, check_text
+from ..synccache_core.human import mask as geometry
+from ..synccache_core.human.people import Found, Tracker, certain, parse_weights, with_faces
 from . import selfie
 from .detector import Finder, build
 from .detector_files import NONE, files, missing, path_of, state

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..synccache_core import mask as geometry
+from ..synccache_core.compare.findings import Mouths
+from ..synccache_core.compare.likeness import Comparison, luma
+from ..synccache_core.compare.lips import darkness
 from ..synccache_core.errors import BadVideo
-from ..synccache_core.findings import Mouths
-from ..synccache_core.likeness import Comparison, luma
-from ..synccache_core.lips import darkness
+from ..synccache_core.human import mask as geometry
 from . import faces
 
 PIECE = 4  # frames at a time

@@ -6,16 +6,15 @@ import comfy.model_management
 from comfy_api.latest import io, ui
 
 from ..synccache_core import BadConfig, __version__
-from ..synccache_core.choice import Choice, Planner
-from ..synccache_core.plan import LEVELS, Budget, Plan
-from ..synccache_core.policy import MAX_ORDER
-from ..synccache_core.recipes import Recipe, every
-from ..synccache_core.recording import Recording
-from ..synccache_core.remarks import GUESSED, REPLAYED
-from ..synccache_core.telemetry import readable
-from ..synccache_core.untrusted import check_choice, check_number, check_text, shown
-from ..synccache_core.velocity import WANTED
-from .cache import GIB
+from ..synccache_core.config import LEVELS, MAX_ORDER
+from ..synccache_core.files.checked import check_choice, check_number, check_text, shown
+from ..synccache_core.planning.plan import Budget, Plan
+from ..synccache_core.planning.planner import Choice, Planner
+from ..synccache_core.planning.recipes import Recipe, every
+from ..synccache_core.planning.recording import Recording
+from ..synccache_core.planning.remarks import GUESSED, REPLAYED
+from ..synccache_core.reuse.outputs import WANTED
+from ..synccache_core.units import GIB, readable
 from .host import AUTO
 from .images import as_image
 from .pictures.chart import Facts, Point, draw

@@ -10,11 +10,11 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..synccache_core.files import SUFFIX, file_of, load, names, save
-from ..synccache_core.plan import Plan
-from ..synccache_core.recording import Recording
-from ..synccache_core.telemetry import readable
-from ..synccache_core.untrusted import PlanError, read, shown
+from ..synccache_core.files.checked import PlanError, read, shown
+from ..synccache_core.planning.plan import Plan
+from ..synccache_core.planning.recording import Recording
+from ..synccache_core.planning.saved import SUFFIX, file_of, load, names, save
+from ..synccache_core.units import readable
 
 FOLDER = "synccache_plans"
 CALIBRATIONS = "synccache_calibrations"

@@ -7,9 +7,10 @@ from comfy_api.latest import io, ui
 from PIL import Image
 
 from ..synccache_core import RunReport
-from ..synccache_core.advice import advice
-from ..synccache_core.policy import COMPUTE
-from ..synccache_core.telemetry import readable, recognised
+from ..synccache_core.decide.policy import COMPUTE
+from ..synccache_core.report.advice import advice
+from ..synccache_core.report.report import recognised
+from ..synccache_core.units import readable
 from .images import as_image
 from .pictures import heat, timeline
 from .run import RunHandle, RunType

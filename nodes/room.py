@@ -6,9 +6,9 @@ import comfy.model_management
 import torch
 
 from ..synccache_core import Config, Sampler
-from ..synccache_core.cost import cache_bytes
-from ..synccache_core.policy import level_for
-from ..synccache_core.residuals import wanted_groups
+from ..synccache_core.decide.policy import level_for
+from ..synccache_core.model.cost import cache_bytes
+from ..synccache_core.reuse.residuals import wanted_groups
 from .guider import diffusion_model, served
 
 MANY = 1000  # evaluations, where those of the run are not known yet: as good as without rounding

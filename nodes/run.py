@@ -10,8 +10,8 @@ from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 
 from ..synccache_core import Recording, RunReport, StateError
-from ..synccache_core.advice import advice
-from ..synccache_core.recording import merge
+from ..synccache_core.planning.recording import merge
+from ..synccache_core.report.advice import advice
 
 RunType = io.Custom("SYNCCACHE_RUN")
 KEPT = 32  # prompts whose runs are remembered: as many latents as a host with --cache-lru may still hold

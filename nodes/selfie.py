@@ -6,7 +6,7 @@ from weakref import finalize
 
 import torch
 
-from ..synccache_core.people import Found, certain
+from ..synccache_core.human.people import Found, certain
 from .detector import NoDetector
 
 CHOICE = "MediaPipe selfie segmentation"

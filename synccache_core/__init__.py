@@ -1,21 +1,22 @@
 """SyncCache, the method: cached inter-block residuals with audio refreshed at every step. Knows nothing of ComfyUI."""
 
-from .adapters import Adapter, find, outputs_only, register, serve, supported
 from .attach import attach, calibrate
-from .calibration import CalibrationSession
-from .cost import CostModel
+from .config import Config
+from .decide.policy import decide
 from .errors import BadConfig, BadMask, StateError, SyncCacheError, UnknownView, UnsupportedModel
-from .grid import Grid, token_weights
-from .layout import Layout
-from .noise import Noise
-from .plan import Plan
-from .planned import describe, fewer, fitted_config, planned_config
-from .policy import Config, decide
-from .recording import Recording
-from .samplers import Sampler
-from .session import Session
-from .telemetry import RunReport
-from .view import Pass, View
+from .model.adapters import Adapter, find, outputs_only, register, serve, supported
+from .model.cost import CostModel
+from .model.grid import Grid, token_weights
+from .model.layout import Layout
+from .model.noise import Noise
+from .model.samplers import Sampler
+from .model.view import Pass, View
+from .planning.plan import Plan
+from .planning.planned import describe, fewer, fitted_config, planned_config
+from .planning.recorder import CalibrationSession
+from .planning.recording import Recording
+from .report.report import RunReport
+from .run.session import Session
 
 __version__ = "0.1.0"
 

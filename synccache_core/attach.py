@@ -1,24 +1,24 @@
 """Attach a Session to a plain torch DiT, for implementations outside ComfyUI (official Wan, diffsynth, your own)."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
 
-from .adapters import Adapter, find
-from .calibration import CalibrationSession
+from .config import Config
+from .decide.policy import level_for
 from .errors import StateError
-from .grid import Grid
-from .plan import Plan
-from .planned import describe, fitted_config, planned_config
-from .policy import Config, level_for
-from .samplers import Sampler
-from .session import Session
-from .untrusted import PlanError
-from .view import Pass
-
-_ABSENT = object()
+from .files.checked import PlanError
+from .model.adapters import Adapter, find
+from .model.grid import Grid
+from .model.overrides import override
+from .model.samplers import Sampler
+from .model.view import Pass
+from .planning.plan import Plan
+from .planning.planned import describe, fitted_config, planned_config
+from .planning.recorder import CalibrationSession
+from .run.session import Session
 
 
 class _Attached:
@@ -39,8 +39,7 @@ class _Attached:
         finally:
             self._branches = before
 
-    def begin(self, model: torch.nn.Module, adapter: Adapter, forward, args: tuple, kwargs: dict):
-        one = Pass(model, self.grid, forward, args, kwargs)
+    def begin(self, adapter: Adapter, one: Pass):
         self.current = self.call(self._branches, self.grid, view=partial(adapter.view, one))
         return self.current
 
@@ -137,11 +136,9 @@ def _attached(model: torch.nn.Module, session: _Attached, adapter: Adapter):
         raise StateError("a SyncCache session is already attached to this model")
     with ExitStack() as stack:
         stack.push(lambda failed, *_: session.close(finished=failed is None))
-        _override(stack, model, "forward", _Forward(session, model, adapter))
-        for index, block in enumerate(() if session.layout.unknown else model.blocks):
-            _override(stack, block, "forward", _block_forward(session, index, block.forward))
-        if session.layout.audio == "inside":
-            _override_audio(stack, session, model, adapter)
+        override(stack, model, "forward", _Forward(session, model, adapter))
+        for index, block in enumerate(() if session.layout.unknown else adapter.blocks(model)):
+            override(stack, block.module, "forward", _block_forward(session, index, block.module.forward, adapter.rest))
         yield
 
 
@@ -155,42 +152,21 @@ class _Forward:
         if self._session.layout.unknown:
             self._session.count_pass()
             return self._forward(*args, **kwargs)
-        call = self._session.begin(self._model, self._adapter, self._forward, args, kwargs)
-        call.offer_audio(getattr(self._session, "audio_ops", {}))
+        one = Pass(self._model, self._session.grid, self._forward, args, kwargs)
+        call = self._session.begin(self._adapter, one)
         try:
-            return self._forward(*args, **kwargs)
+            with self._adapter.listen(one, call):
+                return self._forward(*args, **kwargs)
         finally:
             call.stop()
 
 
-def _block_forward(session: _Attached, index: int, forward):
+def _block_forward(session: _Attached, index: int, forward, rest: Mapping | None):
     def run_block(hidden, *args, **kwargs):
-        return session.current.block(index, hidden, lambda h: forward(h, *args, **kwargs))
+        def beside(state):
+            options = {**(kwargs.get("transformer_options") or {}), **rest}
+            return forward(state, *args, **{**kwargs, "transformer_options": options})
+
+        return session.current.block(index, hidden, lambda h: forward(h, *args, **kwargs), beside if rest else None)
 
     return run_block
-
-
-def _override_audio(stack: ExitStack, session: _Attached, model, adapter: Adapter) -> None:
-    session.audio_ops = {}
-    for index in session.layout.refresh:
-        owner, name = adapter.audio_op(model, index)
-        original = session.audio_ops[index] = getattr(owner, name)
-
-        def refresh(hidden, *args, _index=index, _run=original, **kwargs):
-            return session.current.refresh(_index, _run, hidden, *args, **kwargs)
-
-        _override(stack, owner, name, refresh)
-
-
-def _override(stack: ExitStack, owner, name: str, value) -> None:
-    """Set an instance attribute and restore exactly what was there, or its absence."""
-    before = vars(owner).get(name, _ABSENT)
-
-    def restore():
-        if before is _ABSENT:
-            vars(owner).pop(name, None)
-        else:
-            vars(owner)[name] = before
-
-    stack.callback(restore)
-    vars(owner)[name] = value

@@ -23,7 +23,7 @@ from zlib import crc32
 import numpy
 import torch
 
-from synccache_core.lips import correlation
+from synccache_core.compare.lips import correlation
 
 from ..acceptance import Row, required
 from ..console import bar

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy
 from torch import Tensor
 
-from synccache_core.likeness import LUMA
+from synccache_core.compare.likeness import LUMA
 
 from . import seen
 from .world import POSE

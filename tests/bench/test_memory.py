@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench import memory
-from synccache_core.store import ResidualStore
+from synccache_core.reuse.store import ResidualStore
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from bench.scale_model import TOY, Shape, Size, without_data
 from bench.scale_rows import Bench, in_order
 from bench.scale_run import HERE, PINNED, Counted, predicted, rounded
 from bench.scale_table import Rates, modelled
-from synccache_core.adapters import wan_s2v
+from synccache_core.model.adapters import wan_s2v
 
 LARGE, SMALL = Size(1280, 720, 77), Size(832, 480, 77)
 

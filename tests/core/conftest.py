@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from synccache_core import corrector
+from synccache_core.reuse import corrector
 from tests.conftest import ROOT
 
 NAME = "synccache_pictures_alone"

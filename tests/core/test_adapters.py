@@ -1,12 +1,13 @@
-"""Every adapter keeps the contract of synccache_core.testing. A new family adds one line to CASES."""
+"""Every adapter keeps the contract of synccache_core.contract.checks. A new family adds one line to CASES."""
 
 from dataclasses import replace
 
 import pytest
 
-from synccache_core import View
-from synccache_core.testing import check_adapter, toy_case
-from synccache_core.view import video_alone
+from synccache_core import StateError, View
+from synccache_core.contract.case import running, toy_audio_video_case, toy_case
+from synccache_core.contract.checks import check_adapter
+from synccache_core.model.view import video_alone
 
 CASES = {
     "toy_after": lambda: toy_case("after"),
@@ -16,13 +17,20 @@ CASES = {
     "toy_after_behind_others": lambda: toy_case("after", inplace=True, front=3),
     "toy_inside_behind_others": lambda: toy_case("inside", inplace=True, front=3),
     "toy_after_behind_text_later": lambda: toy_case("after", inplace=True, front=1, text=(3, 4)),
+    "toy_beside": toy_audio_video_case,
     "toy_inside_behind_text_later": lambda: toy_case("inside", inplace=True, front=1, text=(3, 4)),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_contract(name):
-    assert len(check_adapter(CASES[name]())) >= 13
+    assert len(check_adapter(CASES[name]())) >= 12
+
+
+def test_a_second_session_on_a_model_is_refused():
+    case = toy_case()
+    with running(case), pytest.raises(StateError, match="already attached"), running(case):
+        pass
 
 
 @pytest.mark.parametrize("kind", ["after", "inside"])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from synccache_core.advice import advice
-from synccache_core.telemetry import RunReport, StepRecord
+from synccache_core.report.advice import advice
+from synccache_core.report.report import RunReport, StepRecord
 
 GIB = 2**30
 CALM = {"target_speedup": 3.0, "cache_ratio": 1.0, "forecast_order": 1, "memory_budget": None, "cache_device": "same",

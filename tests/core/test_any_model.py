@@ -24,16 +24,16 @@ from synccache_core import (
     outputs_only,
     serve,
 )
-from synccache_core.calibration import positions
-from synccache_core.choice import Planner
-from synccache_core.cost import CostModel
+from synccache_core.decide.policy import level_for
 from synccache_core.errors import UnsupportedModel
-from synccache_core.plan import Budget, check, fingerprint
-from synccache_core.planned import fitted_config, planned_config
-from synccache_core.policy import level_for
-from synccache_core.samplers import response
-from synccache_core.telemetry import UNKNOWN
-from synccache_core.untrusted import PlanError
+from synccache_core.files.checked import PlanError
+from synccache_core.model.cost import CostModel
+from synccache_core.model.samplers import response
+from synccache_core.planning.plan import Budget, check, fingerprint
+from synccache_core.planning.planned import fitted_config, planned_config
+from synccache_core.planning.planner import Planner
+from synccache_core.planning.recorder import positions
+from synccache_core.report.report import UNKNOWN
 
 STEPS = 16
 SIGMAS = [1 - t / STEPS for t in range(STEPS + 1)]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from synccache_core.backtest import Backtest
+from synccache_core.reuse.backtest import Backtest
 
 
 def shown(*values: float, most: int = 1, first: int = 1, names=("a",)) -> Backtest:

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from synccache_core import Config, Grid, Sampler, StateError, attach, calibrate
-from synccache_core import calibration as calibrating
-from synccache_core.calibration import positions
-from synccache_core.choice import Planner
-from synccache_core.gram import trajectory
-from synccache_core.plan import Budget, PlanError
-from synccache_core.planned import describe, fewer, fitted_config, planned_config
-from synccache_core.recipes import STILL, Recipe
-from synccache_core.schedule import Variant, predicted_error
-from synccache_core.schedules import blended
-from synccache_core.subset import Subset, Track
-from synccache_core.testing import toy_case
+from synccache_core.contract.case import toy_case
+from synccache_core.decide.schedules import blended
+from synccache_core.planning import recorder as calibrating
+from synccache_core.planning.plan import Budget, PlanError
+from synccache_core.planning.planned import describe, fewer, fitted_config, planned_config
+from synccache_core.planning.planner import Planner
+from synccache_core.planning.recipes import STILL, Recipe
+from synccache_core.planning.recorder import positions
+from synccache_core.planning.schedule import Variant, predicted_error
+from synccache_core.planning.subset import Subset, Track
+from synccache_core.planning.trajectory import trajectory
 
 from .test_session import ADAPTER, GRID, Doubling
 

@@ -5,17 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from synccache_core.choice import Planner
-from synccache_core.cost import CostModel
+from synccache_core.config import ALPHA, MAX_ORDER
+from synccache_core.decide.schedules import blended
 from synccache_core.errors import BadConfig
-from synccache_core.layout import Layout
-from synccache_core.plan import Budget, Scores
-from synccache_core.policy import MAX_ORDER
-from synccache_core.recipes import STILL, Recipe, Tried, default, every, fallback, rounds, telling
-from synccache_core.recording import merge
-from synccache_core.remarks import DOUBT, FAR, NO_GAIN
-from synccache_core.schedule import Variant, predicted_error
-from synccache_core.schedules import ALPHA, blended
+from synccache_core.model.cost import CostModel
+from synccache_core.model.layout import Layout
+from synccache_core.planning.plan import Budget, Scores
+from synccache_core.planning.planner import Planner
+from synccache_core.planning.recipes import STILL, Recipe, Tried, default, every, fallback, rounds, telling
+from synccache_core.planning.recording import merge
+from synccache_core.planning.remarks import DOUBT, FAR, NO_GAIN
+from synccache_core.planning.schedule import Variant, predicted_error
 from tests.core.test_schedule import recording
 
 BUDGET = Budget(computed=4, cache_ratio=1.0)

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from synccache_core.clock import Clock
-from synccache_core.samplers import Sampler
+from synccache_core.decide.clock import Clock
+from synccache_core.model.samplers import Sampler
 
 GRID = [1.0 - i / 10 for i in range(11)]
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from synccache_core.corrector import SPREAD, EulerCorrector, MultistepCorrector, followed
-from synccache_core.samplers import response
+from synccache_core.model.samplers import response
+from synccache_core.reuse.corrector import SPREAD, EulerCorrector, MultistepCorrector, followed
 
 SIGMAS = torch.linspace(1, 0, 11).tolist()
 GAPS = {3, 4, 7}

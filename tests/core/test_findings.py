@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synccache_core.findings import Findings, Mouths
-from synccache_core.likeness import Likeness
+from synccache_core.compare.findings import Findings, Mouths
+from synccache_core.compare.likeness import Likeness
 
 CURVE = np.clip(np.sin(np.arange(33) * 1.1) + 0.2 * np.cos(np.arange(33) * 2.7), 0, 1)
 

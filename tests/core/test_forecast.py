@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from synccache_core.forecast import MAX_GAIN, bounded_weights, combine, lagrange_weights, stable_trust
+from synccache_core.config import MAX_GAIN
+from synccache_core.reuse.forecast import bounded_weights, combine, lagrange_weights, stable_trust
 
 
 def test_orders_by_hand():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from synccache_core.gamma import Gamma, boundaries
+from synccache_core.planning.gamma import Gamma, boundaries
 
 
 def states(*values: float) -> list[torch.Tensor]:

@@ -2,8 +2,8 @@
 
 import torch
 
-from synccache_core.grid import Grid
-from synccache_core.heat import Heat, forecast_error
+from synccache_core.model.grid import Grid
+from synccache_core.report.heat import Heat, forecast_error
 
 GRID = Grid(2, 1, 2)  # two frames of one by two tokens
 SIZE = torch.full((4,), 2.0)

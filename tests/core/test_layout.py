@@ -3,7 +3,7 @@
 import pytest
 
 from synccache_core import BadConfig, Layout
-from synccache_core.layout import even_groups, groups_for_ratio
+from synccache_core.model.layout import even_groups, groups_for_ratio
 
 S2V = Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from synccache_core.likeness import COARSE, Comparison, decibels, reduced, ssim, ssim_map
+from synccache_core.compare.likeness import COARSE, Comparison, decibels, reduced, ssim, ssim_map
 
 LEFT = torch.zeros(3, 12, 12, dtype=torch.bool)
 LEFT[..., :6] = True

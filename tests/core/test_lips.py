@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from synccache_core.lips import best_lag, correlation, darkness, loudness
+from synccache_core.compare.lips import best_lag, correlation, darkness, loudness
 
 
 def test_the_dark_share_of_a_mouth_box():

@@ -6,7 +6,7 @@ import torch
 
 from demo.portraits import HELD_OUT_SEED, render_clip, render_pair
 from synccache_core import BadMask, Grid, token_weights
-from synccache_core.mask import (
+from synccache_core.human.mask import (  # fmt: skip
     as_mask,
     as_pictures,
     cuts,
@@ -19,7 +19,7 @@ from synccache_core.mask import (
     overlay,
     resized,
 )
-from synccache_core.people import Found, Tracker, certain, ellipses, parse_weights, with_faces
+from synccache_core.human.people import Found, Tracker, certain, ellipses, parse_weights, with_faces
 
 SIZE = 64
 

@@ -1,7 +1,7 @@
 """The paper's preset, by hand."""
 
 from synccache_core import Config, Layout
-from synccache_core.paper import paper_config, stored
+from synccache_core.decide.paper import paper_config, stored
 
 S2V = Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39))
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from synccache_core.pinned import SPARE, Pinned, pieces
-from synccache_core.store import ResidualStore
+from synccache_core.reuse.pinned import SPARE, Pinned, pieces
+from synccache_core.reuse.store import ResidualStore
 
 MIB = 1 << 20
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from synccache_core.files import load, names, save
-from synccache_core.layout import Layout
-from synccache_core.plan import VERSION, Plan, PlanError, RunFacts, check, fingerprint
-from synccache_core.policy import Config
+from synccache_core.config import Config
+from synccache_core.model.layout import Layout
+from synccache_core.planning.plan import VERSION, Plan, PlanError, RunFacts, check, fingerprint
+from synccache_core.planning.saved import load, names, save
 
 FIXTURES = Path(__file__).parent / "plans"
 CURRENT = (FIXTURES / f"version_{VERSION}.json").read_text()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from synccache_core.probe import sketch, token_change, weighed
+from synccache_core.decide.probe import sketch, token_change, weighed
 
 BEFORE = torch.tensor([[[1.0], [1.0], [2.0], [2.0]]])  # 4 tokens, 1 channel
 NOW = torch.tensor([[[2.0], [1.0], [2.0], [3.0]]])

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from synccache_core.calibration import positions
-from synccache_core.grid import Grid
-from synccache_core.plan import PlanError, Scores
-from synccache_core.recording import Recording, merge
-from synccache_core.replay import Yardstick, landing, replayed
-from synccache_core.telemetry import RunReport, StepRecord
+from synccache_core.model.grid import Grid
+from synccache_core.planning.plan import PlanError, Scores
+from synccache_core.planning.recorder import positions
+from synccache_core.planning.recording import Recording, merge
+from synccache_core.planning.replays import Yardstick, landing, replayed
+from synccache_core.report.report import RunReport, StepRecord
 from tests.core.test_choice import FEWER, LINE, RESIDUAL, tried
 from tests.core.test_schedule import recording
 

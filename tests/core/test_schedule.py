@@ -8,18 +8,17 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from synccache_core.choice import Planner
-from synccache_core.cost import CostModel
 from synccache_core.errors import BadConfig
-from synccache_core.files import load_file
-from synccache_core.forecast import bounded_weights
-from synccache_core.gram import displacement, forecast_weights, interpolation, trajectory
-from synccache_core.layout import Layout, even_groups
-from synccache_core.plan import Budget, PlanError, RunFacts
-from synccache_core.planned import moved
-from synccache_core.recipes import Recipe
-from synccache_core.recording import Recording, merge
-from synccache_core.schedule import (
+from synccache_core.model.cost import CostModel
+from synccache_core.model.layout import Layout, even_groups
+from synccache_core.planning.__main__ import main
+from synccache_core.planning.plan import Budget, PlanError, RunFacts
+from synccache_core.planning.planned import moved
+from synccache_core.planning.planner import Planner
+from synccache_core.planning.recipes import Recipe
+from synccache_core.planning.recording import Recording, merge
+from synccache_core.planning.saved import load_file
+from synccache_core.planning.schedule import (
     Objective,
     Variant,
     gap_errors,
@@ -28,7 +27,8 @@ from synccache_core.schedule import (
     solve_segments,
     solve_steps,
 )
-from synccache_core.schedule.__main__ import main
+from synccache_core.planning.trajectory import displacement, forecast_weights, interpolation, trajectory
+from synccache_core.reuse.forecast import bounded_weights
 from tests.conftest import ROOT
 
 EXACT = Objective(power=1.0, transient=0.0)
@@ -397,7 +397,7 @@ def test_a_plan_is_planned_anew_from_its_sketch(monkeypatch):
     nearest = remap(plan.schedule, plan.run.sigmas, sigmas)[0]
     promised = predicted_error(path, schedule, Variant("output", 1)) / predicted_error(path, nearest, Variant("output", 1))
     for most, expected in ((promised * 1.01, schedule), (promised * 0.99, nearest)):
-        monkeypatch.setattr("synccache_core.planned.PROMISE", most)
+        monkeypatch.setattr("synccache_core.planning.planned.PROMISE", most)
         assert moved(plan, sigmas)[0] == expected
 
 
@@ -424,6 +424,6 @@ def test_the_command_prints_the_table_and_writes_the_plan(tmp_path, capsys):
 
 
 def test_the_command_runs_without_a_warning():
-    command = [sys.executable, "-W", "error", "-m", "synccache_core.schedule", "--help"]
+    command = [sys.executable, "-W", "error", "-m", "synccache_core.planning", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "--speedup" in done.stdout and done.stderr == ""

@@ -2,9 +2,9 @@
 
 import pytest
 
+from synccache_core.decide.schedules import blended, gap_trust
 from synccache_core.errors import BadConfig
-from synccache_core.forecast import stable_trust
-from synccache_core.schedules import blended, gap_trust
+from synccache_core.reuse.forecast import stable_trust
 
 EVEN = [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]
 LATE = [1.0, 0.99, 0.98, 0.97, 0.5, 0.0]  # 5 evaluations whose sigma moves at the end

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from synccache_core import Adapter, BadConfig, BadMask, Config, Grid, Layout, StateError, View, attach
-from synccache_core.cost import parameter_cost
-from synccache_core.history import ProbeHistory
-from synccache_core.store import ResidualStore
-from synccache_core.testing import running, sample, toy_case
+from synccache_core.contract.case import running, sample, toy_case
+from synccache_core.decide.history import ProbeHistory
+from synccache_core.model.cost import parameter_cost
+from synccache_core.reuse.store import ResidualStore
 
 GRID = Grid(1, 1, 2)
 SIGMAS = [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]

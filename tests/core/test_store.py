@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from synccache_core.store import ResidualStore, fit
+from synccache_core.reuse.store import ResidualStore, fit
 
 ONES = torch.ones(1, 4, 2)  # 32 bytes
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from synccache_core.telemetry import RunReport, StepRecord, readable
+from synccache_core.report.report import RunReport, StepRecord
+from synccache_core.units import readable
 
 
 @pytest.mark.parametrize(("count", "wanted"), [

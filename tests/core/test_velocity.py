@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from synccache_core import Config, Layout, Sampler, Session, StateError
-from synccache_core.cost import parameter_cost
-from synccache_core.samplers import response
-from synccache_core.testing import running, sample, toy_case
-from synccache_core.velocity import Velocities
+from synccache_core.contract.case import running, sample, toy_case
+from synccache_core.model.cost import parameter_cost
+from synccache_core.model.samplers import response
+from synccache_core.reuse.outputs import Velocities
 
 from .test_schedule import euler, random_path
 

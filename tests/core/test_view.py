@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from synccache_core import Adapter, Config, Grid, Layout, Pass, UnknownView, View, attach, calibrate
-from synccache_core.adapters.wan_s2v import view as wan_s2v
-from synccache_core.cost import parameter_cost
-from synccache_core.testing import running, sample, toy_case
+from synccache_core.contract.case import running, sample, toy_case
+from synccache_core.model.adapters.wan_s2v import view as wan_s2v
+from synccache_core.model.cost import parameter_cost
 
 GRID = Grid(1, 2, 3)
 TWELVE = (True, True, False, False) * 3

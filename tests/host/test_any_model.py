@@ -188,9 +188,9 @@ def test_from_calibration_to_a_planned_run(unknown):
 
 def test_a_plan_that_takes_fewer_steps(unknown, core):  # noqa: F811
     _, run = calibrated(unknown)
-    planner = core.choice.Planner(run.of(None).recording())
-    choice = planner.make(core.recipes.Recipe(core.recipes.STILL, None, "plain"), 5)
-    plan = planner.plan(choice, core.plan.Budget(computed=5), "0")
+    planner = core.planning.planner.Planner(run.of(None).recording())
+    choice = planner.make(core.planning.recipes.Recipe(core.planning.recipes.STILL, None, "plain"), 5)
+    plan = planner.plan(choice, core.planning.plan.Budget(computed=5), "0")
     model, planned = unknown.node(plan_json=plan.to_json())
     unknown.sample(model)
     assert planned.reports[0].taken() == "takes fewer steps: 5 of 12, all computed"
@@ -263,10 +263,10 @@ def test_what_needs_blocks_is_refused_by_name_or_passed_through(unknown):
 
 def test_a_plan_for_another_model_is_refused(unknown, core):  # noqa: F811
     _, run = calibrated(unknown)
-    planner = core.choice.Planner(run.of(None).recording())
-    plan = planner.plan(planner.choose(core.plan.Budget(speedup=2.0)), core.plan.Budget(speedup=2.0), "0")
+    planner = core.planning.planner.Planner(run.of(None).recording())
+    plan = planner.plan(planner.choose(core.planning.plan.Budget(speedup=2.0)), core.planning.plan.Budget(speedup=2.0), "0")
     other = json.loads(plan.to_json()) | {"adapter": "wan_s2v"}
-    with pytest.raises(core.untrusted.PlanError, match="made for 'wan_s2v', this model is"):
+    with pytest.raises(core.files.checked.PlanError, match="made for 'wan_s2v', this model is"):
         unknown.node(plan_json=json.dumps(other))
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.host
 def pack(comfy):
     """The node's modules as the host imported them."""
     root = comfy.core.__name__.rpartition(".")[0]
-    names = ("nodes.compare", "nodes.faces", "nodes.measuring", "synccache_core.errors", "synccache_core.plan")
+    names = ("nodes.compare", "nodes.faces", "nodes.measuring", "synccache_core.errors", "synccache_core.planning.plan")
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(f"{root}.{name}") for name in names})
 
 

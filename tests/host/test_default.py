@@ -18,7 +18,7 @@ def sampled(stage, **inputs):
 def test_a_preset_computes_its_share_at_fixed_steps(stage, comfy, preset, computed):
     report = sampled(stage, preset=preset, reuse="outputs")
     sigmas = [step.sigma for step in report.steps]
-    expected = comfy.core.schedules.blended([*sigmas, 0.0], computed)
+    expected = comfy.core.decide.schedules.blended([*sigmas, 0.0], computed)
     assert tuple(step.index for step in report.steps if step.action == "compute") == expected
     assert expected[0] == 0 and expected[-1] == STEPS - 1 and report.corrections and report.settings["backtest"]
     assert {step.reason for step in report.steps} == {"warm-up", "schedule", "last step"}
@@ -43,8 +43,8 @@ def test_a_plan_gives_the_papers_preset_its_boundaries_alone(stage, comfy):
     samples = {"samples": stage.sample(calibrated)}
     recording = run.of(samples["samples"]).recording()
     assert recording.boundaries == ((1, 2, 3),)
-    planner = comfy.core.choice.Planner(recording)
-    budget = comfy.core.plan.Budget(speedup=2.0)
+    planner = comfy.core.planning.planner.Planner(recording)
+    budget = comfy.core.planning.plan.Budget(speedup=2.0)
     plan = planner.plan(planner.choose(budget), budget, "0")
     assert plan.boundaries == recording.boundaries == tuple(map(tuple, json.loads(plan.to_json())["boundaries"]))
     report = sampled(stage, preset="Paper", plan_json=plan.to_json())

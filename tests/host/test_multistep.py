@@ -66,7 +66,7 @@ def test_a_gap_is_made_up_for(comfy, hooks, monkeypatch):
             schedule=tuple(step in computed for step in range(STEPS)), force_last=False, level="output", forecast_order=1,
             correction=correction,
         )
-        cost = comfy.core.cost.parameter_cost(layout, 9, 1, 1)
+        cost = comfy.core.model.cost.parameter_cost(layout, 9, 1, 1)
         session = core.Session(config, layout, sigmas.tolist(), lambda *_: cost, sampler=hooks.sampler_of(sampler, sigmas))
 
         def model(x, sigma, **_):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from synccache_core.recording import Recording
-from synccache_core.schedule.__main__ import main
+from synccache_core.planning.__main__ import main
+from synccache_core.planning.recording import Recording
 from tests.host.running import launched, run
 from tests.host.workflow import node, stem
 

@@ -1,8 +1,6 @@
 """Calibrate, plan, sample by the plan, in a real ComfyUI; output reuse and correction with samplers of all kinds."""
 
-import importlib
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,8 +14,7 @@ OUTPUT = {"level": "output", "schedule": (True, True, False, False) * 3, "force_
 @pytest.fixture(scope="module")
 def core(comfy):
     """The core's modules as the host imported them."""
-    names = ("plan", "choice", "recipes", "recording", "schedule", "untrusted")
-    return SimpleNamespace(**{name: importlib.import_module(f"{comfy.core.__name__}.{name}") for name in names})
+    return comfy.core
 
 
 def calibrate(stage, **inputs):
@@ -42,9 +39,9 @@ def halved():
 
 def plan_of(core, recording, computed, merge="refresh", probe=True, kind="cache", alpha=None, **variant):
     """The plan of a recipe."""
-    planner, wanted = core.choice.Planner(recording), core.schedule.Variant(**variant)
-    choice = planner.make(core.recipes.Recipe(wanted, alpha, kind), computed)
-    return replace(planner.plan(choice, core.plan.Budget(computed=computed), "0"), merge=merge, probe=probe)
+    planner, wanted = core.planning.planner.Planner(recording), core.planning.schedule.Variant(**variant)
+    choice = planner.make(core.planning.recipes.Recipe(wanted, alpha, kind), computed)
+    return replace(planner.plan(choice, core.planning.plan.Budget(computed=computed), "0"), merge=merge, probe=probe)
 
 
 def computed_steps(report):
@@ -196,7 +193,7 @@ def test_several_calibrations_of_a_prompt_are_merged(stage, core):
         stage.sample(model, seed=seed)
     assert run.of(None).recording().count == 2
     stage.sample(model, steps=8)
-    with pytest.raises(core.untrusted.PlanError, match="do not merge: 12 and 8"):
+    with pytest.raises(core.files.checked.PlanError, match="do not merge: 12 and 8"):
         run.of(None).recording()
 
 
@@ -228,8 +225,8 @@ def test_replays_measure_what_plans_really_give(stage, core):
     """The first kinds of the list, against the latent that the sampler gives by the same plan."""
     plain, run = calibrated(stage, replays=5, target_speedup=1.5, cache_ratio=0.5, human_mask=halved())
     recording, report = run.of(None).recording(), run.reports[0]
-    plans, tried = recording.replays, [core.recipes.of_plan(plan) for plan in recording.replays]
-    assert tried == core.recipes.telling(recording, plans[0].budget)[:5]
+    plans, tried = recording.replays, [core.planning.recipes.of_plan(plan) for plan in recording.replays]
+    assert tried == core.planning.recipes.telling(recording, plans[0].budget)[:5]
     assert len(run.reports) == 1 and sum(p.plain for p in plans) == 1
     assert [note[:9] for note in report.notes] == ["replayed "] * 5 + ["5 replays"]
     moved = recording.displacement("whole")
@@ -242,8 +239,8 @@ def test_replays_measure_what_plans_really_give(stage, core):
         apart, height = ((got - plain) / scale).double(), got.shape[3] // 2
         parts = (apart.norm().item() / moved, apart[..., :height, :].norm().item() / recording.displacement("human"))
         assert plan.measured.error == pytest.approx((0.25 * parts[0] ** 2 + 0.75 * parts[1] ** 2) ** 0.5, rel=2e-2)
-    chosen = core.choice.Planner(recording).choose(core.plan.Budget(speedup=1.5, cache_ratio=0.5))
-    again = core.choice.Planner(recording).plan(chosen, plans[0].budget, "0")
+    chosen = core.planning.planner.Planner(recording).choose(core.planning.plan.Budget(speedup=1.5, cache_ratio=0.5))
+    again = core.planning.planner.Planner(recording).plan(chosen, plans[0].budget, "0")
     assert again.measured in [plan.measured for plan in plans]
     assert again.predicted.error == pytest.approx(again.measured.error)
 
@@ -292,7 +289,7 @@ def test_an_interrupted_replay_keeps_nothing(stage, tmp_path, monkeypatch):
     ],
 )
 def test_bad_values_are_refused_by_name(stage, core, inputs, message):
-    with pytest.raises(core.untrusted.PlanError, match=message):
+    with pytest.raises(core.files.checked.PlanError, match=message):
         calibrate(stage, **inputs)
 
 
@@ -322,9 +319,9 @@ def test_a_plan_of_another_model_or_no_plan_at_all_is_refused(stage, core):
         (replace(plan, adapter="humo"), "'humo', this model is 'wan_s2v'"),
         (replace(plan, layout="after-40x12-1c291ca3"), "after-40x12-1c291ca3.*after-7x4"),
     ):
-        with pytest.raises(core.untrusted.PlanError, match=match):
+        with pytest.raises(core.files.checked.PlanError, match=match):
             stage.node(plan_json=bad.to_json())
-    with pytest.raises(core.untrusted.PlanError, match="not JSON"):
+    with pytest.raises(core.files.checked.PlanError, match="not JSON"):
         stage.node(plan_json="{")
     assert stage.sample(stage.node(plan_json=" ")[0]) is not None  # an empty text is no plan
 

@@ -20,7 +20,9 @@ def pack(comfy):
     """The pack's modules as the host imported them: errors and plans are classes of those."""
     root = comfy.core.__name__.rpartition(".")[0]
     ours = [f"nodes.{name}" for name in ("optimizer", "plans", "pictures.chart", "pictures.drawing")]
-    ours += [f"synccache_core.{name}" for name in ("recording", "plan", "files", "errors", "layout", "cost", "choice")]
+    ours += [f"synccache_core.{name}" for name in (
+        "planning.recording", "planning.plan", "planning.saved", "planning.planner", "errors", "model.layout", "model.cost",
+    )]
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(f"{root}.{name}") for name in ours})
 
 
@@ -176,7 +178,7 @@ def test_bad_values_are_refused_by_name(pack, recording, folder, changes, messag
 
 def replayed(pack, recording, errors):
     """The recording with replays at 2.5x: kind of plan -> measured error."""
-    planner, budget = pack.choice.Planner(recording), pack.plan.Budget(speedup=2.5, cache_ratio=1.0)
+    planner, budget = pack.planner.Planner(recording), pack.plan.Budget(speedup=2.5, cache_ratio=1.0)
     tried = []
     for choice in planner.trials(budget, 4):
         plan = planner.plan(choice, budget, "0")
@@ -378,8 +380,8 @@ def test_extra_folders_are_read_and_never_written(pack, folder, plan_json, recor
     extra = tmp_path / "shared"
     folder_paths.add_model_folder_path(pack.plans.FOLDER, str(extra))
     other = optimise(pack, recording, target_speedup=4.0).args[0]
-    pack.files.save(pack.plan.Plan.from_json(other), extra, "studio")
-    pack.files.save(pack.plan.Plan.from_json(other), extra, "theirs")
+    pack.saved.save(pack.plan.Plan.from_json(other), extra, "studio")
+    pack.saved.save(pack.plan.Plan.from_json(other), extra, "theirs")
     save(pack, plan_json)
     assert list(pack.plans.saved()) == ["studio", "theirs"] and load(pack) == plan_json and load(pack, "theirs") == other
     assert files(extra) == ["studio.json", "theirs.json"] and files(folder) == ["studio.json"]

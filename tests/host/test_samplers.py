@@ -16,7 +16,7 @@ def every(comfy):
 
 def test_every_sampler_of_the_host(stage, every):
     """As an artist uses it. The counts of `samplers.EVALUATIONS` against the host: the last evaluation is known to be it."""
-    known = stage.comfy.core.samplers
+    known = stage.comfy.core.model.samplers
     said = []
     for name in every:
         model, run = stage.node(target_speedup=2.0, reuse="auto")

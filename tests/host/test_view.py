@@ -42,7 +42,7 @@ def in_front(request, comfy, tmp_path, monkeypatch):
         lambda model, grid, tokens, text=None: core.CostModel(100.0 * tokens, 1.0, 1.0, layout), lambda model: width,
         view=view,
     )
-    monkeypatch.setitem(core.adapters._REGISTRY, adapter.name, adapter)
+    monkeypatch.setitem(core.model.adapters._REGISTRY, adapter.name, adapter)
     stage = Stage(comfy, save_random(getattr(wan, name), CONFIGS[name], tmp_path / f"{name}.safetensors"))
     assert type(stage.model.get_model_object("diffusion_model")).__name__ == name
     stage.conditioning = lambda **options: conditioning(name, **options)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from synccache_core import detector_file, pickled
-from synccache_core.detector_file import KEY, VERSION, Detector, main, read
-from synccache_core.pickled import BadDetector, StandIn
+from synccache_core.human import detector_file, pickled
+from synccache_core.human.detector_file import KEY, VERSION, Detector, main, read
+from synccache_core.human.pickled import BadDetector, StandIn
 from tests.security.conftest import ARCHITECTURE
 
 WEIGHTS = {"model.0.weight": torch.zeros(1)}

@@ -64,7 +64,7 @@ def random_model(tmp_path):
         "from pathlib import Path\n"
         "from ultralytics.nn.tasks import SegmentationModel\n"
         "from demo.detector import architecture\n"
-        "from synccache_core.detector_file import Detector, checked_architecture, save\n"
+        "from synccache_core.human.detector_file import Detector, checked_architecture, save\n"
         "found = checked_architecture(architecture(), 1)\n"
         "model = SegmentationModel(dict(found), nc=1, verbose=False)\n"
         "save(Detector('segment', ('person',), 64, found, model.state_dict()), Path(sys.argv[2]) / 'random.safetensors')\n"

@@ -7,9 +7,9 @@ from itertools import product
 
 import pytest
 
-from synccache_core.cost import CostModel, cache_bytes
-from synccache_core.layout import Layout, groups_for_ratio
-from synccache_core.telemetry import readable
+from synccache_core.model.cost import CostModel, cache_bytes
+from synccache_core.model.layout import Layout, groups_for_ratio
+from synccache_core.units import readable
 from tests.conftest import ROOT
 
 # What the editor serves beside an extension, as far as loading one needs it.

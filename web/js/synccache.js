@@ -67,7 +67,7 @@ export const WORDS = {
   },
 };
 
-// -- numbers: the same arithmetic as synccache_core/cost.py and layout.py; tests/web holds them against each other ----------
+// -- numbers: the same arithmetic as synccache_core/model/cost.py and layout.py; tests/web holds them against each other ----------
 
 function roundHalfEven(value) {
   const low = Math.floor(value);

@@ -1,0 +1,1 @@
+"""Compute or reuse."""

@@ -1,0 +1,141 @@
+"""What to do at one model evaluation: COMPUTE or REUSE, and why. Plain numbers in, plain numbers out."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..config import AUTO, OUTPUT, RESIDUAL, Config
+from ..model.cost import CostModel, affordable
+from ..model.samplers import Sampler
+from .schedules import blended
+
+COMPUTE, REUSE = "compute", "reuse"
+MIN_WARMUP = 2
+MIN_COMPUTED = 2  # the first step and the last
+# Of the computed steps that a speed leaves, before and after rounding: fresh residuals are not worth more than the rest.
+LEAST_LEFT, ROUNDED = 0.88, 0.85
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known at one evaluation, after its probe.
+
+    index: evaluations before this one. expected: evaluations of the whole run. last: the schedule's last step. computed:
+    evaluations computed so far. budget: evaluations that the whole run should compute. run: reused evaluations since the
+    last computed one. change: probe change e, None where there is none, NaN or inf where it has no meaning.
+    accumulated: E, the sum of changes since the last computed evaluation, this one included. ahead: predicted sum of
+    changes after this evaluation. missing: why the store cannot serve this evaluation, None where it can. scheduled:
+    whether the schedule computes it, None where the probe decides or the schedule has ended.
+    """
+
+    index: int
+    expected: int
+    last: bool
+    computed: int
+    budget: int
+    run: int
+    change: float | None
+    accumulated: float
+    ahead: float
+    missing: str | None
+    scheduled: bool | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    action: str
+    reason: str
+    threshold: float | None = None
+
+    @property
+    def reuse(self) -> bool:
+        return self.action == REUSE
+
+
+def decide(config: Config, facts: Facts) -> Decision:
+    """Rules in order of authority: what must be computed, then the schedule, or the threshold that was given or steered."""
+    must = _must_compute(config, facts)
+    if must:
+        return Decision(COMPUTE, must)
+    if not config.probing:
+        return Decision(COMPUTE if facts.scheduled else REUSE, "schedule")
+    if config.threshold is not None:
+        reuse = facts.accumulated < config.threshold
+        return Decision(REUSE if reuse else COMPUTE, "probe", config.threshold)
+    return _steer(facts)
+
+
+def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | None = None) -> Config:
+    """The config with a level, for a run of `steps` evaluations: "auto" reuses residuals, with the audio refreshed at every
+    step, where probe and audio leave LEAST_LEFT of the computed steps or more (Wan2.2-S2V-14B: 95 % at 2x, 90 % at 3x, but
+    85 % at 4x), else outputs, which cost nothing; or where the sampler needs the model at every step. Of a model of which no
+    blocks are known, outputs.
+    """
+    if config.level != AUTO:
+        return config
+    if cost.layout.unknown:
+        return replace(config, level=OUTPUT)
+    speed = config.target_speedup if config.schedule is None else steps / max(1, sum(config.schedule))
+    share = cost.share(RESIDUAL, cost.layout.storable(), config.merge, config.probe)
+    bare, left = steps / speed, affordable(steps, speed, share) if share < 1 else 0.0
+    enough = left >= LEAST_LEFT * bare and round(left) >= ROUNDED * round(bare)
+    needed = config.probing or config.groups or (sampler is not None and sampler.guidance_inside)
+    return replace(config, level=RESIDUAL if needed or enough else OUTPUT)
+
+
+def fixed_schedule(config: Config, sigmas: Sequence[float], computed: int, ends: bool) -> tuple[bool, ...]:
+    """Per evaluation True = compute, for a run over `sigmas` [E + 1] that computes so many. ends: whether it goes all the
+    way, so that its last evaluation counts.
+    """
+    steps = len(sigmas) - 1
+    warmup = warmup_steps(config, steps, computed)
+    chosen = set(blended(sigmas, computed, config.alpha, warmup, config.force_last and ends))
+    return tuple(step in chosen for step in range(steps))
+
+
+def warmup_steps(config: Config, expected: int, budget: int) -> int:
+    """Evaluations that are always computed at the start. Where the probe decides: max(2, 15 %), but at most a quarter of the
+    computed ones, since a flow schedule of high shift takes its first steps close to sigma 1.
+    """
+    if config.schedule is not None:
+        return 1
+    if config.warmup is not None:
+        return max(1, config.warmup)
+    if not config.probing:
+        return 1
+    wanted = max(MIN_WARMUP, math.ceil(0.15 * expected))
+    return min(wanted, max(MIN_WARMUP, budget // 4))
+
+
+def _must_compute(config: Config, facts: Facts) -> str | None:
+    if facts.last and config.force_last:
+        return "last step"
+    if facts.index < warmup_steps(config, facts.expected, facts.budget):
+        return "warm-up"
+    if not config.probing and facts.scheduled is None:
+        return "past the schedule"
+    if facts.missing:
+        return facts.missing
+    if facts.change is not None and not math.isfinite(facts.change):
+        return "nonfinite probe"
+    if config.probing and facts.change is None:
+        return "no earlier probe"
+    if config.probing and facts.run >= config.max_reuse_run:
+        return "longest reuse run"
+    return None
+
+
+def _steer(facts: Facts) -> Decision:
+    """Spread the computed evaluations that are left so that the probe changes by equal amounts between them.
+
+    One evaluation of the budget is kept for the last step. tau = (E + predicted change ahead) / (computed left + 1).
+    """
+    left = facts.budget - facts.computed - 1
+    free = facts.expected - facts.index - 2  # evaluations between this one and the last step
+    if left <= 0:
+        return Decision(REUSE, "budget spent")
+    if left > free:
+        return Decision(COMPUTE, "budget to spend")
+    threshold = (facts.accumulated + facts.ahead) / (left + 1)
+    action = COMPUTE if facts.accumulated >= threshold else REUSE
+    return Decision(action, "probe", threshold)

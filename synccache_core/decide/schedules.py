@@ -1,0 +1,42 @@
+"""Which evaluations to compute where nothing was calibrated: a fixed schedule, from the sigmas alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..config import ALPHA
+from ..errors import BadConfig
+from ..reuse.forecast import stable_trust
+
+
+def blended(
+    sigmas: Sequence[float], computed: int, alpha: float = ALPHA, warmup: int = 1, end: bool = True
+) -> tuple[int, ...]:
+    """Indices [computed] of the evaluations to compute, equal quantiles of the density (1 - alpha) / N + alpha |d sigma|.
+
+    sigmas: of the N evaluations and the end, [N + 1], as `Sampler.evaluated` gives them. alpha: 0 = even in index, 1 = even
+    in sigma. warmup: evaluations that are computed at the start; the quantiles begin at the last of them. end: whether the
+    last evaluation is computed as well; one that another run goes on from need not be. The formula is ours.
+    Raises BadConfig where `computed` is not in 1..N.
+    """
+    count = len(sigmas) - 1
+    if not 1 <= computed <= count:
+        raise BadConfig(f"computed must be in 1..{count}, got {computed}")
+    first = max(1, min(warmup, computed - 1))
+    path = np.abs(np.diff(np.asarray(sigmas[first - 1 : count], dtype=np.float64))).cumsum()
+    index = np.arange(1, count - first + 1) / max(1, count - first)
+    share = path / path[-1] if len(path) and path[-1] > 0 else index
+    passed = np.concatenate([[0.0], (1 - alpha) * index + alpha * share])
+    left = computed - first
+    found = list(range(first))
+    for number in range(1, left + 1):
+        nearest = first - 1 + int(np.abs(passed - number / (left + (not end))).argmin())
+        # Distinct, with room for those that follow.
+        found.append(min(max(nearest, found[-1] + 1), count - left - 1 + number))
+    return tuple(found)
+
+
+def gap_trust(schedule: Sequence[bool], sigmas: Sequence[float], index: int, guidance: float) -> float:
+    """`forecast.stable_trust` of the gap that begins at evaluation `index`; sigmas: [N + 1]."""
+    later = (step for step in range(index, min(len(schedule), len(sigmas))) if schedule[step])
+    return stable_trust(sigmas[min(index, len(sigmas)) - 1], sigmas[next(later, -1)], guidance)

@@ -1,0 +1,1 @@
+"""Masks of people, and the files of those who find them."""

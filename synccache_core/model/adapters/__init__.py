@@ -1,0 +1,96 @@
+"""Adapters: what SyncCache must know of a family of video DiTs. One file per family, found by the model's shape.
+
+Of a model that none is for, whole results are reused, see `serve`.
+
+A new family is one file that ends in `register(Adapter(...))`, its import below, and one line in
+tests/core/test_adapters.py that hands a toy of it to `synccache_core.contract.checks.check_adapter`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ...errors import UnsupportedModel
+from ..cost import CostModel
+from ..grid import Grid
+from ..layout import Layout
+from ..view import Pass, View, video_alone
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """name: stable id. title: for people. classes: class names that it serves. layout(model). grid(latent): video tokens of
+    a latent [B, C, T, H, W]. cost(model, grid, tokens, text=None): operations of one call, with a prompt of `text` tokens,
+    None = not known. width(model): channels of the hidden state.
+
+    blocks(model): the heavy blocks in their order; without it, `model.blocks` at ComfyUI's "double_block" places.
+
+    listen(pass, call): for audio inside the block, a context around a pass in which `call.refresh` is asked to run each
+    audio operation, and `call.offer_audio` is told of them; see `inside.by_attribute`.
+
+    rest: transformer_options under which a block leaves the video alone and computes the rest of the hidden state, such as
+    the sound's tokens: so it does at every step.
+
+    view(pass, block): where the video's tokens lie in the hidden state at a block, and how many others there are: a hidden
+    state of another length is never touched. Without it, the video's are all.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    layout: Callable[[torch.nn.Module], Layout]
+    grid: Callable[[torch.Tensor], Grid]
+    cost: Callable[..., CostModel]
+    width: Callable[[torch.nn.Module], int]
+    blocks: Callable[[torch.nn.Module], Sequence["Block"]] = lambda model: in_a_row(model.blocks)
+    listen: Callable[[Pass, Any], AbstractContextManager] = lambda one, call: nullcontext()
+    rest: Mapping[str, object] | None = None
+    view: Callable[[Pass, int], View] = video_alone
+
+    def matches(self, model: torch.nn.Module) -> bool:
+        return type(model).__name__ in self.classes
+
+
+@dataclass(frozen=True)
+class Block:
+    """A heavy block, and its place among ComfyUI's replacements of blocks, such as ("double_block", 3)."""
+
+    module: torch.nn.Module
+    place: tuple[str, int]
+
+
+def in_a_row(modules: Sequence[torch.nn.Module], kind: str = "double_block") -> list[Block]:
+    return [Block(module, (kind, place)) for place, module in enumerate(modules)]
+
+
+_REGISTRY: dict[str, Adapter] = {}
+
+
+def register(adapter: Adapter) -> Adapter:
+    _REGISTRY[adapter.name] = adapter
+    return adapter
+
+
+def supported() -> list[str]:
+    """Titles of the known families, for messages and help."""
+    return [adapter.title for adapter in _REGISTRY.values()]
+
+
+def find(model: torch.nn.Module) -> Adapter:
+    """The adapter of a model. Raises UnsupportedModel with the class found and the supported list."""
+    for adapter in _REGISTRY.values():
+        if adapter.matches(model):
+            return adapter
+    raise UnsupportedModel(f"SyncCache does not know the model class {type(model).__name__}; supported: {supported()}")
+
+
+def serve(model: torch.nn.Module) -> Adapter:
+    """The adapter of a model; of one that is not known, the one that has its whole results reused."""
+    return next((adapter for adapter in _REGISTRY.values() if adapter.matches(model)), None) or outputs_only(model)
+
+
+from . import wan_s2v  # noqa: E402, F401 - registers itself
+from .outputs_only import outputs_only  # noqa: E402

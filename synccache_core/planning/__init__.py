@@ -1,0 +1,1 @@
+"""Once, before: what a calibration measures, and the plan that is made of it."""

@@ -1,0 +1,268 @@
+"""Calibration: a run in which everything is computed, and what planning needs of it is measured.
+
+Per evaluation: the velocity after guidance, the residuals of all segments but the probe summed (without audio, video tokens,
+every branch), the audio deltas A_l = z_l - u_l of the refreshes, seconds. Memory, all of it in the host and in float32: the
+outputs and the residuals of all steps at most LIMIT each, the audio deltas of two steps at most LIMIT together, for up to
+two branches and in proportion for more (BRANCHES at most); beyond that, a random subset of positions stands for all.
+"""
+
+import time
+from collections.abc import Hashable, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..config import AUTO, Config
+from ..decide.paper import stored
+from ..errors import StateError
+from ..model.grid import Grid
+from ..model.view import State, ViewOf
+from ..run.call import PLAIN, STORE, Call
+from ..run.evaluation import Evaluation, wait_for
+from ..run.session import Session
+from .gamma import Gamma, boundaries
+from .plan import RunFacts
+from .recording import REGIONS, Recording
+from .replays import HUMAN_WEIGHT, Yardstick, landing
+from .subset import Subset, Track
+from .trajectory import displacement
+
+LIMIT = 256 << 20  # bytes
+TOKENS = 512
+BRANCHES = 4
+STRIDE = 4  # every so many steps the audio deltas are taken as computed, those between as reused: a plan of speed 3 to 4
+
+
+class CalibrationSession(Session):
+    """Like `Session`, but nothing is reused and the output is what it would have been; `recording()` at its end.
+
+    adapter: name of the family. cfg, shift: of the run, for the record. Takes the arguments of `Session` but the config.
+    """
+
+    activity = "calibration"
+
+    def __init__(self, *args, adapter: str, cfg: float = 1.0, shift: float | None = None, **kwargs):
+        super().__init__(Config(target_speedup=1.0, level=AUTO), *args, **kwargs)
+        self.report.calibration = True
+        self._facts = {"sampler": self.sampler.name, "cfg": float(cfg), "shift": shift}
+        self._adapter = adapter
+        self._tokens: Subset | None = None
+        self._grid: Grid | None = None
+        self._outputs: Track | None = None
+        self._tracks: dict[Hashable, Track] = {}
+        self._audio = AudioDrift(self.clock.sigmas, len(self.layout.refresh))
+        self._gamma = Gamma(self.layout.segments)
+        self._sizes = {"output": 0}
+        self._seconds: list[tuple[float, float]] = []
+        self._end: torch.Tensor | None = None
+        self.skippable = self._own = 0.0
+
+    def predict(self, sigma: float, run, x: torch.Tensor | None = None) -> torch.Tensor:
+        with self._open(sigma) as current:
+            self.skippable, self._own, started = 0.0, 0.0, time.perf_counter()
+            out = run()
+            current.device = out.device
+            self.guard(self._watch, current, started, out, x)
+            return out
+
+    def recording(self) -> Recording | None:
+        """What was measured, once the sampler is through; None, and a note that says why, where a run is no calibration."""
+        return self.guard(self._make)
+
+    def yardstick(self, recording: Recording) -> Yardstick | None:
+        """To measure other results of this run by; None where the sampler's x was never given."""
+        return None if self._end is None else self.guard(self._measure, recording)
+
+    def close(self, finished: bool = False) -> None:
+        super().close(finished)
+        self._end = None
+        self._outputs = self._tokens = None
+        self._tracks.clear()
+        self._audio.clear()
+        self._gamma.clear()
+
+    @contextmanager
+    def apart(self, device: torch.device):
+        """Time that recording takes is no part of what the model takes."""
+        wait_for(device)
+        started = time.perf_counter()
+        yield
+        self._own += time.perf_counter() - started
+
+    def meet(self, call: "Watch", video: torch.Tensor) -> Subset:
+        """The tokens that are recorded, drawn at the first pass. video: of the input of block 0, [B, tokens, C]."""
+        if self._evaluation.tick.index >= self.clock.steps:
+            raise StateError(f"{self.sampler.name} takes several evaluations per step: calibrate with euler")
+        if self.cost is None:
+            self._price(call.grid, call.length, self.clock.steps)
+        size = video.shape[0] // len(call.keys) * video.shape[2]
+        self._sizes.update(dict.fromkeys(call.keys, size * call.tokens * video.element_size()))
+        if self._tokens is None:
+            steps = max(self.clock.steps, 2 * len(self.layout.refresh))
+            most = max(1, min(TOKENS, LIMIT // (2 * 4 * size * steps)))
+            self._grid = call.grid
+            self._tokens = Subset.draw(call.tokens, most, self._history.weights(call.grid))
+        if call.grid != self._grid:
+            raise StateError(f"the video's size changed in the run, from {self._grid} to {call.grid}")
+        return self._tokens
+
+    def passed(self, call: "Watch") -> None:
+        """A forward pass is through."""
+        step = self._evaluation.tick.index
+        for i, key in enumerate(call.keys):
+            if key not in self._tracks and len(self._tracks) == BRANCHES:
+                continue
+            track = self._tracks.setdefault(key, Track(self.clock.steps, self._tokens))
+            track.put(step, call.sum.chunk(len(call.keys))[i])
+            deltas = {block: delta.chunk(len(call.keys))[i] for block, delta in call.deltas.items()}
+            self._audio.add(step, key, deltas, self._tokens.weights("human"))
+            self._gamma.add(key, *([rows.chunk(len(call.keys))[i] for rows in each] for each in (call.starts, call.ends)))
+
+    def _new_call(self, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None, foreign: bool) -> Call:
+        return Call(self, keys, grid, view, PLAIN, foreign) if foreign or self.broken else Watch(self, keys, grid, view)
+
+    def _why_plain(self) -> str:
+        return f"{self.activity} stopped" if self.broken else self.activity
+
+    def _watch(self, current: Evaluation, started: float, out: torch.Tensor, x: torch.Tensor | None) -> None:
+        wait_for(out.device)
+        self._seconds.append((self.skippable, time.perf_counter() - started - self._own))
+        velocity = out.float() if x is None else (x.float() - out) / current.tick.sigma
+        if self.layout.unknown:
+            self._grid = Grid.of_any(velocity.shape)
+        rows, weights = positions(velocity, self._grid, self._history.weights(self._grid) if self._grid else None)
+        if self._outputs is None:
+            self._sizes["output"] = 4 * velocity.numel()
+            most = LIMIT * rows.shape[1] // (self._sizes["output"] * self.clock.steps)
+            self._outputs = Track(self.clock.steps, Subset.draw(rows.shape[1], max(1, most), weights))
+        self._outputs.put(current.tick.index, self._outputs.subset.rows(rows))
+        if x is not None and current.tick.last:
+            self._end = landing(x, out, *self.clock.sigmas[-2:])
+
+    def _make(self) -> Recording:
+        if self._outputs is None or not self._outputs.complete or self.cost is None:
+            raise StateError(f"the run ended after {len(self.report.steps)} of {self.clock.steps} steps")
+        output = self._sizes.pop("output")
+        sigmas, tracks = np.array(self.clock.sigmas), [t for t in self._tracks.values() if t.complete]
+        grams, region = {}, "human" if self._tokens is not None and self._tokens.human is not None else "whole"
+        for name in dict.fromkeys(("whole", region)):
+            grams["output", name] = self._outputs.gram(name)
+            if tracks:
+                grams["residual", name] = sum(track.gram(name) for track in tracks)
+        moved = displacement(grams["residual", region], sigmas) if tracks else 0.0
+        run = RunFacts(self.clock.steps, tuple(self.clock.sigmas), tokens=self._grid.tokens, **self._facts)
+        gamma = self._gamma.matrix()
+        return Recording(
+            self._adapter, run, self.cost, grams, self._audio.gram(moved), sum(self._sizes.values()), output, self._shares(),
+            boundaries=() if gamma is None else boundaries(gamma, stored(self.layout)),
+        )
+
+    def _measure(self, recording: Recording) -> Yardstick:
+        grid, weights = self._grid, self._history.weights(self._grid)
+        human = positions(self._end, grid, weights)[1]
+        moved = {region: recording.displacement(region) for region in REGIONS if ("output", region) in recording.grams}
+        share = HUMAN_WEIGHT if human is not None and moved.get("human") else 0.0
+        regions = {"whole": (1 - share, None, moved["whole"])}
+        if share:
+            regions["human"] = (share, human.double(), moved["human"])
+        return Yardstick(self._end, lambda values: positions(values, grid, None)[0], regions)
+
+    def _shares(self) -> dict[str, float]:
+        """Measured cost of a reused evaluation, segments not run, over a computed one; the first one is warming up."""
+        skippable, whole = map(sum, zip(*self._seconds[1:] or self._seconds))
+        known = whole > 0 and not self.layout.unknown
+        return {"residual": min(1.0, max(0.0, 1.0 - skippable / whole))} if known else {}
+
+
+class Watch(Call):
+    """A pass that is computed. sum: of the segments' residuals, [B, n, C]. deltas: refresh -> A_l, [B, n, C]. starts, ends:
+    input and output of every segment, [B, n, C].
+    """
+
+    def __init__(self, session: CalibrationSession, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None):
+        super().__init__(session, keys, grid, view, STORE)
+        self.sum: torch.Tensor | None = None
+        self.deltas: dict[int, torch.Tensor] = {}
+        self.starts: list[torch.Tensor] = []
+        self.ends: list[torch.Tensor] = []
+        self._subset: Subset | None = None
+        self._end: torch.Tensor | None = None
+        self._timer = 0.0
+
+    def _open(self, segment: int, block: int, hidden: State) -> None:
+        video = self.video(block, hidden)
+        with self.session.apart(video.device):
+            if segment == 0:
+                self._subset = self.session.meet(self, video)
+            self._start = self._subset.rows(video)
+            self.starts.append(self._start)
+            if segment > 0:
+                self.deltas[segment - 1] = self._start - self._end
+        self._timer = time.perf_counter()
+
+    def _close(self, segment: int, block: int, out: State) -> None:
+        video = self.video(block, out)
+        wait_for(video.device)
+        if segment > 0:
+            self.session.skippable += time.perf_counter() - self._timer
+        with self.session.apart(video.device):
+            self._end = self._subset.rows(video)
+            self.ends.append(self._end)
+            if segment > 0:
+                added = self._end - self._start
+                self.sum = added if self.sum is None else self.sum.add_(added)
+            if segment == self.layout.segments - 1 and segment > 0:
+                self.session.passed(self)
+
+
+class AudioDrift:
+    """How the audio deltas move within the gaps of a typical plan: sum over reused t of |move_t| <dA_l, dA_m>."""
+
+    def __init__(self, sigmas: Sequence[float], refreshes: int):
+        self._moves = np.abs(np.diff(sigmas))
+        self._total = np.zeros((refreshes, refreshes))
+        self._anchors: dict[Hashable, torch.Tensor] = {}
+        self._reused: set[int] = set()
+
+    def add(self, step: int, key: Hashable, deltas: dict[int, torch.Tensor], weights: torch.Tensor) -> None:
+        """One branch at one step. deltas: refresh -> [B, n, C]; one that nobody saw counts as still. weights: [n]."""
+        scale = weights.sqrt().float()[:, None]
+        now = torch.zeros(len(self._total), next(iter(deltas.values())).numel())
+        for refresh, delta in deltas.items():
+            now[refresh] = (delta * scale).flatten()
+        if step % STRIDE == 0:
+            self._anchors[key] = now
+        elif key in self._anchors:
+            drift = now.sub_(self._anchors[key])
+            self._total += self._moves[step] * (drift @ drift.T).double().numpy()
+            self._reused.add(step)
+
+    def gram(self, displacement: float) -> np.ndarray | None:
+        """Mean of <dA_l, dA_m>, in units of the residuals' displacement per sigma; None where there is none of either.
+
+        So ||sum dA_l|| times the share of the path that is reused is an error relative to the displacement.
+        """
+        path = sum(self._moves[step] for step in self._reused)
+        if not path or not displacement > 0:
+            return None
+        return self._total / path / (displacement / self._moves.sum()) ** 2
+
+    def clear(self) -> None:
+        self._anchors.clear()
+
+
+def positions(values: torch.Tensor, grid: Grid | None, human: torch.Tensor | None):
+    """([B, P, C], human weights [P] or None) of an output: a latent [B, C, T, H, W], [B, C, H, W] or, several in one,
+    [B, 1, N]; or tokens [B, L, C]."""
+    if values.ndim < 4 and values.shape[1] > 1:
+        rows = values.reshape(values.shape[0], values.shape[1], -1)
+        return rows, human if human is not None and len(human) == rows.shape[1] else None
+    rows = values.flatten(2).transpose(1, 2)
+    if human is None or values.ndim != 5 or grid.frames != values.shape[2]:
+        return rows, None
+    blocks = human.reshape(1, grid.frames, grid.height, grid.width)
+    patch = -(-values.shape[3] // grid.height)  # the host pads height and width up to a multiple of the patch
+    grown = F.interpolate(blocks, scale_factor=patch, mode="nearest")[..., : values.shape[3], : values.shape[4]]
+    return rows, grown.reshape(-1)

@@ -1,0 +1,204 @@
+"""What happened in a run: one record per evaluation, a report as text and as JSON. Plain Python numbers only."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from statistics import median
+
+from ..config import Config
+from ..model.cost import CostModel, cache_bytes
+from ..units import readable
+from .advice import advice
+
+REPORT_FORMAT, REPORT_VERSION = "synccache-report", 1
+UNKNOWN = "This model is not known to SyncCache: whole results are reused, audio included."
+NEEDLESS = {"human_mask": "no probe looks at it", "cache_ratio": "no residuals are stored"}
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One evaluation. change: probe change e, None where it had no meaning. seconds: wall clock of the evaluation."""
+
+    index: int
+    sigma: float
+    action: str
+    reason: str
+    change: float | None
+    accumulated: float
+    threshold: float | None
+    seconds: float
+
+
+@dataclass
+class RunReport:
+    """A finished (or interrupted) run.
+
+    speedup_ideal: from the cost model. speedup_measured: evaluations times the mean computed one over the sum of all,
+    None until both kinds have happened. bytes_held: peak of what was stored. level, order: of what is reused; the order may
+    be lowered by a byte budget. corrections: outputs that retro-correction changed. plan: what planned the run, "" = no
+    plan; remapped: its schedule was fitted to other sigmas. calibration: everything was computed to be measured.
+    asked: steps of the run as it was asked for, where the plan takes fewer, 0 = no plan does. notes: sentences that a person
+    should read.
+    """
+
+    model: str
+    blocks: int
+    refresh_points: int
+    settings: dict
+    steps: list[StepRecord] = field(default_factory=list)
+    budget: int = 0
+    groups: int = 0
+    branches: int = 0
+    tokens: int = 0
+    bytes_held: int = 0
+    bytes_predicted: int = 0
+    speedup_ideal: float = 1.0
+    notes: list[str] = field(default_factory=list)
+    finished: bool = False
+    level: str = "residual"
+    order: int = 0
+    corrections: int = 0
+    plan: str = ""
+    remapped: bool = False
+    calibration: bool = False
+    asked: int = 0
+    storable: int = 0
+    residual_bytes: int = 0
+    correction_bytes: int = 0  # of outputs that correction holds beside residuals
+    reuse_share: float | None = None
+    heat: tuple[tuple[float, ...], ...] = ()
+    heat_of: str = ""
+
+    @property
+    def computed(self) -> int:
+        return sum(step.action == "compute" for step in self.steps)
+
+    @property
+    def reused(self) -> int:
+        return len(self.steps) - self.computed
+
+    @property
+    def speedup_measured(self) -> float | None:
+        slow = [step.seconds for step in self.steps if step.action == "compute"]
+        total = sum(step.seconds for step in self.steps)
+        if not slow or not self.reused or total <= 0:
+            return None
+        return len(self.steps) * (sum(slow) / len(slow)) / total
+
+    @property
+    def share_measured(self) -> float | None:
+        """Seconds of a reused step over those of a computed one. None until there was a reused one, and a computed one after
+        the first, which pays for warming up.
+        """
+        slow = [step.seconds for step in self.steps[1:] if step.action == "compute"]
+        fast = [step.seconds for step in self.steps if step.action == "reuse"]
+        return min(1.0, median(fast) / median(slow)) if slow and fast and median(slow) > 0 else None
+
+    def speedup_expected(self, expected: int) -> float | None:
+        """Of the whole run of `expected` evaluations, from what its first steps took, or by operation count until then; None
+        where neither is known. What was measured, once they are over.
+        """
+        if len(self.steps) >= expected:
+            return self.speedup_measured
+        share = self.reuse_share if self.share_measured is None else self.share_measured
+        computed = min(expected, max(self.budget, self.computed))
+        return None if share is None or not self.reused else expected / (computed + (expected - computed) * share)
+
+    def to_dict(self) -> dict:
+        counts = {"computed": self.computed, "reused": self.reused, "speedup_measured": self.speedup_measured}
+        return {"format": REPORT_FORMAT, "version": REPORT_VERSION, **counts, **asdict(self), "advice": advice(self)}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def progress(self, expected: int) -> str:
+        """One line for the node while it samples: "18/40 · 11 reused · 1.9×", the speed of the whole run."""
+        if self.calibration:
+            return f"{len(self.steps)}/{expected} · calibrating"
+        speed = self.speedup_expected(expected)
+        tail = f" · {speed:.1f}×" if speed else ""
+        return f"{len(self.steps)}/{expected} · {self.reused} reused{tail}"
+
+    def live(self, expected: int) -> dict:
+        """The run so far, small, for a picture of it: one letter and one probe change per step, counts, bytes."""
+        return {
+            "model": self.model, "blocks": self.blocks, "refreshes": self.refresh_points, "expected": expected,
+            "cells": "".join(step.action[0] for step in self.steps),
+            "changes": [None if step.change is None else float(f"{step.change:.3g}") for step in self.steps],
+            "computed": self.computed, "reused": self.reused, "speedup": self.speedup_expected(expected),
+            "held": self.bytes_held, "limit": self.settings.get("memory_budget"), "calibration": self.calibration,
+            "finished": self.finished, "why": self.why_slow(), "plan": self.plan, "storable": self.storable,
+            "share": self.reuse_share, "took": self.share_measured, "residual_bytes": self.residual_bytes,
+            "correction_bytes": self.correction_bytes, "level": self.level,
+        }  # fmt: skip
+
+    def summary(self) -> str:
+        """A few lines for a person; zero reused steps always come with the reasons."""
+        head = recognised(self.model, self.blocks, self.refresh_points)
+        if self.calibration:
+            return "\n".join([head, f"calibration: {len(self.steps)} steps, all computed", *self.why_slow()])
+        if self.asked:
+            return "\n".join([head, f"plan: {self.plan}", self.taken(), f"speed-up {self._speed_text()}", *self.why_slow()])
+        lines = [
+            head,
+            *([f"plan: {self.plan}{', fitted to other sigmas' * self.remapped}"] if self.plan else []),
+            f"{len(self.steps)} steps: {self.computed} computed, {self.reused} reused (budget {self.budget})",
+            f"speed-up {self._speed_text()}",
+            f"cache {readable(self.bytes_held)} {self._stored_text()}",
+        ]
+        return "\n".join(lines + self.why_slow())
+
+    def shorten(self, asked: int, taken: int) -> None:
+        """The run takes fewer steps than it was asked for."""
+        self.asked, self.speedup_ideal = asked, asked / taken
+
+    def taken(self) -> str:
+        """Of a run that takes fewer steps."""
+        return f"takes fewer steps: {len(self.steps)} of {self.asked}, all computed"
+
+    def why_slow(self) -> list[str]:
+        """Lines with the reasons where nothing was reused, and the notes."""
+        reasons = ", ".join(sorted({step.reason for step in self.steps}))
+        idle = self.steps and not self.reused and not self.calibration and not self.asked
+        nothing = [f"nothing was reused: {reasons}"] if idle else []
+        return nothing + [f"note: {note}" for note in self.notes]
+
+    def _stored_text(self) -> str:
+        corrected = f", {self.corrections} corrected" if self.corrections else ""
+        if self.level == "output":
+            return f"of whole outputs, order {self.order}{corrected}"
+        return f"in {self.groups} residuals × {self.branches} branches, order {self.order}{corrected}"
+
+    def _speed_text(self) -> str:
+        measured = f"{self.speedup_measured:.2f}× measured, " if self.speedup_measured else ""
+        return f"{measured}{self.speedup_ideal:.2f}× by operation count"
+
+
+def account(report: RunReport, config: Config, residuals, outputs, cost: CostModel | None) -> None:
+    """Sizes and speed as they stand after an evaluation. residuals, outputs, cost: of the session."""
+    if cost:
+        share = cost.share(config.level, len(residuals.groups), config.merge, config.probe)
+        report.speedup_ideal = cost.speedup(len(report.steps), report.computed, share)
+    report.branches, report.groups = max(report.branches, len(residuals.sizes)), len(residuals.groups)
+    report.residual_bytes = sum(residuals.sizes.values())
+    if config.level == "residual":
+        report.order = residuals.order
+    report.bytes_held = residuals.peak + (outputs.peak if outputs else 0)
+    size, corrected = (outputs.size, outputs.corrected) if outputs else (0, 0)
+    report.correction_bytes = cache_bytes(0, size, config.level, 0, report.order, corrected) * (config.level == "residual")
+    report.bytes_predicted = cache_bytes(
+        report.residual_bytes, size, config.level, report.groups, report.order, corrected
+    )
+
+
+def without_blocks(config: Config, mask) -> list[str]:
+    """Of a run of a model whose blocks are not known. mask: human mask or None."""
+    given = {"human_mask": mask is not None, "cache_ratio": config.cache_ratio < 1 and config.schedule is None}
+    return [UNKNOWN, *(needless(name) for name in given if given[name])]
+
+
+def needless(name: str) -> str:
+    return f"{name} has no effect on a model that is not known: {NEEDLESS[name]}"
+
+
+def recognised(model: str, blocks: int, refresh_points: int) -> str:
+    return f"{model}: {blocks} blocks, {refresh_points} audio refreshes" if blocks else f"{model}: whole results"

@@ -1,0 +1,242 @@
+"""The model's output after guidance: reuse of whole outputs, and retro-correction of what reuse got wrong (`corrector.py`).
+
+For a flow model v = (x - denoised) / sigma, and an Euler step moves x by (sigma' - sigma) v.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+
+from ..config import MAX_GAIN, MAX_ORDER, Config
+from ..model.samplers import Response, Sampler
+from ..report.heat import Rows, forecast_error
+from .backtest import Backtest
+from .corrector import CORRECTOR_ANCHORS, EulerCorrector, MultistepCorrector
+from .store import ResidualStore
+
+KEY = ("output", 0)
+WANTED = "it works with euler, uni_pc, dpmpp_2m, deis, ipndm and lms"
+
+
+class Velocities:
+    """Outputs of the computed evaluations of one run, newest last, in float32 and owned by nobody else.
+
+    forecast: whether outputs are forecast from here, or only corrected. order: of the forecast; backtest: whether lower
+    ones are tried, from `first` on. correction: whether `computed` and `reused` return what to add. response: of a sampler
+    that is not Euler's. sign: of the way that sigma goes, 1 where video is turned back into noise. All tensors
+    [B, C, T, H, W], or of any shape that stays the same.
+    """
+
+    def __init__(
+        self, order: int, forecast: bool, correction: bool, max_gain: float = MAX_GAIN, response: Response = (),
+        backtest: bool = False, first: int = MAX_ORDER, sign: float = -1.0,
+    ):
+        self._backtest = Backtest(order, first, max_gain, backtest and forecast)
+        near = min(order + 1, CORRECTOR_ANCHORS)
+        self._anchors = ResidualStore((order + 1 if forecast else near) - 1, max_gain=max_gain)
+        made = MultistepCorrector(near, max_gain, response, forecast) if response else EulerCorrector(near, max_gain)
+        self._corrector = made if correction else None
+        self.peak, self._sign = 0, sign
+
+    @property
+    def bytes(self) -> int:
+        return self._anchors.bytes + (self._corrector.bytes if self._corrector else 0)
+
+    def trust(self, share: float) -> None:
+        """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
+        self._anchors.trust = share
+
+    def missing(self, sigma: float, shape: torch.Size | None) -> str | None:
+        """Why there is no forecast at this sigma, None where there is one. shape: None = not known yet."""
+        anchors = self._anchors.anchors(*KEY)
+        if not anchors:
+            return "nothing cached"
+        at, newest = anchors[-1]
+        if shape is not None and shape != newest.shape:
+            return "shape changed"
+        return "sigma turned back" if self._sign * (sigma - at) < -1e-6 * abs(at) else None
+
+    def forecast(self, sigma: float) -> torch.Tensor | None:
+        """A new tensor, or None where it is not finite; the anchors are forgotten then."""
+        value = self.expected(sigma)
+        if torch.isfinite(value).all():
+            return value
+        self.clear()
+        return None
+
+    def expected(self, sigma: float) -> torch.Tensor:
+        """A new tensor, finite or not; there must be anchors."""
+        return self._anchors.forecast(*KEY, sigma, self._anchors.anchors(*KEY)[-1][1].device, self._backtest.order)
+
+    def reused(self, sigma: float, move: float | None, velocity: torch.Tensor, index: int = 0) -> torch.Tensor | None:
+        """The sampler is about to be given `velocity` at a reused evaluation; returns what to add to it, None = nothing.
+
+        move: sigma' - sigma, None = unknown: no correction. index: of the evaluation.
+        """
+        if self._corrector is None:
+            return None
+        echo = self._corrector.echo()
+        anchors = self._anchors.anchors(*KEY, self._backtest.order)
+        self._corrector.reused(index, sigma, move, velocity, anchors, self._anchors.trust)
+        self.peak = max(self.peak, self.bytes)
+        return echo
+
+    def computed(
+        self, sigma: float, move: float | None, velocity: torch.Tensor, keep: bool, index: int = 0
+    ) -> torch.Tensor | None:
+        """Close the gap and take a true output [float32, nobody else's]; returns what to add to it, None = nothing.
+
+        keep: whether it becomes an anchor.
+        """
+        added = None
+        if self._corrector:
+            added = self._correction(sigma, move, velocity, index)
+            if self._corrector.shift is not None:
+                velocity = velocity + self._corrector.shift
+            self._corrector.forget()
+        if keep:
+            self._backtest.see(KEY, sigma, velocity)
+            self._backtest.decide([float(error) for error in self._backtest.waiting()])
+            self._anchors.put(*KEY, sigma, velocity)
+            self.peak = max(self.peak, self.bytes)
+        return added
+
+    def clear(self) -> None:
+        self._anchors.clear()
+        self._backtest.clear()
+        if self._corrector:
+            self._corrector.clear()
+
+    def _correction(self, sigma: float, move: float | None, velocity: torch.Tensor, index: int) -> torch.Tensor | None:
+        anchors, corrector = self._anchors.anchors(*KEY), self._corrector
+        if anchors and anchors[-1][1].shape != velocity.shape:
+            corrector.clear()
+            return None
+        echo, closed = corrector.echo(), None
+        if corrector.open and move and anchors:
+            closed = corrector.close(index, sigma, move, velocity, anchors)
+        return closed if echo is None else echo if closed is None else closed.add_(echo)
+
+
+class Outputs:
+    """Between what a sampler is given and the velocities: reuse at level "output", correction at either level.
+
+    sampler: one that makes x anew from denoised and noise has denoised forecast instead of the velocity, which would hold
+    the old noise; one that reads the guidance from inside the model call is never spared it. parts: shapes of the latents
+    that one tensor [B, 1, N] holds, such as picture and sound; each is forecast and corrected by itself. () = one latent.
+    """
+
+    def __init__(self, config: Config, sampler: Sampler, sign: float, parts: Sequence[Sequence[int]] = ()):
+        self.corrects = config.correction and sampler.corrects
+        self.size = 0
+        self._whole = config.level == "output"
+        self._budget = config.memory_budget if self._whole else None
+        self.corrected = sampler.corrected if self.corrects else 0
+        self._kept = config.forecast_order + 1 + self.corrected
+        self._sampler = sampler
+        self._dtype = torch.float32
+        self._parts = parts
+        self._paths = [
+            Velocities(
+                config.forecast_order, self._whole, self.corrects, config.max_gain, sampler.response, config.backtest,
+                sampler.first_order, sign,
+            )
+            for _ in parts or [None]
+        ]  # fmt: skip
+
+    @classmethod
+    def of(
+        cls, config: Config, sampler: Sampler, sign: float = -1.0, parts: Sequence[Sequence[int]] = ()
+    ) -> tuple["Outputs | None", list[str]]:
+        """None where the settings do not need it, and what a person should know. sign: of the way that sigma goes."""
+        if config.off:
+            return None, []
+        made, remarks = cls(config, sampler, sign, parts), []
+        if config.correction and not made.corrects and config.schedule is not None:  # a plan was made for another sampler
+            remarks.append(f"correction is off: {WANTED}; this run uses {sampler.name}")
+        if config.level == "output" and sampler.guidance_inside:
+            remarks.append(f"{sampler.name} needs the model at every step: nothing is reused at level output")
+        return made if made.corrects or config.level == "output" else None, remarks
+
+    @property
+    def peak(self) -> int:
+        return sum(path.peak for path in self._paths)
+
+    def trust(self, share: float) -> None:
+        """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
+        for path in self._paths:
+            path.trust(share)
+
+    def missing(self, sigma: float, x: torch.Tensor | None) -> str | None:
+        """Why the model must be called, None where it need not."""
+        if self._sampler.guidance_inside:
+            return "the sampler needs the model"
+        shapes = [None] * len(self._paths) if x is None else [part.shape for part in self._split(x)]
+        return next(filter(None, (path.missing(sigma, shape) for path, shape in zip(self._paths, shapes))), None)
+
+    def forecast(self, sigma: float, move: float | None, x: torch.Tensor | None, index: int) -> torch.Tensor | None:
+        """What the sampler is given instead of the model's output, a new tensor; None where it is not finite."""
+        values = [path.forecast(sigma) for path in self._paths]
+        if any(value is None for value in values):
+            self.clear()
+            return None
+        for path, value in zip(self._paths, values):
+            added = path.reused(sigma, move, value, index)
+            if added is not None:
+                value.add_(added)
+        return self._given(_joined(values), sigma, x)
+
+    def fits(self, out: torch.Tensor) -> bool:
+        """Whether the byte budget leaves room for outputs of this size."""
+        self.size = out.numel() * 4
+        return self._budget is None or self.size * self._kept <= self._budget
+
+    def take(
+        self, sigma: float, move: float | None, out: torch.Tensor, x: torch.Tensor | None, reused: bool, keep: bool,
+        index: int,
+    ) -> torch.Tensor | None:
+        """Learn from what the model gave; a corrected copy of it, None where it stays as it is."""
+        self._dtype = out.dtype
+        if sigma <= 0:
+            return None
+        velocities = self._split(self._velocity(out, sigma, x))
+        if reused:
+            added = [path.reused(sigma, move, value, index) for path, value in zip(self._paths, velocities)]
+        else:
+            added = [path.computed(sigma, move, value, keep, index) for path, value in zip(self._paths, velocities)]
+        if any(value is None for value in added):  # which all of them are then
+            return None
+        change = _joined(added)
+        return (out + (change if x is None else change.mul_(-sigma))).to(out.dtype)
+
+    def off_by(self, sigma: float, out: torch.Tensor, x: torch.Tensor | None) -> Rows:
+        """How far a forecast of the first part would have been off where the model was called, see `heat.forecast_error`."""
+        truth, path = self._split(self._velocity(out, sigma, x))[0], self._paths[0]
+        if sigma <= 0 or path.missing(sigma, truth.shape):
+            return ()
+        shape = self._parts[0] if self._parts else truth.shape
+        return forecast_error(path.expected(sigma).reshape(shape), truth.reshape(shape))
+
+    def clear(self) -> None:
+        for path in self._paths:
+            path.clear()
+
+    def _split(self, values: torch.Tensor) -> Sequence[torch.Tensor]:
+        """The parts, which share its memory."""
+        return values.split([prod(shape[1:]) for shape in self._parts], dim=-1) if self._parts else [values]
+
+    def _velocity(self, out: torch.Tensor, sigma: float, x: torch.Tensor | None) -> torch.Tensor:
+        """What is forecast, in float32 and of its own."""
+        if x is None or self._sampler.renoises:
+            return out.detach().to(torch.float32, copy=True)
+        return (x.detach().float() - out.detach()).div_(sigma)
+
+    def _given(self, value: torch.Tensor, sigma: float, x: torch.Tensor | None) -> torch.Tensor:
+        if x is None or self._sampler.renoises:
+            return value.to(self._dtype)
+        return torch.add(x, value, alpha=-sigma).to(self._dtype)
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

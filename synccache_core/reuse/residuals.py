@@ -1,0 +1,136 @@
+"""The residuals of one run: which segments share one, what is stored for every branch, what the byte budget leaves."""
+
+from collections.abc import Hashable, Sequence
+
+import torch
+
+from ..config import MAX_ORDER, Config
+from ..errors import BadConfig
+from ..model.layout import Layout, even_groups, groups_for_ratio
+from ..units import readable
+from .backtest import Backtest
+from .store import ResidualStore, fit
+
+
+def wanted_groups(config: Config, layout: Layout) -> tuple[tuple[int, ...], ...]:
+    """Groups that the settings ask for. Raises BadConfig where they, or probe, do not suit the layout."""
+    if config.level == "output":
+        return ()
+    if layout.unknown:
+        raise BadConfig(f"level must be 'output' for a model whose blocks are not known, got {config.level!r}")
+    if not config.probe and layout.audio == "inside":
+        raise BadConfig("probe must be True for audio inside the blocks, whose refresh arguments it sees; got False")
+    groups = config.groups or even_groups(layout, groups_for_ratio(layout, config.cache_ratio))
+    if (stored := sum(map(len, groups))) != layout.storable():
+        raise BadConfig(f"groups must hold the {layout.storable()} segments of this model, got {stored}: {groups!r}")
+    return groups if config.probe else ((0,), *groups)
+
+
+class Residuals:
+    """groups: tuples of segments, each with one stored residual per branch; fewer once a byte budget cuts them.
+
+    Without a byte budget every group fits; with one, `settle` decides after the first evaluation, when sizes are known.
+    first_order: of the forecast, until a backtest knows better.
+    """
+
+    def __init__(self, config: Config, layout: Layout, first_order: int = MAX_ORDER):
+        self.groups = wanted_groups(config, layout)
+        self.settled = config.memory_budget is None
+        self.sizes: dict[Hashable, int] = {}
+        self._config, self._layout = config, layout
+        device = "cpu" if config.cache_device == "cpu" else None
+        self._store = ResidualStore(config.forecast_order, config.memory_budget, device, config.max_gain)
+        self._magnitudes: list[torch.Tensor] = []
+        self._backtest = Backtest(config.forecast_order, first_order, config.max_gain, config.backtest)
+
+    @property
+    def empty(self) -> bool:
+        return not self._store.bytes
+
+    @property
+    def peak(self) -> int:
+        return self._store.peak
+
+    @property
+    def order(self) -> int:
+        return self._store.order
+
+    def first_of(self, segment: int) -> int | None:
+        """First segment of the group that holds this one; None where nothing is stored for it."""
+        return next((members[0] for members in self.groups if segment in members), None)
+
+    def group_of(self, segment: int) -> tuple[int, int]:
+        """(group, last segment of that group)."""
+        return next((g, members[-1]) for g, members in enumerate(self.groups) if segment in members)
+
+    def freezes(self, segment: int) -> bool:
+        """Whether the refresh behind this segment is part of its group's residual."""
+        return self._config.merge == "freeze" and self.group_of(segment)[1] != segment
+
+    def missing(self, keys: Sequence[Hashable], shape: tuple, dtype: torch.dtype) -> str | None:
+        """Why these branches cannot be served, None where they can."""
+        if not self.groups:
+            return "nothing cached"
+        reasons = (self._store.missing(key, range(len(self.groups)), shape, dtype) for key in keys)
+        return next(filter(None, reasons), None)
+
+    def make_room(self, key: Hashable, group: int, sigma: float) -> None:
+        self._store.make_room(key, group, sigma)
+
+    def keep(self, key: Hashable, group: int, sigma: float, residual: torch.Tensor) -> bool:
+        """Store a residual that nobody else holds; False where the byte budget was outgrown."""
+        self._magnitudes.append(residual.abs().amax().float())
+        self._backtest.see((key, group), sigma, residual)
+        return self._store.put(key, group, sigma, residual)
+
+    def forecast(self, key: Hashable, group: int, sigma: float, device: torch.device) -> torch.Tensor:
+        return self._store.forecast(key, group, sigma, device, min(self._backtest.order, self._store.order))
+
+    def trust(self, share: float) -> None:
+        """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
+        self._store.trust = share
+
+    def read(self, extra: torch.Tensor | None) -> tuple[float | None, bool]:
+        """(`extra` as a number, whether all that was stored since is finite), read from the device in one go.
+
+        Where it is not, everything stored is forgotten, before it was ever used.
+        """
+        compared = self._backtest.waiting()
+        waiting = self._magnitudes + compared + ([extra] if extra is not None else [])
+        numbers = torch.stack(waiting).tolist() if waiting else []
+        value = numbers.pop() if extra is not None else None
+        magnitudes, errors = numbers[: len(self._magnitudes)], numbers[len(self._magnitudes) :]
+        self._magnitudes.clear()
+        self._backtest.decide(errors)
+        sound = all(number < float("inf") for number in magnitudes)  # NaN compares false
+        if not sound:
+            self._store.clear()
+        return value, sound
+
+    def settle(self) -> str | None:
+        """Choose groups and order that the byte budget allows; a remark where they are not what was wanted."""
+        self.settled = True
+        per_group, wanted, order = sum(self.sizes.values()), len(self.groups), self._store.order
+        count, self._store.order = fit(self._config.memory_budget, per_group, wanted, order)
+        have = readable(self._config.memory_budget)
+        if count < wanted:
+            self.groups = self._fewer(count)
+        if not self.groups:
+            return f"memory_budget {have} is too small: one residual needs {readable(per_group)}; nothing is cached"
+        if (count, self._store.order) != (wanted, order):
+            return (
+                f"memory_budget {have} instead of the {readable(per_group * wanted * (order + 1))} wanted: "
+                f"{len(self.groups)} of {wanted} residuals, forecast order {self._store.order} of {order}"
+            )
+        return None
+
+    def clear(self) -> None:
+        self._store.clear()
+        self._magnitudes.clear()
+        self._backtest.clear()
+
+    def _fewer(self, count: int) -> tuple[tuple[int, ...], ...]:
+        """Even groups, `count` with that of segment 0 where it has one; none where that leaves nothing for the others."""
+        if self._config.probe:
+            return even_groups(self._layout, count)
+        return ((0,), *even_groups(self._layout, count - 1)) if count > 1 else ()

@@ -1,0 +1,181 @@
+"""One forward pass of the model: captures residuals at a computed evaluation, adds forecasts at a reused one."""
+
+from collections.abc import Callable, Hashable, Sequence
+
+import torch
+
+from ..decide.probe import sketch
+from ..model.grid import Grid
+from ..model.layout import REFRESH, SPREAD
+from ..model.view import State, View, ViewOf
+
+PLAIN, PROBE, STORE, REUSE = "plain", "probe", "store", "reuse"
+
+
+class Call:
+    """Stands between the host and its blocks for one forward pass.
+
+    keys: one branch key per chunk of the batch (conditional and unconditional may share a pass). grid: the video tokens.
+    view: where they lie in the hidden state [B, L, C] of a block. foreign: another extension altered the pass. ran: blocks
+    that ran in it. length: L of the first block.
+    The host asks `block` to run each block, and, where audio sits inside the block, `refresh` to run each audio operation.
+    """
+
+    def __init__(
+        self, session, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None = None, mode: str = PROBE,
+        foreign: bool = False,
+    ):
+        self.session = session
+        self.foreign = foreign
+        self.ran = 0
+        self.layout = session.layout
+        self.keys = tuple(keys)
+        self.tokens = grid.tokens
+        self.grid = grid
+        self.length = 0
+        self.mode = mode
+        self.view: ViewOf | None = view or (lambda block: View(grid.tokens))
+        self._start: torch.Tensor | None = None
+        self._merged: torch.Tensor | None = None
+        self._forecasts: list[torch.Tensor] | None = None
+        self._sums: dict[tuple[Hashable, int], torch.Tensor] = {}
+        self._audio: dict[int, Callable] = {}
+        self._audio_args: tuple[tuple, dict] = ((), {})
+
+    def block(self, index: int, hidden: State, run: Callable[[State], State], rest: Callable | None = None) -> State:
+        """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block, `rest`
+        all of it but the video.
+        """
+        if self.mode != PLAIN:
+            self.session.guard(self._before_block, index, hidden)
+        if self.mode == REUSE:
+            return self._stand_in(index, hidden, run, rest)
+        self.ran += 1
+        out = run(hidden)
+        if self.mode != PLAIN:
+            self.session.guard(self._after_block, index, out)
+        return out
+
+    def refresh(self, index: int, run: Callable, hidden: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+        """Run the audio operation of block `index` (kind "inside"). `run(hidden, *args, **kwargs)` -> new hidden.
+
+        The probe's refresh is seen at every pass, so its arguments serve the refreshes of skipped blocks.
+        """
+        self._audio_args = (args, kwargs)
+        segment = self.layout.refresh_segment(index)
+        if self.mode == STORE and segment > 0:
+            self.session.guard(self._close, segment, index, hidden)
+        out = run(hidden, *args, **kwargs)
+        if self.mode == STORE and 0 < segment < self.layout.segments - 1:
+            self.session.guard(self._open, segment + 1, index, out)
+        return out
+
+    def offer_audio(self, operations: dict[int, Callable]) -> None:
+        """The original audio operation of every refresh block, for kind "inside"."""
+        self._audio = operations
+
+    def video(self, block: int, hidden: State) -> torch.Tensor:
+        """The video's rows [B, tokens, C] of a block's hidden state, sharing its memory: nothing else is read or written.
+
+        Raises UnknownView where it is not known which they are.
+        """
+        return self.view(block).of(hidden)
+
+    def stop(self) -> None:
+        """Compute the rest of the pass, if any, and keep nothing, such as what the view was told of the pass."""
+        self.mode = PLAIN
+        self.view = None
+        self._start = self._merged = self._forecasts = None
+        self._sums.clear()
+
+    def _before_block(self, index: int, hidden: State) -> None:
+        if index == 0:
+            self.length = self.view(index).tensor(hidden).shape[1]
+        if index == 0 and not self.session.probes:
+            self.mode = self.session.decide(self, self.view(index).tensor(hidden), None)
+        if self.mode == STORE and index in self.layout.opens:
+            self._open(self.layout.opens[index], index, hidden)
+
+    def _after_block(self, index: int, out: State) -> None:
+        segment = self.layout.closes.get(index)
+        if segment is None:
+            return
+        if self.mode == PROBE and segment == 0:
+            video = self.video(index, out)
+            self.mode = self.session.decide(self, video, sketch(video))
+        elif self.mode == STORE:
+            self._close(segment, index, out)
+
+    def _open(self, segment: int, block: int, hidden: State) -> None:
+        if self._start is None:  # a frozen group goes on from where its first segment opened
+            group, _ = self.session.residuals.group_of(segment)
+            for key in self.keys:
+                self.session.make_room(key, group)
+            # A copy: hosts update a block's input in place (HunyuanVideo, LTX-2), and a view would make residuals zero.
+            self._start = self.video(block, hidden).detach().clone()
+
+    def _close(self, segment: int, block: int, out: State) -> None:
+        if self.session.residuals.freezes(segment):
+            return
+        end, start, self._start = self.video(block, out).detach(), self._start, None
+        added = torch.sub(end, start, out=start) if end.dtype == start.dtype else end - start
+        group, last = self.session.residuals.group_of(segment)
+        for key, part in zip(self.keys, added.chunk(len(self.keys))):
+            held = self._sums.pop((key, group), None)
+            # One chunk of a batch is copied, since a view would keep the whole batch alive.
+            total = held.add_(part) if held is not None else (part.clone() if len(self.keys) > 1 else part)
+            if segment == last:
+                self.session.keep(key, group, total)
+            else:
+                self._sums[(key, group)] = total
+
+    def _stand_in(self, index: int, hidden: State, run: Callable, rest: Callable | None) -> State:
+        for action, target in self.layout.reuse_steps.get(index, ()):
+            if action == REFRESH:
+                if not self.session.residuals.freezes(self.layout.refresh_segment(target)):
+                    args, kwargs = self._audio_args
+                    hidden = self._audio[target](hidden, *args, **kwargs)
+                continue
+            added = self.session.guard(self._spread if action == SPREAD else self._add, target, index, hidden)
+            if added is None:  # bookkeeping failed: the rest of this pass is computed
+                return run(hidden)
+            hidden = added
+        return hidden if rest is None else rest(hidden)
+
+    def _add(self, segment: int, block: int, hidden: State) -> State:
+        """Never in place: the host may hold what it gave us."""
+        residuals = self.session.residuals
+        if residuals.first_of(segment) != segment:
+            return self._merge(segment, block, hidden)
+        group, _ = residuals.group_of(segment)
+        out = self.view(block).copied(hidden)
+        video = self.video(block, out)
+        for part, key in zip(video.chunk(len(self.keys)), self.keys):
+            part += self.session.forecast(key, group, video.device)
+        if residuals.freezes(segment) and self.layout.audio != "inside":
+            self._merged = video.clone()
+        return out
+
+    def _spread(self, segment: int, block: int, hidden: State) -> State:
+        """What a block adds, if all of its group's add the same: so the sound's part of it sees a video of that depth."""
+        group, last = self.session.residuals.group_of(segment)
+        out = self.view(block).copied(hidden)
+        video = self.video(block, out)
+        if self._forecasts is None:
+            self._forecasts = [self.session.forecast(key, group, video.device) for key in self.keys]
+        first = self.session.residuals.first_of(segment)
+        share = 1.0 / sum(map(len, self.layout.runs[first : last + 1]))
+        for part, added in zip(video.chunk(len(self.keys)), self._forecasts):
+            part.add_(added, alpha=share)
+        if block == self.layout.runs[last][-1]:
+            self._forecasts = None
+        return out
+
+    def _merge(self, segment: int, block: int, hidden: State) -> State:
+        """A later segment of a group. Where the group froze its audio, undo what the host injected meanwhile."""
+        if self._merged is None or self.session.residuals.freezes(segment):
+            return hidden
+        out, merged = self.view(block).copied(hidden), self._merged
+        self.video(block, out).copy_(merged)
+        self._merged = None
+        return out

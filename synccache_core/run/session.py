@@ -1,0 +1,300 @@
+"""One sampling run: owns the step clock, what is stored, the policy's state and the report."""
+
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from ..config import AUTO, OUTPUT, RESIDUAL, Config
+from ..decide.clock import Clock
+from ..decide.history import ProbeHistory
+from ..decide.policy import COMPUTE, MIN_COMPUTED, Decision, Facts, decide, fixed_schedule
+from ..decide.schedules import gap_trust
+from ..errors import StateError
+from ..model.cost import CostModel
+from ..model.grid import Grid
+from ..model.layout import Layout
+from ..model.samplers import Sampler
+from ..model.view import ViewOf
+from ..report.report import RunReport, account, without_blocks
+from ..reuse.outputs import Outputs
+from ..reuse.residuals import Residuals
+from ..units import readable
+from .call import PLAIN, PROBE, REUSE, STORE, Call
+from .evaluation import Evaluation
+from .guard import Guarded, Others, Regimes
+
+CostOf = Callable[[Grid, int], CostModel]
+
+
+class Session(Guarded):
+    """Use as: `session.predict(sigma, run, x)` for each sampler evaluation, or `with session.evaluation(sigma):` around it
+    where only residuals are reused; and inside it one `session.call(...)` per forward pass of the model.
+
+    sigmas: the run's schedule, N + 1 falling or rising values. cost: (grid, tokens) -> CostModel of the model at that size.
+    mask: human mask as `grid.token_weights` takes it, or None. on_step(report, expected) is called after each evaluation.
+    sampler: whose evaluations these are. guidance: its scale, 1 where there is none. ranges: of conditioning that begins or
+    ends in the run, see `guard.Regimes`. parts: shapes of the latents that x and results hold, as [B, 1, N]; () = one.
+    Raises BadConfig where the settings do not suit the layout.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        layout: Layout,
+        sigmas: Sequence[float],
+        cost: CostOf,
+        mask: torch.Tensor | None = None,
+        model: str = "",
+        on_step: Callable[[RunReport, int], None] | None = None,
+        sampler: Sampler | None = None,
+        ranges: Sequence[tuple[float, float]] = (),
+        guidance: float = 1.0,
+        parts: Sequence[Sequence[int]] = (),
+    ):
+        if config.level == AUTO:
+            config = replace(config, level=OUTPUT if layout.unknown else RESIDUAL)
+        self.config, self.layout = config, layout
+        self.sampler = sampler or Sampler()
+        self.clock = Clock(sigmas, self.sampler)
+        self.cost: CostModel | None = None
+        self.report = RunReport(
+            model, layout.blocks, layout.refreshes, config.to_dict(), level=config.level, order=config.forecast_order,
+            storable=layout.storable(),
+        )
+        self.residuals = Residuals(config, layout, self.sampler.first_order)
+        self._idle = config.off or bool(self.sampler.why_idle)
+        self.outputs, remarks = Outputs.of(config, self.sampler, self.clock.sign, parts)
+        self.probes = config.level == "residual" and config.probe
+        self._cost_of, self._on_step = cost, on_step
+        self._history = ProbeHistory(None if layout.unknown else mask, config.human_weight, config.omega)
+        self._others, self._regimes = Others(layout.unknown), Regimes(ranges)
+        self._run, self._guidance, self._schedule = 0, guidance, config.schedule
+        self._evaluation: Evaluation | None = None
+        self._odd_branch = False
+        if layout.unknown:
+            self._price(Grid(0, 0, 0), 0, len(self.sampler.evaluated(sigmas)) - 1)
+            remarks = [*without_blocks(config, mask), *remarks]
+        for remark in remarks:
+            self.note(remark)
+
+    # -- what a host calls -----------------------------------------------------------------------------------------
+
+    def predict(self, sigma: float, run: Callable[[], torch.Tensor], x: torch.Tensor | None = None) -> torch.Tensor:
+        """One model evaluation of the sampler, guidance and all: what the sampler is to be given.
+
+        run() -> denoised where the sampler's x is given, else the velocity; it is not called where the output is reused.
+        """
+        with self._open(sigma) as current:
+            forecast = self.guard(self._reuse_output, current, x) if self.outputs else None
+            if forecast is not None:
+                return forecast
+            out = run()
+            self.guard(self._watch_others, current)
+            if self.outputs is None or self.broken:
+                return out
+            better = self.guard(self._take_output, current, out, x)
+            return out if better is None else better
+
+    def count_pass(self) -> None:
+        """One forward pass of a model whose blocks are not known; outside an evaluation nobody counts them."""
+        if self._evaluation is not None:
+            self.call((), Grid(0, 0, 0)).ran = 1
+
+    @contextmanager
+    def evaluation(self, sigma: float):
+        """One model evaluation of the sampler, all branches and windows of it. Exceptions pass through untouched."""
+        if self.outputs is not None:
+            raise StateError("level 'output' and correction need session.predict(sigma, run), got session.evaluation(sigma)")
+        with self._open(sigma):
+            yield self
+
+    def call(self, branches: Sequence[Hashable], grid: Grid, foreign: bool = False, view: ViewOf | None = None) -> Call:
+        """Begin one forward pass. branches: a key per chunk of the batch. view: of its blocks, None = the video is all.
+
+        foreign: a pass that another extension altered; it is run as it is and neither fed nor served by the cache.
+        Raises BadMask where the mask does not fit the grid, StateError outside an evaluation.
+        """
+        current = self._evaluation
+        if current is None:
+            raise StateError("the model was called outside session.evaluation(sigma)")
+        keys = []
+        for branch in branches:
+            keys.append((branch, current.passes[branch]))
+            current.passes[branch] += 1
+        self.note(self._history.meet(grid))
+        call = self._new_call(keys, grid, view, foreign)
+        current.calls.append(call)
+        return call
+
+    def close(self, finished: bool = False) -> None:
+        """Free every tensor; the report stays. finished: the sampler returned, rather than being interrupted."""
+        self.report.finished = finished
+        rows = self._attempt(self._history.heat.rows)
+        if rows:
+            self.report.heat, self.report.heat_of = rows, "probe"
+        for kept in filter(None, (self.residuals, self._history, self.outputs)):
+            kept.clear()
+        self._on_step = None
+
+    # -- what a call asks ------------------------------------------------------------------------------------------
+
+    def decide(self, call: Call, hidden: torch.Tensor, sketched: torch.Tensor | None) -> str:
+        """The mode of a call; the first call of an evaluation decides for all of it.
+
+        hidden: the probe's output, with its sketch, or, where there is no probe, the input of block 0.
+        """
+        current, residuals = self._evaluation, self.residuals
+        change = self._history.changes(call.keys, call.grid, sketched)[0] if sketched is not None else None
+        current.device = hidden.device
+        shape = (hidden.shape[0] // len(call.keys), call.tokens, hidden.shape[2])
+        missing = "nothing cached" if self._odd_branch else residuals.missing(call.keys, shape, hidden.dtype)
+        if self.cost is None:
+            self._price(call.grid, call.length, current.tick.expected)
+        if current.decision is None:
+            self._decide(current, change, missing)
+        residuals.sizes.update(dict.fromkeys(call.keys, shape[0] * shape[1] * shape[2] * hidden.element_size()))
+        if self.config.level == "output":
+            return PLAIN
+        if current.decision.reuse:
+            if missing is None:
+                return REUSE
+            current.odd_branch = True
+        return STORE if residuals.settled and residuals.groups and not current.tick.last else PLAIN
+
+    def make_room(self, key: Hashable, group: int) -> None:
+        self.residuals.make_room(key, group, self._evaluation.tick.sigma)
+
+    def keep(self, key: Hashable, group: int, residual: torch.Tensor) -> None:
+        """Store a residual that nobody else holds; its magnitude is checked before it is ever used."""
+        if not self.residuals.keep(key, group, self._evaluation.tick.sigma, residual):
+            self._break(f"caching stopped: memory_budget {readable(self.config.memory_budget)} was outgrown")
+
+    def forecast(self, key: Hashable, group: int, device: torch.device) -> torch.Tensor:
+        return self.residuals.forecast(key, group, self._evaluation.tick.sigma, device)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _open(self, sigma: float):
+        if self._evaluation is not None:
+            raise StateError("evaluation() inside another evaluation")
+        self._evaluation = Evaluation(self.clock.tick(float(sigma)))
+        if self._regimes.changed(float(sigma)) and self.outputs:
+            self.outputs.clear()  # old outputs hold the old conditioning; residuals are kept per conditioning
+        try:
+            yield self._evaluation
+            self._attempt(self._finish)
+        finally:
+            self._evaluation = None
+
+    def _new_call(self, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None, foreign: bool) -> Call:
+        return Call(self, keys, grid, view, PLAIN if self._idle or self.broken or foreign else PROBE, foreign)
+
+    def _reuse_output(self, current: Evaluation, x: torch.Tensor | None) -> torch.Tensor | None:
+        """Decide before the model is called, and forecast what it would have given; None = call it."""
+        if self.config.level != "output" or self._idle:
+            return None
+        self._decide(current, None, self.outputs.missing(current.tick.sigma, x))
+        if not current.decision.reuse:
+            return None
+        out = self.outputs.forecast(current.tick.sigma, self.clock.move(current.tick), x, current.tick.index)
+        if out is None:
+            current.decision = Decision(COMPUTE, "nonfinite forecast")
+        return out
+
+    def _take_output(self, current: Evaluation, out: torch.Tensor, x: torch.Tensor | None) -> torch.Tensor | None:
+        """Learn from what the model gave; a corrected copy of it, or None = as it is."""
+        tick = current.tick
+        current.device = out.device
+        if self._run and not current.reused and self.config.level == "output":
+            self.report.heat, self.report.heat_of = self.outputs.off_by(tick.sigma, out, x), "forecast"
+        if not self.outputs.fits(out):
+            self._break(f"caching stopped: memory_budget {readable(self.config.memory_budget)} is too small for outputs")
+            return None
+        better = self.outputs.take(tick.sigma, self.clock.move(tick), out, x, current.reused, not tick.last, tick.index)
+        self.report.corrections += better is not None and not current.reused
+        return better
+
+    def _decide(self, current: Evaluation, change: torch.Tensor | None, missing: str | None) -> None:
+        tick, config = current.tick, self.config
+        current.change, sound = self.residuals.read(change)
+        if not sound:
+            self.note("a residual was not finite and was never used")
+        if config.level == "residual" and self.residuals.empty:
+            missing = missing or "nothing cached"  # what was read a moment ago may have emptied the store
+        self._history.add(tick.sigma, current.change)
+        scheduled = None if config.probing or not tick.index else self._scheduled(tick.index)
+        if config.probing or self._schedule is None:
+            self.report.budget = self._budget(tick.expected)
+        ahead = self._history.ahead(self.clock.distance_left(tick.sigma), tick.expected - tick.index - 1)
+        facts = Facts(
+            tick.index, tick.expected, tick.last and self.clock.ends, self.report.computed, self.report.budget, self._run,
+            current.change, self._history.accumulated, ahead, missing, scheduled,
+        )
+        current.decision = decide(config, facts)
+        if current.decision.reuse and not self._run and config.backtest and self._schedule:
+            share = gap_trust(self._schedule, self.sampler.evaluated(self.clock.sigmas), tick.index, self._guidance)
+            for cache in filter(None, (self.residuals, self.outputs)):
+                cache.trust(share)
+
+    def _scheduled(self, index: int) -> bool | None:
+        """Whether the schedule computes an evaluation, None past its end. Made at the second one, when costs are known."""
+        if self._schedule is None:
+            sigmas = self.sampler.evaluated(self.clock.sigmas)
+            self._schedule = fixed_schedule(self.config, sigmas, self._budget(len(sigmas) - 1), self.clock.ends)
+        self.report.budget = sum(self._schedule)
+        return self._schedule[index] if index < len(self._schedule) else None
+
+    def _budget(self, steps: int) -> int:
+        """How many of `steps` evaluations to compute for the wanted speed."""
+        if self.cost is None:
+            return max(1, min(steps, round(steps / self.config.target_speedup)))
+        return self.cost.budget(steps, self.config.target_speedup, self._share())
+
+    def _share(self) -> float:
+        """Cost of a reused evaluation over a computed one."""
+        return self.cost.share(self.config.level, len(self.residuals.groups), self.config.merge, self.config.probe)
+
+    def _price(self, grid: Grid, tokens: int, steps: int) -> None:
+        """First sight of a size: what a step costs, and whether the target can be had for it."""
+        self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
+        self.report.reuse_share = self._share()
+        target, most = self.config.target_speedup, self.cost.speedup(steps, min(steps, MIN_COMPUTED), self._share())
+        if self.config.schedule is None and self.config.threshold is None and round(most, 1) < round(target, 1):
+            self.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×")
+
+    def _watch_others(self, current: Evaluation) -> None:
+        """Stop where another cache works on this model: what it left out must not be taken for a computed result."""
+        reason = self._others.look(current)
+        if reason and not self.broken:
+            self._break(f"{self.activity} stopped: {reason}")
+
+    def _finish(self) -> None:
+        current = self._evaluation
+        self._watch_others(current)
+        decision = (None if self.broken else current.decision) or Decision(COMPUTE, self._why_plain())
+        if current.skipped:
+            decision = Decision(REUSE, "another extension skipped blocks")
+        self._odd_branch = current.odd_branch
+        if current.odd_branch:
+            self.note("a branch appeared that had nothing stored: it was computed while the others were reused")
+        self.report.steps.append(current.record(decision, self._history.accumulated))
+        account(self.report, self.config, self.residuals, self.outputs, self.cost)
+        if decision.reuse:
+            self._run += 1
+        else:
+            self._history.restart(self._run > 0)
+            self._run = 0
+        if not self.residuals.settled and self.residuals.sizes and self.config.level == "residual":
+            self.note(self.residuals.settle())
+        if self._on_step:
+            self._on_step(self.report, current.tick.expected)
+
+    def _drop(self) -> None:
+        self.residuals.clear()
+        if self.outputs:
+            self.outputs.clear()
+        for call in self._evaluation.calls if self._evaluation else ():
+            call.stop()
