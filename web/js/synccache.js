@@ -91,11 +91,12 @@ export function groupsForRatio(storable, refreshes, ratio) {
 }
 
 /** What the sliders will give at the size of the last run. size.took: seconds of a reused step over those of a computed one,
- * where that was measured; what is computed goes by the operations, size.share, as the nodes have it. wish: {target, ratio, order, limit, paper}, limit in bytes, 0 =
- * none; paper: whether the ratio is rounded down, as in the paper. A target of 1 is off, which is nobody's question. */
+ * where that was measured; what is computed goes by the operations, size.share, as the nodes have it. wish: {target, ratio, order, limit, paper, preset}, limit in bytes, 0 =
+ * none; paper: whether the ratio is rounded down, as in the paper; preset: whether the ratio is what is usual for the model. A target of 1 is off, which is nobody's question. */
 export function predict(size, wish) {
   const computed = budget(size.expected, wish.target, size.share);
-  const ratio = wish.paper ? wish.ratio - (0.5 - 1e-9) / size.refreshes : wish.ratio;
+  const usual = wish.preset ? (size.usual_ratio ?? wish.ratio) : wish.ratio;
+  const ratio = wish.paper ? wish.ratio - (0.5 - 1e-9) / size.refreshes : usual;
   const residuals = groupsForRatio(size.storable, size.refreshes, ratio) * size.residual_bytes * (wish.order + 1);
   const held = size.level === "output" ? size.held : residuals + (size.correction_bytes ?? 0);
   return {
@@ -146,7 +147,7 @@ export function cleanRun(run) {
     finished: run.finished === true, ended: run.ended === true, replay: text(run.replay),
     why: list(run.why, MOST_LINES).map(text).filter(Boolean), storable: number(run.storable) ?? 0,
     share: number(run.share, 0, 1), took: number(run.took, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0,
-    correction_bytes: number(run.correction_bytes) ?? 0, level: text(run.level),
+    correction_bytes: number(run.correction_bytes) ?? 0, level: text(run.level), usual_ratio: number(run.usual_ratio, 0, 1) ?? 1,
   };
 }
 
@@ -362,12 +363,13 @@ class Strip {
 
   wish() {
     const value = (name, otherwise) => number(widget(this.node, name)?.value) ?? otherwise;
-    const [target, ratio] = this.presets[widget(this.node, "preset")?.value] ?? [value("target_speedup", 3), value("cache_ratio", 1)];
+    const preset = this.presets[widget(this.node, "preset")?.value];
+    const [target, ratio] = preset ?? [value("target_speedup", 3), value("cache_ratio", 1)];
     const paper = widget(this.node, "preset")?.value === PAPER;
     const linked = !paper && (this.node.inputs?.some((input) => input.name === "plan_json" && input.link != null) ?? false);
     const asked = widget(this.node, "forecast_order")?.value;
     const order = paper ? 0 : asked >= 0 ? asked : AUTO_ORDER;
-    return { linked, wish: { target, ratio, order, paper, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
+    return { linked, wish: { target, ratio, order, paper, preset: Boolean(preset), limit: value("memory_budget_gb", 0) * UNITS.GiB } };
   }
 }
 
