@@ -63,6 +63,9 @@ test("what is predicted, and from what", () => {
   const here = { ...size, took: 0.2 }; // what is computed goes by the operations all the same
   assert.equal(predictionText({ linked: false, wish, size: here }, "en"), "Predicted: 2.3× faster on this machine, 12 of 40 steps, 5.50 GiB");
   assert.match(predictionText({ linked: false, wish: { ...wish, target: 1 }, size }, "en"), /off/);
+  const inside = { ...size, usual_ratio: 0.4 }; // five of twelve with a preset, all of them as the slider says
+  assert.match(predictionText({ linked: false, wish: { ...wish, preset: true }, size: inside }, "en"), /2.50 GiB/);
+  assert.match(predictionText({ linked: false, wish: { ...wish, preset: false }, size: inside }, "en"), /5.50 GiB/);
   const plan = cleanPlan(PLAN);
   assert.equal(predictionText({ linked: true, wish, size, plan }, "en"), "Plan: 3.99× faster, 1 of 4 steps, error 0.12 %, 3.00 MiB (measured)");
   assert.match(predictionText({ linked: true, wish, size, plan: null }, "en"), /with the next run/);

@@ -112,14 +112,15 @@ function heldBytes(size, wish, level) {
     return size.output_bytes ? size.output_bytes * (wish.order + 1 + size.outputs_corrected) : null;
   }
   if (!size.residual_bytes) return null;
-  const ratio = wish.paper ? wish.ratio - (0.5 - 1e-9) / size.refreshes : wish.ratio;
+  const usual = wish.preset ? (size.usual_ratio ?? wish.ratio) : wish.ratio;
+  const ratio = wish.paper ? wish.ratio - (0.5 - 1e-9) / size.refreshes : usual;
   const groups = groupsForRatio(size.storable, size.refreshes, ratio);
   return groups * size.residual_bytes * (wish.order + 1) + (size.correction_bytes ?? 0);
 }
 
 /** What the sliders will give at the size of the last run. size.took: seconds of a reused step over those of a computed one,
- * where that was measured; what is computed goes by the operations, size.share, as the nodes have it. wish: {target, ratio, order, limit, paper}, limit in bytes, 0 =
- * none; paper: whether the ratio is rounded down, as in the paper; reuse, probing: see levelFor. A target of 1 is off, which is nobody's question. */
+ * where that was measured; what is computed goes by the operations, size.share, as the nodes have it. wish: {target, ratio, order, limit, paper, preset}, limit in bytes, 0 =
+ * none; paper: whether the ratio is rounded down, as in the paper; preset: whether the ratio is what is usual for the model; reuse, probing: see levelFor. A target of 1 is off, which is nobody's question. */
 export function predict(size, wish) {
   const level = levelFor(size, wish), same = level === (size.level || RESIDUAL);
   const share = same ? size.share : level === OUTPUT ? 0 : size.fresh_share ?? size.share;
@@ -176,6 +177,7 @@ export function cleanRun(run) {
     share: number(run.share, 0, 1), took: number(run.took, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0,
     correction_bytes: number(run.correction_bytes) ?? 0, level: text(run.level), fresh_share: number(run.fresh_share, 0, 1),
     output_bytes: number(run.output_bytes) ?? 0, outputs_corrected: number(run.outputs_corrected) ?? 0,
+    usual_ratio: number(run.usual_ratio, 0, 1) ?? 1,
   };
 }
 
@@ -391,7 +393,8 @@ class Strip {
 
   wish() {
     const value = (name, otherwise) => number(widget(this.node, name)?.value) ?? otherwise;
-    const [target, ratio] = this.presets[widget(this.node, "preset")?.value] ?? [value("target_speedup", 3), value("cache_ratio", 1)];
+    const preset = this.presets[widget(this.node, "preset")?.value];
+    const [target, ratio] = preset ?? [value("target_speedup", 3), value("cache_ratio", 1)];
     const paper = widget(this.node, "preset")?.value === PAPER;
     const linked = !paper && (this.node.inputs?.some((input) => input.name === "plan_json" && input.link != null) ?? false);
     const asked = widget(this.node, "forecast_order")?.value;
@@ -399,7 +402,7 @@ class Strip {
     const custom = widget(this.node, "preset")?.value === CUSTOM;
     const probing = paper || (custom && value("probe_threshold", 0) > 0);
     const reuse = REUSE[widget(this.node, "reuse")?.value] ?? AUTO;
-    return { linked, wish: { target, ratio, order, paper, reuse, probing, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
+    return { linked, wish: { target, ratio, order, paper, preset: Boolean(preset), reuse, probing, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
   }
 }
 
