@@ -11,6 +11,7 @@ from ..grid import Grid
 from ..layout import Layout
 from ..view import Pass, View
 from . import Adapter, register
+from .wan_block import live
 
 
 def layout(model) -> Layout:
@@ -48,7 +49,8 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
     text, frames, video = _text_tokens(model) if text is None else text, grid.frames, grid.tokens
     heavy = (12 * d * d + 4 * d * ffn) * tokens + 4 * tokens**2 * d + 4 * tokens * text * d + 4 * text * d * d
     refresh = 4 * d * d * video + 20 * d * d * frames + 20 * video * d + 4 * d * d * frames
-    return CostModel(heavy, refresh, _other(model, d, video, tokens, frames, text), layout(model))
+    other = _other(model, d, video, tokens, frames, text)
+    return CostModel(heavy, refresh, other, layout(model), keys=4 * d * d * tokens)
 
 
 def _text_tokens(model) -> int:
@@ -79,6 +81,7 @@ ADAPTER = register(
         grid=lambda latent: Grid.from_latent(latent.shape),
         cost=cost,
         width=lambda model: int(model.dim),
+        live=live,
         view=view,
     )
 )
