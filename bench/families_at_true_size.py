@@ -49,10 +49,8 @@ def wan(width: int, height: int, frames: int, model, text: int, more: Callable, 
 
 def wan_family(name: str, title: str, module: str, kind: str, size: tuple[int, int, int], more, extra: int = 0, **config):
     width, height, frames = size
-    return Family(
-        name, title, f"{width}×{height}, {frames} frames", partial(hosted, f"wan.{module}", kind, **{**LARGE, **config}),
-        partial(wan, *size, more=more, extra=extra),
-    )
+    make = partial(hosted, f"wan.{module}", kind, **{**LARGE, **config})
+    return Family(name, title, f"{width}×{height}, {frames} frames", make, partial(wan, *size, more=more, extra=extra))
 
 
 LARGE = {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40, "in_dim": 36, "out_dim": 16}  # Wan's 14B
@@ -69,7 +67,13 @@ def dancing(frames: int, height: int, width: int) -> dict:
     return {"audio_embed": meta(1, 4 * frames - 3, 35), "clip_fea": meta(*CLIP), "clip_fea_ref": meta(*CLIP)}
 
 
+def animated(frames: int, height: int, width: int) -> dict:
+    face = meta(1, 3, 4 * (frames - 1) - 3, 512, 512)  # the reference, one of the latent frames, has none
+    return {"face_pixel_values": face, "pose_latents": meta(1, 16, frames - 1, height, width), "clip_fea": meta(*CLIP)}
+
+
 FAMILIES = [
     wan_family("wan_s2v", "Wan2.2-S2V", "model", "WanModel_S2V", (832, 480, 77), talking, in_dim=16),
     wan_family("wan_dancer", "WanDancer", "model_wandancer", "WanDancerModel", (480, 832, 149), dancing),
+    wan_family("wan_animate", "Wan-Animate", "model_animate", "AnimateWanModel", (832, 480, 77), animated, extra=1),
 ]

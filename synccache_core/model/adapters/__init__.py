@@ -111,5 +111,12 @@ def serve(model: torch.nn.Module, options: Mapping[str, Any] | None = None) -> A
         return outputs_only(model)
 
 
-from . import hunyuan_avatar, hunyuan_video, infinite_talk, wan_dancer, wan_s2v  # noqa: E402, F401 - register themselves
+from . import (  # noqa: E402, F401 - register themselves
+    hunyuan_avatar,
+    hunyuan_video,
+    infinite_talk,
+    wan_animate,
+    wan_dancer,
+    wan_s2v,
+)
 from .outputs_only import outputs_only  # noqa: E402
