@@ -29,8 +29,8 @@ class SyncCacheCalibrate(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="A Wan2.2-S2V model, or any other that ComfyUI samples, after LoRA and model sampling. Of "
-                    "others whole results are reused, sound included.",
+                    tooltip="Any model that ComfyUI samples, after LoRA and model sampling. Of those that SyncCache's help "
+                    "page does not list, whole results are reused, sound included.",
                 ),
                 io.Mask.Input(
                     "human_mask", optional=True,
