@@ -18,7 +18,8 @@ def test_unknown_models_are_named_with_the_supported_list():
 
 
 def test_supported_are_the_families_by_their_titles():
-    assert {"InfiniteTalk", "Wan-Animate", "Wan2.2-S2V", "WanDancer"} <= set(supported()) and len(set(supported())) == len(supported())
+    titles = supported()
+    assert len(set(titles)) == len(titles) and {"InfiniteTalk", "Wan-Animate", "Wan2.2-S2V", "WanDancer"} <= set(titles)
 
 
 class WanModel(nn.Module):
