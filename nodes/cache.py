@@ -13,7 +13,7 @@ from ..synccache_core.units import GIB
 from .host import AUTO, attach
 from .plans import view
 from .run import RunHandle, RunType
-from .text import Strip
+from .text import PLACE, Strip
 
 PAPER, CUSTOM = "Paper", "Custom"
 # What a preset asks for: target_speedup, cache_ratio, less where less is usual, see `Layout.usual_ratio`. Faithful and Fast
@@ -35,8 +35,8 @@ class SyncCache(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="A Wan2.2-S2V model, or any other that ComfyUI samples, after LoRA and model sampling. Of "
-                    "others whole results are reused, sound included.",
+                    tooltip="Any model that ComfyUI samples, after LoRA and model sampling. Of those that SyncCache's help "
+                    "page does not list, whole results are reused, sound included.",
                 ),
                 io.Combo.Input(
                     "preset",
@@ -76,7 +76,7 @@ class SyncCache(io.ComfyNode):
                 io.Model.Output(display_name="model", tooltip="For the sampler."),
                 RunType.Output(display_name="run", tooltip="For the SyncCache Report."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=PLACE,
         )
 
     @classmethod
@@ -146,7 +146,7 @@ class SyncCache(io.ComfyNode):
         )
         config = with_preset(config, preset)
         plan = Plan.from_json(plan_json) if plan_json and plan_json.strip() else None
-        handle = RunHandle(watcher=Strip(cls.hidden.unique_id))
+        handle = RunHandle(watcher=Strip(cls.hidden))
         handle.send(plan=None if plan is None or preset == PAPER else view(plan))
         try:
             return io.NodeOutput(attach(model, config, human_mask, handle, cache_device, plan, preset == PAPER), handle)

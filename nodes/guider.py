@@ -103,6 +103,6 @@ def remarks(guider, steps: int) -> list[str]:
     found = []
     if steps <= FEW_STEPS:
         found.append(f"{steps} steps: a distilled or short run leaves little to skip")
-    if guider.model_options.get("context_handler") is not None:
+    if guider.model_options.get("context_handler") is not None and served(guider.model_patcher).name == "wan_s2v":
         found.append("context windows: ComfyUI gives every Wan-S2V window the audio of the first one")
     return found

@@ -137,8 +137,10 @@ class RunHandle:
         self.send(text=remark)
 
     def show(self, report: RunReport, expected: int, **more) -> None:
-        """How far a run is. more: what else its watcher should know."""
-        self.send(run=report.live(expected) | more)
+        """How far a run is, and which of its prompt: chunks of a long video are many. more: what else its watcher should
+        know.
+        """
+        self.send(run=report.live(expected) | {"number": len(self._prompts[-1]) if self._prompts else 1} | more)
 
     def send(self, **event) -> None:
         """See `text.Strip` for what an event may hold."""

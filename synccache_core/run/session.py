@@ -13,7 +13,7 @@ from ..decide.schedules import gap_trust
 from ..errors import StateError
 from ..model.cost import CostModel
 from ..model.grid import Grid
-from ..model.layout import Layout
+from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
 from ..model.view import ViewOf
 from ..report.report import RunReport, account, without_blocks
@@ -259,6 +259,8 @@ class Session(Guarded):
         """First sight of a size: what a step costs, and whether the target can be had for it."""
         self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
         self.report.reuse_share = self._share()
+        fresh = self.cost.share("residual", groups_for_ratio(self.layout, self.config.cache_ratio), self.config.merge, True)
+        self.report.fresh_share = None if self.layout.unknown else fresh
         target, most = self.config.target_speedup, self.cost.speedup(steps, min(steps, MIN_COMPUTED), self._share())
         if self.config.schedule is None and self.config.threshold is None and round(most, 1) < round(target, 1):
             self.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×")

@@ -17,8 +17,8 @@ def test_unknown_models_are_named_with_the_supported_list():
     assert "SomeOtherDiT" in str(error.value) and "Wan2.2-S2V" in str(error.value)
 
 
-def test_supported_is_not_empty():
-    assert {"InfiniteTalk", "Wan2.2-S2V"} <= set(supported())
+def test_supported_are_the_families_by_their_titles():
+    assert {"Wan2.2-S2V", "WanDancer"} <= set(supported()) and len(set(supported())) == len(supported())
 
 
 class WanModel(nn.Module):

@@ -90,7 +90,8 @@ def case(stage, speakers=1):
         patches["attn1_patch"] = [MultiTalkGetAttnMapPatch(torch.tensor([[True, False] * 2, [False, True] * 2]))]
 
     def make():
-        return randomised(wan.WanModel(**settings, device="cpu", dtype=torch.float32, operations=comfy.ops.disable_weight_init))
+        operations = comfy.ops.disable_weight_init
+        return randomised(wan.WanModel(**settings, device="cpu", dtype=torch.float32, operations=operations))
 
     def call(model, x, sigma, audio, options):
         voiced = {"patches": {**patches}, "audio_embeds": audio.reshape(1, -1, *audio.shape[2:])}

@@ -1,11 +1,10 @@
-"""InfiniteTalk through ComfyUI's stock node: the voice stays fresh, frames that are written into x are no business of ours."""
+"""InfiniteTalk through ComfyUI's stock node: the voice stays fresh, frames that are written into x are not ours."""
 
 import gc
 import weakref
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from .doors import contract
 from .talking import BLOCKS, TalkStage, case, saved
@@ -31,7 +30,9 @@ def frames(seed=3, count=9, size=32):
     return torch.rand(count, size, size, 3, generator=torch.Generator().manual_seed(seed))
 
 
-KINDS = {"one": {}, "two": {"speakers": 2}, "chained": {"before": frames()}, "two_chained": {"speakers": 2, "before": frames()}}
+KINDS = {
+    "one": {}, "two": {"speakers": 2}, "chained": {"before": frames()}, "two_chained": {"speakers": 2, "before": frames()},
+}  # fmt: skip
 each = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -38,8 +38,8 @@ class Adapter:
     view(pass, block): where the video's tokens lie in the hidden state at a block, and how many others there are: a hidden
     state of another length is never touched. Without it, the video's are all.
 
-    asks(transformer_options): for a family that a patch makes of another's class, what `cost` must know of the patch, by the
-    names of its keywords; None where it is not there.
+    asks(model, transformer_options): None where it does not serve this model of its classes, such as one without a patch
+    that makes the family; else what more `cost` must know, by the names of its keywords.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Adapter:
     listen: Callable[[Pass, Any], AbstractContextManager] = lambda one, call: nullcontext()
     rest: Mapping[str, object] | None = None
     view: Callable[[Pass, int], View] = video_alone
-    asks: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = lambda options: {}
+    asks: Callable[[torch.nn.Module, Mapping[str, Any]], Mapping[str, Any] | None] = lambda model, options: {}
 
     def of(self, model: torch.nn.Module, options: Mapping[str, Any]) -> "Adapter | None":
         """It as it serves a model under these transformer_options; None where it does not."""
-        asked = self.asks(options) if type(model).__name__ in self.classes else None
+        asked = self.asks(model, options) if type(model).__name__ in self.classes else None
         return asked if asked is None else replace(self, cost=partial(self.cost, **asked)) if asked else self
 
 
@@ -103,6 +103,5 @@ def serve(model: torch.nn.Module, options: Mapping[str, Any] | None = None) -> A
         return outputs_only(model)
 
 
-from . import infinite_talk  # noqa: E402, F401 - registers itself
-from . import wan_s2v  # noqa: E402, F401
+from . import hunyuan_avatar, hunyuan_video, infinite_talk, wan_dancer, wan_s2v  # noqa: E402, F401 - register themselves
 from .outputs_only import outputs_only  # noqa: E402

@@ -30,12 +30,13 @@ def layout(model) -> Layout:
 def view(one: Pass, block: int) -> View:
     """A reference of some checkpoints comes first; frames joined to the video and references in context come behind it."""
     reference, joined, context = map(one.arguments.get, ("reference_latent", "time_dim_concat", "context_latents"))
-    front = prod(size // 2 for size in reference.shape[-2:]) if reference is not None and one.model.ref_conv is not None else 0
+    in_front = reference is not None and one.model.ref_conv is not None
+    front = prod(size // 2 for size in reference.shape[-2:]) if in_front else 0
     behind = 0 if joined is None else Grid.from_latent(joined.shape).tokens
     return View(one.grid.tokens, front, behind + sum(prod(more.shape[-3:]) // 4 for more in context or ()))
 
 
-def asks(options: Mapping[str, Any]) -> dict[str, int] | None:
+def asks(model, options: Mapping[str, Any]) -> dict[str, int] | None:
     """Of the patch: tokens of all voices per latent frame and their channels; speakers that are told apart."""
     heard = options.get("audio_embeds")  # [1, T, tokens, channels]
     if heard is None or not _named(options, AFTER_TEXT, VOICES):
