@@ -30,6 +30,7 @@ from ..synccache_core.decide.paper import paper_config
 from ..synccache_core.human.mask import as_mask
 from ..synccache_core.planning.plan import check
 from ..synccache_core.planning.planned import fewer
+from ..synccache_core.reuse.live import live_for
 from .guider import (
     diffusion_model,
     guidance,
@@ -253,6 +254,7 @@ class CacheRun(HostRun):
             notes = [f"a plan decides: {overruled}", *notes]
         steps = len(sampler.evaluated(sigmas)) - 1
         config = leveled(guider.model_patcher, noise_shape, config, sampler, steps, text_tokens(guider))
+        config, said = live_for(config, adapter, diffusion_model(guider.model_patcher))
         config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
         session = self.made(
             config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, ranges(guider),
@@ -260,7 +262,7 @@ class CacheRun(HostRun):
         )
         session.report.plan = describe(self.plan, sampler.evaluated(sigmas)) if self.plan else ""
         session.report.remapped = moved
-        for sentence in notes:
+        for sentence in [*notes, *said]:
             session.note(sentence)
         return session
 

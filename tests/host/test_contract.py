@@ -25,7 +25,7 @@ def s2v(stage):
 
     core = stage.core
     adapter = core.find(make())
-    return host_case(stage, make, adapter, core.Grid(3, 2, 2), (1, 16, 3, 4, 4), (1, 25, 8, 12), call, tolerance=1e-4)
+    return host_case(stage, make, adapter, core.Grid(3, 3, 4), (1, 16, 3, 6, 8), (1, 25, 8, 12), call, tolerance=1e-4)
 
 
 FAMILIES = {

@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from .doors import contract
 from .talking import BLOCKS, TalkStage, case, saved

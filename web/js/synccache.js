@@ -112,7 +112,7 @@ function heldBytes(size, wish, level) {
     return size.output_bytes ? size.output_bytes * (wish.order + 1 + size.outputs_corrected) : null;
   }
   if (!size.residual_bytes) return null;
-  const usual = wish.preset ? size.usual_ratio ?? wish.ratio : wish.ratio;
+  const usual = wish.preset ? (size.usual_ratio ?? wish.ratio) : wish.ratio;
   const ratio = wish.paper ? wish.ratio - (0.5 - 1e-9) / size.refreshes : usual;
   const groups = groupsForRatio(size.storable, size.refreshes, ratio);
   return groups * size.residual_bytes * (wish.order + 1) + (size.correction_bytes ?? 0);
@@ -120,7 +120,7 @@ function heldBytes(size, wish, level) {
 
 /** What the sliders will give at the size of the last run. size.took: seconds of a reused step over those of a computed one,
  * where that was measured; what is computed goes by the operations, size.share, as the nodes have it. wish: {target, ratio, order, limit, paper, preset}, limit in bytes, 0 =
- * none; paper: whether the ratio is rounded down, as in the paper; preset: whether it is what is usual for the model; reuse, probing: see levelFor. A target of 1 is off, which is nobody's question. */
+ * none; paper: whether the ratio is rounded down, as in the paper; preset: whether the ratio is what is usual for the model; reuse, probing: see levelFor. A target of 1 is off, which is nobody's question. */
 export function predict(size, wish) {
   const level = levelFor(size, wish), same = level === (size.level || RESIDUAL);
   const share = same ? size.share : level === OUTPUT ? 0 : size.fresh_share ?? size.share;
@@ -176,7 +176,8 @@ export function cleanRun(run) {
     why: list(run.why, MOST_LINES).map(text).filter(Boolean), storable: number(run.storable) ?? 0,
     share: number(run.share, 0, 1), took: number(run.took, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0,
     correction_bytes: number(run.correction_bytes) ?? 0, level: text(run.level), fresh_share: number(run.fresh_share, 0, 1),
-    usual_ratio: number(run.usual_ratio, 0, 1) ?? 1, output_bytes: number(run.output_bytes) ?? 0, outputs_corrected: number(run.outputs_corrected) ?? 0,
+    output_bytes: number(run.output_bytes) ?? 0, outputs_corrected: number(run.outputs_corrected) ?? 0,
+    usual_ratio: number(run.usual_ratio, 0, 1) ?? 1,
   };
 }
 

@@ -18,6 +18,7 @@ from ...errors import UnsupportedModel
 from ..cost import CostModel
 from ..grid import Grid
 from ..layout import Layout
+from ..live import Live
 from ..view import Pass, View, video_alone
 
 
@@ -34,6 +35,8 @@ class Adapter:
 
     rest: transformer_options under which a block leaves the video alone and computes the rest of the hidden state, such as
     the sound's tokens: so it does at every step.
+
+    live(block): how a block runs on some of its rows, see `live.Live`; None where it cannot.
 
     view(pass, block): where the video's tokens lie in the hidden state at a block, and how many others there are: a hidden
     state of another length is never touched. Without it, the video's are all.
@@ -52,6 +55,7 @@ class Adapter:
     blocks: Callable[[torch.nn.Module], Sequence["Block"]] = lambda model: in_a_row(model.blocks)
     listen: Callable[[Pass, Any], AbstractContextManager] = lambda one, call: nullcontext()
     rest: Mapping[str, object] | None = None
+    live: Callable[[torch.nn.Module], Live | None] = lambda block: None
     view: Callable[[Pass, int], View] = video_alone
     asks: Callable[[torch.nn.Module, Mapping[str, Any]], Mapping[str, Any] | None] = lambda model, options: {}
 
@@ -59,6 +63,10 @@ class Adapter:
         """It as it serves a model under these transformer_options; None where it does not."""
         asked = self.asks(model, options) if type(model).__name__ in self.classes else None
         return asked if asked is None else replace(self, cost=partial(self.cost, **asked)) if asked else self
+
+    def lives(self, model: torch.nn.Module) -> bool:
+        """Whether a step of this model can be LIVE."""
+        return not self.layout(model).unknown and all(self.live(block.module) is not None for block in self.blocks(model))
 
 
 @dataclass(frozen=True)
