@@ -13,9 +13,9 @@ from tests.conftest import ROOT
 from tests.host.running import launched, run
 from tests.host.workflow import EDITOR_ONLY, to_api
 from tools.avatar_workflows import FILE_INPUTS
-from tools.talk_workflows import FILE_INPUTS as TALK_FILES
 from tools.make_workflows import stand_in, workflows
 from tools.more_workflows import CHUNKS
+from tools.talk_workflows import FILE_INPUTS as TALK_FILES
 from tools.workflows.graph import MUTED, TITLE
 
 pytestmark = [pytest.mark.host]
@@ -183,7 +183,8 @@ def test_every_value_is_one_that_the_widget_can_have(name, info):
 def is_widget(spec: list) -> bool:
     """Of an input as the server declares it; some are sockets although they could be widgets."""
     kind, *options = spec
-    return (isinstance(kind, list) or kind in (*TYPES, "COMBO", "COMFY_DYNAMICCOMBO_V3")) and not (options and options[0].get("forceInput"))
+    widget = isinstance(kind, list) or kind in (*TYPES, "COMBO", "COMFY_DYNAMICCOMBO_V3")
+    return widget and not (options and options[0].get("forceInput"))
 
 
 @each
