@@ -43,8 +43,8 @@ class SyncCache(io.ComfyNode):
                     options=[*PRESETS, CUSTOM],
                     default="Balanced",
                     tooltip="Faithful asks for 2×, Balanced for 3×, Fast for 4×, each with full memory, or 0.4 of it where "
-                    "every block hears the audio; faster means further from the uncached video. Paper: the published method at "
-                    "3.75×. Custom: the two sliders below; moving one selects it.",
+                    "every block hears the audio; faster means further from the uncached video. Paper: the published method "
+                    "at 3.75×. Custom: the two sliders below; moving one selects it.",
                     extra_dict={"synccache_presets": PRESETS},
                 ),
                 io.Float.Input(
