@@ -39,12 +39,14 @@ NO_HOST = "nothing could be counted: no ComfyUI found (COMFYUI_PATH)"
 
 @dataclass(frozen=True)
 class Sized:
-    """A family's model at true size, ready to be called. tokens: of the first block's hidden state."""
+    """A family's model at true size, ready to be called. options: its transformer_options. tokens: of the first block's
+    hidden state."""
 
     family: Family
     model: torch.nn.Module
     args: tuple
     kwargs: dict
+    options: dict
     tokens: int
     cost: CostModel
 
@@ -53,7 +55,7 @@ class Sized:
         return self.cost.layout
 
     def bytes_at(self, ratio: float) -> int:
-        adapter, video = find(self.model), video_of(self.args)
+        adapter, video = find(self.model, self.options), video_of(self.args)
         one = 2 * adapter.grid(video).tokens * adapter.width(self.model) * 2
         groups = len(wanted_groups(Config(cache_ratio=ratio), self.layout))
         return cache_bytes(one, 0, "residual", groups, Config().forecast_order, 0)
@@ -66,19 +68,19 @@ def video_of(args: Sequence):
 
 def sized(family: Family) -> Sized:
     """Raises Absent where this ComfyUI does not have the class."""
-    model = family.make()
+    model, options = family.make(), family.options()
     args, kwargs = family.given(model, TEXT)
-    adapter = find(model)
+    adapter = find(model, options)
     grid = adapter.grid(video_of(args))
     view = adapter.view(Pass(model, grid, getattr(model, "_forward", model.forward), args, kwargs), 0)
     tokens = view.front + view.count + (view.behind or 0)
-    return Sized(family, model, args, kwargs, tokens, adapter.cost(model, grid, tokens, TEXT))
+    return Sized(family, model, args, kwargs, options, tokens, adapter.cost(model, grid, tokens, TEXT))
 
 
 def counted(of: Sized) -> float:
     """FLOPs of one forward pass, by PyTorch's counter."""
     with plain_attention(), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        of.model(*of.args, transformer_options={}, **of.kwargs)
+        of.model(*of.args, transformer_options=of.options, **of.kwargs)
     return float(counter.get_total_flops())
 
 

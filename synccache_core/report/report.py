@@ -68,7 +68,7 @@ class RunReport:
     residual_bytes: int = 0
     correction_bytes: int = 0  # of outputs that correction holds beside residuals
     reuse_share: float | None = None
-    fresh_share: float | None = None  # reuse_share where every residual is kept, whatever is reused
+    fresh_share: float | None = None  # reuse_share at level "residual", whatever is reused
     output_bytes: int = 0  # of one output, and how many of them correction holds; 0 where none is looked at
     outputs_corrected: int = 0
     live_share: float | None = None

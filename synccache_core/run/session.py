@@ -12,7 +12,7 @@ from ..decide.policy import COMPUTE, REUSE, Decision, Facts, decide
 from ..errors import StateError
 from ..model.cost import CostModel
 from ..model.grid import Grid
-from ..model.layout import Layout
+from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
 from ..model.view import ViewOf
 from ..report.report import RunReport, account, without_blocks
@@ -259,7 +259,8 @@ class Session(Guarded):
         self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
         self.note(self.steps.meet(self.cost, self.live.share(grid, tokens) if self.live and self.live.any else 0.0, steps))
         self.report.reuse_share, self.report.live_share = self.steps.share, self.steps.live_share
-        self.report.fresh_share = None if self.layout.unknown else self.cost.reuse_share
+        fresh = self.cost.share("residual", groups_for_ratio(self.layout, self.config.cache_ratio), self.config.merge, True)
+        self.report.fresh_share = None if self.layout.unknown else fresh
 
     def _watch_others(self, current: Evaluation) -> None:
         """Stop where another cache works on this model: what it left out must not be taken for a computed result."""
