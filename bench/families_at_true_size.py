@@ -49,10 +49,8 @@ def wan(width: int, height: int, frames: int, model, text: int, more: Callable, 
 
 def wan_family(name: str, title: str, module: str, kind: str, size: tuple[int, int, int], more, extra: int = 0, **config):
     width, height, frames = size
-    return Family(
-        name, title, f"{width}×{height}, {frames} frames", partial(hosted, f"wan.{module}", kind, **{**LARGE, **config}),
-        partial(wan, *size, more=more, extra=extra),
-    )
+    make = partial(hosted, f"wan.{module}", kind, **{**LARGE, **config})
+    return Family(name, title, f"{width}×{height}, {frames} frames", make, partial(wan, *size, more=more, extra=extra))
 
 
 LARGE = {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40, "in_dim": 36, "out_dim": 16}  # Wan's 14B
