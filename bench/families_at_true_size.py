@@ -67,7 +67,13 @@ def dancing(frames: int, height: int, width: int) -> dict:
     return {"audio_embed": meta(1, 4 * frames - 3, 35), "clip_fea": meta(*CLIP), "clip_fea_ref": meta(*CLIP)}
 
 
+def animated(frames: int, height: int, width: int) -> dict:
+    face = meta(1, 3, 4 * (frames - 1) - 3, 512, 512)  # the reference, one of the latent frames, has none
+    return {"face_pixel_values": face, "pose_latents": meta(1, 16, frames - 1, height, width), "clip_fea": meta(*CLIP)}
+
+
 FAMILIES = [
     wan_family("wan_s2v", "Wan2.2-S2V", "model", "WanModel_S2V", (832, 480, 77), talking, in_dim=16),
     wan_family("wan_dancer", "WanDancer", "model_wandancer", "WanDancerModel", (480, 832, 149), dancing),
+    wan_family("wan_animate", "Wan-Animate", "model_animate", "AnimateWanModel", (832, 480, 77), animated, extra=1),
 ]

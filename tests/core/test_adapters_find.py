@@ -17,4 +17,4 @@ def test_unknown_models_are_named_with_the_supported_list():
 
 
 def test_supported_are_the_families_by_their_titles():
-    assert {"Wan2.2-S2V", "WanDancer"} <= set(supported()) and len(set(supported())) == len(supported())
+    assert {"Wan2.2-S2V", "WanDancer", "Wan-Animate"} <= set(supported()) and len(set(supported())) == len(supported())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from . import test_wan_dancer
+from . import test_wan_animate, test_wan_dancer
 from .conftest import TINY, made
 from .doors import check, host_case, randomised
 
@@ -27,7 +27,11 @@ def s2v(stage):
     return host_case(stage, make, adapter, core.Grid(3, 2, 2), (1, 16, 3, 4, 4), (1, 25, 8, 12), call, tolerance=1e-4)
 
 
-FAMILIES = {"wan_s2v": s2v, "wan_dancer": test_wan_dancer.contract_case}
+FAMILIES = {
+    "wan_s2v": s2v,
+    "wan_dancer": test_wan_dancer.contract_case,
+    "wan_animate": test_wan_animate.contract_case,
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
