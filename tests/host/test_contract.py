@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from . import test_wan_animate, test_wan_dancer
+from . import test_humo, test_wan_animate, test_wan_dancer
 from .conftest import TINY, made
 from .doors import check, host_case, randomised
 
@@ -31,6 +31,7 @@ FAMILIES = {
     "wan_s2v": s2v,
     "wan_dancer": test_wan_dancer.contract_case,
     "wan_animate": test_wan_animate.contract_case,
+    "humo": test_humo.contract_case,
 }
 
 

@@ -92,5 +92,5 @@ def serve(model: torch.nn.Module) -> Adapter:
     return next((adapter for adapter in _REGISTRY.values() if adapter.matches(model)), None) or outputs_only(model)
 
 
-from . import wan_animate, wan_dancer, wan_s2v  # noqa: E402, F401 - register themselves
+from . import humo, wan_animate, wan_dancer, wan_s2v  # noqa: E402, F401 - register themselves
 from .outputs_only import outputs_only  # noqa: E402
