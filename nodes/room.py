@@ -32,5 +32,6 @@ def residual_bytes(model, noise_shape, config: Config, sampler: Sampler) -> int:
     groups = len(wanted_groups(config, adapter.layout(dit)))
     one = 2 * noise_shape[0] * tokens * adapter.width(dit) * size
     held = sampler.corrected if config.correction else 0
-    wanted = cache_bytes(one, 4 * prod(noise_shape), config.level, groups, config.forecast_order, held)
+    live = bool(config.live)
+    wanted = cache_bytes(one, 4 * prod(noise_shape), config.level, groups, config.forecast_order, held, live)
     return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted

@@ -1,4 +1,6 @@
-"""One forward pass of the model: captures residuals at a computed evaluation, adds forecasts at a reused one."""
+"""One forward pass of the model: captures residuals at a computed evaluation, adds forecasts at a reused one, and to some
+of its rows at a LIVE one.
+"""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -7,9 +9,10 @@ import torch
 from ..decide.probe import sketch
 from ..model.grid import Grid
 from ..model.layout import REFRESH, SPREAD
+from ..model.live import LiveBlock, Rows
 from ..model.view import State, View, ViewOf
 
-PLAIN, PROBE, STORE, REUSE = "plain", "probe", "store", "reuse"
+PLAIN, PROBE, STORE, REUSE, LIVE = "plain", "probe", "store", "reuse", "live"
 
 
 class Call:
@@ -38,16 +41,22 @@ class Call:
         self._start: torch.Tensor | None = None
         self._merged: torch.Tensor | None = None
         self._forecasts: list[torch.Tensor] | None = None
+        self._left: tuple[torch.Tensor, int, int] | None = None  # of the group that is open at a LIVE pass
         self._sums: dict[tuple[Hashable, int], torch.Tensor] = {}
         self._audio: dict[int, Callable] = {}
         self._audio_args: tuple[tuple, dict] = ((), {})
 
-    def block(self, index: int, hidden: State, run: Callable[[State], State], rest: Callable | None = None) -> State:
+    def block(
+        self, index: int, hidden: State, run: Callable[[State], State], rest: Callable | None = None,
+        live: LiveBlock | None = None,
+    ) -> State:
         """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block, `rest`
-        all of it but the video.
+        all of it but the video, `live` some of its rows.
         """
         if self.mode != PLAIN:
             self.session.guard(self._before_block, index, hidden)
+        if self.mode == LIVE:
+            return self._live(index, hidden, run, live)
         if self.mode == REUSE:
             return self._stand_in(index, hidden, run, rest)
         self.ran += 1
@@ -74,6 +83,16 @@ class Call:
         """The original audio operation of every refresh block, for kind "inside"."""
         self._audio = operations
 
+    def remember(self, block: int, value: torch.Tensor) -> None:
+        """Keep what the audio of a block takes from the rest of that block, for passes in which that rest is skipped: the
+        last computed one, of these branches, and nobody else's. It is not counted as memory: two channels at most.
+        """
+        if self.mode == STORE:
+            self.session.residuals.beside[(self.keys, block)] = value
+
+    def recall(self, block: int) -> torch.Tensor | None:
+        return self.session.residuals.beside.get((self.keys, block))
+
     def video(self, block: int, hidden: State) -> torch.Tensor:
         """The video's rows [B, tokens, C] of a block's hidden state, sharing its memory: nothing else is read or written.
 
@@ -85,7 +104,7 @@ class Call:
         """Compute the rest of the pass, if any, and keep nothing, such as what the view was told of the pass."""
         self.mode = PLAIN
         self.view = None
-        self._start = self._merged = self._forecasts = None
+        self._start = self._merged = self._forecasts = self._left = None
         self._sums.clear()
 
     def _before_block(self, index: int, hidden: State) -> None:
@@ -142,16 +161,42 @@ class Call:
             hidden = added
         return hidden if rest is None else rest(hidden)
 
+    def _live(self, index: int, hidden: State, run: Callable, live: LiveBlock) -> State:
+        ready = self.session.guard(self._before_live, index, hidden)
+        if ready is None:  # bookkeeping failed: the rest of this pass is computed
+            return run(hidden)
+        out, mine, rows, others, rest = ready
+        self.view(index).tensor(out).index_copy_(1, rows.index, live(mine, rows, others, rest))
+        return out
+
+    def _before_live(self, index: int, hidden: State) -> tuple[State, torch.Tensor, Rows, torch.Tensor, Rows]:
+        """What a reused pass hands on, to be written to; the live rows and what they hold; the rest, and its states here:
+        each block of a group is taken to add as much of the group's residual as the others.
+        """
+        view = self.view(index)
+        rows, rest = self.session.live.rows(self.grid, view, view.tensor(hidden))
+        added = [segment for _, segment in self.layout.reuse_steps.get(index, ())]
+        out = self._add(added[0], index, hidden) if added else hidden
+        out = view.copied(hidden) if out is hidden else out
+        residual, first, count = self._left
+        others = rest.of(view.tensor(out)).sub_(residual, alpha=1 - (index - first) / count)
+        return out, rows.of(view.tensor(hidden)), rows, others, rest
+
     def _add(self, segment: int, block: int, hidden: State) -> State:
         """Never in place: the host may hold what it gave us."""
         residuals = self.session.residuals
         if residuals.first_of(segment) != segment:
             return self._merge(segment, block, hidden)
-        group, _ = residuals.group_of(segment)
+        group, last = residuals.group_of(segment)
         out = self.view(block).copied(hidden)
         video = self.video(block, out)
-        for part, key in zip(video.chunk(len(self.keys)), self.keys):
-            part += self.session.forecast(key, group, video.device)
+        forecasts = [self.session.forecast(key, group, video.device) for key in self.keys]
+        for part, added in zip(video.chunk(len(self.keys)), forecasts):
+            part += added
+        if self.mode == LIVE:
+            _, rest = self.session.live.rows(self.grid, self.view(block), self.view(block).tensor(hidden))
+            residual = rest.shifted(-self.view(block).front).of(torch.cat(forecasts))
+            self._left = residual, block, sum(map(len, self.layout.runs[segment : last + 1]))
         if residuals.freezes(segment) and self.layout.audio != "inside":
             self._merged = video.clone()
         return out

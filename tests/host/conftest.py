@@ -53,6 +53,16 @@ def comfy():
 
 
 @pytest.fixture(scope="session")
+def rooms(comfy):
+    """The avatar's modules as the host imported them, by name."""
+    import importlib
+
+    package = comfy.ids["SyncCache"].__module__.rpartition(".")[0]
+    names = ("files", "model", "transformer", "sound", "face", "guidance", "text")
+    return {name: importlib.import_module(f"{package}.avatar.{name}") for name in names}
+
+
+@pytest.fixture(scope="session")
 def tiny_checkpoint(comfy, tmp_path_factory):
     """Random weights of a seven-block WanModel_S2V, in a file that the host's own loader recognises."""
     import comfy.ldm.wan.model
