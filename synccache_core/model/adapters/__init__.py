@@ -111,12 +111,13 @@ def serve(model: torch.nn.Module, options: Mapping[str, Any] | None = None) -> A
         return outputs_only(model)
 
 
-from . import (  # noqa: E402, F401 - register themselves
-    hunyuan_avatar,
-    hunyuan_video,
-    infinite_talk,
-    wan_animate,
-    wan_dancer,
-    wan_s2v,
+from . import (  # noqa: E402 - they register themselves
+    humo,  # noqa: F401
+    hunyuan_avatar,  # noqa: F401
+    hunyuan_video,  # noqa: F401
+    infinite_talk,  # noqa: F401
+    wan_animate,  # noqa: F401
+    wan_dancer,  # noqa: F401
+    wan_s2v,  # noqa: F401
 )
 from .outputs_only import outputs_only  # noqa: E402
