@@ -30,9 +30,6 @@ class Rows:
         """These rows, a copy."""
         return hidden.index_select(dim, self.index)
 
-    def shifted(self, by: int) -> "Rows":
-        return Rows(self.index + by, self.video)
-
 
 @dataclass(frozen=True)
 class Live:

@@ -278,7 +278,7 @@ class Session(Guarded):
         if current.odd_branch:
             self.note("a branch appeared that had nothing stored: it was computed while the others were reused")
         self.report.steps.append(current.record(decision, self._history.accumulated))
-        account(self.report, self.config, self.residuals, self.outputs, self.cost)
+        account(self.report, self.config, self.residuals, self.outputs, self.live, self.cost)
         if decision.reuse:
             self._run += 1
             self._stale = 0 if decision.live else self._stale + 1
