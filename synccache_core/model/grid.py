@@ -15,22 +15,23 @@ class Grid:
     """The video tokens of one model call, in the order frames, rows, columns.
 
     frames: latent frames T. height, width: tokens per latent frame. Those of text, reference and motion are never counted
-    here; where the video's lie among them is said by `View`.
+    here; where the video's lie among them is said by `View`. stride: frames of the film per latent frame but the first.
     """
 
     frames: int
     height: int
     width: int
+    stride: int = 4
 
     @property
     def tokens(self) -> int:
         return self.frames * self.height * self.width
 
     @classmethod
-    def from_latent(cls, shape, patch: int = 2) -> "Grid":
+    def from_latent(cls, shape, patch: int = 2, stride: int = 4) -> "Grid":
         """shape: [..., T, H, W] of the latent; the host pads H and W up to a multiple of `patch`."""
         frames, height, width = shape[-3:]
-        return cls(int(frames), -(-int(height) // patch), -(-int(width) // patch))
+        return cls(int(frames), -(-int(height) // patch), -(-int(width) // patch), stride)
 
     @classmethod
     def of_any(cls, shape) -> "Grid":
@@ -40,17 +41,17 @@ class Grid:
         return cls(1, *map(int, shape[2:])) if len(shape) == 4 else cls(1, 1, prod(map(int, shape[2:])))
 
 
-def token_weights(mask: torch.Tensor, grid: Grid, temporal_stride: int = 4) -> torch.Tensor:
+def token_weights(mask: torch.Tensor, grid: Grid) -> torch.Tensor:
     """Pool a mask to one weight per video token.
 
     mask: [H, W] or [1, H, W] (holds for every frame), [T, H, W] with T latent frames, or [F, H, W] with
-    F = temporal_stride*(T-1)+1 pixel frames, of which latent frame 0 takes the first and latent frame i the
-    temporal_stride frames that end at temporal_stride*i (the VAE is causal). Any H and W: area pooling, so the mask must
+    F = stride*(T-1)+1 pixel frames, of which latent frame 0 takes the first and latent frame i the stride frames that end
+    at stride*i (the VAE is causal). Any H and W: area pooling, so the mask must
     show what the video shows; one of another shape is stretched. bool and uint8 (0..255) are accepted; values are clamped
     to 0..1.
     Returns float32 [T*height*width] in 0..1. Raises BadMask with both numbers where F fits neither rule, or on NaN.
     """
-    frames = _to_latent_frames(as_mask(mask), grid.frames, temporal_stride)
+    frames = _to_latent_frames(as_mask(mask), grid.frames, grid.stride)
     pooled = F.adaptive_avg_pool2d(frames[:, None], (grid.height, grid.width))  # [T,1,H,W] -> [T,1,h,w]
     return pooled.expand(grid.frames, 1, -1, -1).reshape(-1).clone()
 

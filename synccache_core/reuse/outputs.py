@@ -125,9 +125,12 @@ class Outputs:
     sampler: one that makes x anew from denoised and noise has denoised forecast instead of the velocity, which would hold
     the old noise; one that reads the guidance from inside the model call is never spared it. parts: shapes of the latents
     that one tensor [B, 1, N] holds, such as picture and sound; each is forecast and corrected by itself. () = one latent.
+    beside: where residuals are reused, all but the first are computed at every step, so that nothing is to be corrected.
     """
 
-    def __init__(self, config: Config, sampler: Sampler, sign: float, parts: Sequence[Sequence[int]] = ()):
+    def __init__(
+        self, config: Config, sampler: Sampler, sign: float, parts: Sequence[Sequence[int]] = (), beside: bool = False
+    ):
         self.corrects = config.correction and sampler.corrects
         self.size = 0
         self._whole = config.level == "output"
@@ -142,17 +145,18 @@ class Outputs:
                 config.forecast_order, self._whole, self.corrects, config.max_gain, sampler.response, config.backtest,
                 sampler.first_order, sign,
             )
-            for _ in parts or [None]
+            for _ in (parts[:1] if beside and not self._whole else parts) or [None]
         ]  # fmt: skip
 
     @classmethod
     def of(
-        cls, config: Config, sampler: Sampler, sign: float = -1.0, parts: Sequence[Sequence[int]] = ()
+        cls, config: Config, sampler: Sampler, sign: float = -1.0, parts: Sequence[Sequence[int]] = (),
+        beside: bool = False,
     ) -> tuple["Outputs | None", list[str]]:
         """None where the settings do not need it, and what a person should know. sign: of the way that sigma goes."""
         if config.off:
             return None, []
-        made, remarks = cls(config, sampler, sign, parts), []
+        made, remarks = cls(config, sampler, sign, parts, beside), []
         if config.correction and not made.corrects and config.schedule is not None:  # a plan was made for another sampler
             remarks.append(f"correction is off: {WANTED}; this run uses {sampler.name}")
         if config.level == "output" and sampler.guidance_inside:
@@ -207,7 +211,7 @@ class Outputs:
             added = [path.computed(sigma, move, value, keep, index) for path, value in zip(self._paths, velocities)]
         if any(value is None for value in added):  # which all of them are then
             return None
-        change = _joined(added)
+        change = _joined([*added, *map(torch.zeros_like, velocities[len(added) :])])
         return (out + (change if x is None else change.mul_(-sigma))).to(out.dtype)
 
     def off_by(self, sigma: float, out: torch.Tensor, x: torch.Tensor | None) -> Rows:

@@ -6,6 +6,7 @@ import torch
 from .conftest import TINY
 from .doors import check, host_case, randomised
 from .test_hunyuan_video import hunyuan_video, hunyuan_video_15
+from .test_ltx_av import ltx_av
 
 pytestmark = pytest.mark.host
 
@@ -30,7 +31,7 @@ def s2v(stage):
     return host_case(stage, make, adapter, core.Grid(3, 2, 2), (1, 16, 3, 4, 4), (1, 25, 8, 12), call, tolerance=1e-4)
 
 
-FAMILIES = {"wan_s2v": s2v, "hunyuan_video": hunyuan_video, "hunyuan_video_15": hunyuan_video_15}
+FAMILIES = {"wan_s2v": s2v, "hunyuan_video": hunyuan_video, "hunyuan_video_15": hunyuan_video_15, "ltx_av": ltx_av}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

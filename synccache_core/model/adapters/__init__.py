@@ -23,8 +23,9 @@ from ..view import Pass, View, video_alone
 @dataclass(frozen=True)
 class Adapter:
     """name: stable id. title: for people. classes: class names that it serves; variant(model): and which models of these,
-    without it all. layout(model). grid(latent): video tokens of a latent [B, C, T, H, W]. cost(model, grid, tokens, text=None): operations of one call, with a prompt of `text` tokens,
-    None = not known. width(model): channels of the hidden state.
+    without it all. layout(model). grid(latent): video tokens of a latent [B, C, T, H, W]. cost(model, grid, tokens,
+    text=None): operations of one call, with a prompt of `text` tokens, None = not known. width(model): channels of the
+    hidden state.
 
     blocks(model): the heavy blocks in their order; without it, `model.blocks` at ComfyUI's "double_block" places.
 
@@ -36,6 +37,9 @@ class Adapter:
 
     view(pass, block): where the video's tokens lie in the hidden state at a block, and how many others there are: a hidden
     state of another length is never touched. Without it, the video's are all.
+
+    foreign(options): whether these transformer_options are of a pass with parts of the model switched off, such as a
+    guidance makes one: it is run as it is, and neither fed nor served.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Adapter:
     rest: Mapping[str, object] | None = None
     view: Callable[[Pass, int], View] = video_alone
     variant: Callable[[torch.nn.Module], bool] = lambda model: True
+    foreign: Callable[[Mapping], bool] = lambda options: False
 
     def matches(self, model: torch.nn.Module) -> bool:
         return type(model).__name__ in self.classes and self.variant(model)
@@ -93,5 +98,5 @@ def serve(model: torch.nn.Module) -> Adapter:
     return next((adapter for adapter in _REGISTRY.values() if adapter.matches(model)), None) or outputs_only(model)
 
 
-from . import hunyuan_video, wan_s2v  # noqa: E402, F401 - register themselves
+from . import hunyuan_video, ltx_av, wan_s2v  # noqa: E402, F401 - register themselves
 from .outputs_only import outputs_only  # noqa: E402
