@@ -7,6 +7,7 @@ from . import talking, test_wan_dancer
 from .conftest import TINY, made
 from .doors import check, host_case, randomised
 from .test_hunyuan_video import hunyuan_video, hunyuan_video_15
+from .test_ltx_av import ltx_av
 
 pytestmark = pytest.mark.host
 
@@ -29,7 +30,7 @@ def s2v(stage):
 
 
 FAMILIES = {
-    "wan_s2v": s2v, "hunyuan_video": hunyuan_video, "hunyuan_video_15": hunyuan_video_15, "infinite_talk": talking.case,
+    "wan_s2v": s2v, "hunyuan_video": hunyuan_video, "hunyuan_video_15": hunyuan_video_15, "ltx_av": ltx_av, "infinite_talk": talking.case,
     "wan_dancer": test_wan_dancer.contract_case,
 }  # fmt: skip
 
