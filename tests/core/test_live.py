@@ -146,7 +146,7 @@ def test_at_the_computed_input_live_rows_are_the_computed_ones(order):
 
 @pytest.mark.parametrize("held", [True, False])
 def test_states_of_the_other_rows_are_as_far_as_at_the_computed_step_or_on_a_line(held):
-    """Segment 1 is blocks 1 and 2: keys are made of z_0, and of what block 2 was given, or of z_0 and half of the residual."""
+    """Segment 1 is blocks 1 and 2: keys of z_0 and what block 2 was given, or z_0 and half the residual."""
     case, seen = toy_live_case(), []
     live = case.adapter.live(None)
 
