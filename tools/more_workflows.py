@@ -71,8 +71,9 @@ KINDS |= {
         CARRIED, "iteration_index:INT is_first:BOOLEAN is_last:BOOLEAN list_item:* current_iteration_value:*", (320, 240)),
     "EndLoop": Kind("output_value:* next_iteration_value:*", "outputs:*", (320, 120)),
 }  # fmt: skip
-# The noise of a long video's first chunk; the others count up from 0.
-OPENING_SEED = 1000
+# The noise of a long video's first chunk; the others count up from 0. Of each template its own: ComfyUI would not sample
+# again what another has sampled, and the strip and the report would have a run less.
+OPENING_SEEDS = {"wan22_s2v_long": 1000, "wan22_s2v_loop": 2000}
 
 
 def compare() -> Graph:
@@ -120,7 +121,7 @@ def started(name: str, note: str) -> tuple[Graph, Real, Node, Node, int]:
     r = real(g, note, FILES)
     cache = cached(g, "Balanced", model=r.model["MODEL"])
     opening = staged(g, r, "WanSoundImageToVideo", 640, 640, 77, 1)
-    first = sampled(g, cache["model"], opening, OPENING_SEED, 20, 6.0, "uni_pc", "KSampler · first chunk")
+    first = sampled(g, cache["model"], opening, OPENING_SEEDS[name], 20, 6.0, "uni_pc", "KSampler · first chunk")
     right, _ = g.panel("3 · First chunk", r.right, 0, [r.model, cache], [opening, first])
     return g, r, cache, first, right
 
