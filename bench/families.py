@@ -4,8 +4,8 @@
 (PyTorch's "meta" device), with the tokens that stand beside the video in the stock workflow. The cost formula is held
 against PyTorch's operation counter, which follows one forward pass of that class; --quick leaves this out, --check asks for
 3 %. "reused step": its share of a computed one, with every residual kept. "10 of 40": speed-up where so many steps are
-computed. GiB: residuals of both branches of guidance in bfloat16, two anchors of each, at either cache ratio. Seconds are
-not measured. About 10 s a family. Needs ComfyUI.
+computed. GiB: residuals of both branches of guidance in bfloat16, two anchors of each, at either cache ratio. Nothing is
+timed. About 10 s a family. Needs ComfyUI.
 """
 
 import argparse

@@ -62,6 +62,7 @@ def wan_family(
 
 
 LARGE = {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40, "in_dim": 36, "out_dim": 16}  # Wan's 14B
+SMALL = {"dim": 1536, "ffn_dim": 8960, "num_heads": 12, "num_layers": 30, "in_dim": 16}  # Wan's 1.3B
 CLIP = (1, 257, 1280)
 
 
@@ -73,6 +74,11 @@ def talking(frames: int, height: int, width: int) -> dict:
 
 def dancing(frames: int, height: int, width: int) -> dict:
     return {"audio_embed": meta(1, 4 * frames - 3, 35), "clip_fea": meta(*CLIP), "clip_fea_ref": meta(*CLIP)}
+
+
+def animated(frames: int, height: int, width: int) -> dict:
+    face = meta(1, 3, 4 * (frames - 1) - 3, 512, 512)  # the reference, one of the latent frames, has none
+    return {"face_pixel_values": face, "pose_latents": meta(1, 16, frames - 1, height, width), "clip_fea": meta(*CLIP)}
 
 
 def seeing(frames: int, height: int, width: int) -> dict:
@@ -91,11 +97,19 @@ def voice(frames: int) -> dict:
     return {"audio_embeds": meta(1, frames, 32, 768), "patches": {"attn2_patch": [MultiTalkCrossAttnPatch(heard)]}}
 
 
+def speaking(channels: int, frames: int, height: int, width: int) -> dict:
+    """HuMo: the 17B takes its reference with a mask, in as many channels as the latent and its condition have."""
+    return {"audio_embed": meta(1, frames, 8, 5, 1280), "reference_latent": meta(1, channels, 1, height, width)}
+
+
 FAMILIES = [
     wan_family("wan_s2v", "Wan2.2-S2V", "model", "WanModel_S2V", (832, 480, 77), talking, in_dim=16),
     wan_family("wan_dancer", "WanDancer", "model_wandancer", "WanDancerModel", (480, 832, 149), dancing),
+    wan_family("wan_animate", "Wan-Animate", "model_animate", "AnimateWanModel", (832, 480, 77), animated, extra=1),
     wan_family(
         "infinite_talk", "InfiniteTalk", "model", "WanModel", (832, 480, 81), seeing, options=partial(voice, 21),
         model_type="i2v",
     ),
+    wan_family("humo", "HuMo 17B", "model", "HumoWanModel", (832, 480, 97), partial(speaking, 36)),
+    wan_family("humo", "HuMo 1.7B", "model", "HumoWanModel", (832, 480, 97), partial(speaking, 16), **SMALL),
 ]
