@@ -263,7 +263,12 @@ class CacheRun(HostRun):
     def gpu_bytes(self, model, noise_shape) -> int:
         if self._device(model, noise_shape) == "cpu" or self.plan is not None and self.plan.plain:
             return 0
-        return residual_bytes(model, noise_shape, self.config, self._planned_for)
+        return residual_bytes(model, noise_shape, self._stored, self._planned_for)
+
+    @property
+    def _stored(self) -> Config:
+        """What decides how much is stored: without a mask nothing is LIVE."""
+        return self.config if self.mask is not None else replace(self.config, live=False)
 
     @property
     def _planned_for(self) -> Sampler:
@@ -276,4 +281,4 @@ class CacheRun(HostRun):
         if comfy.model_management.is_device_cpu(model.load_device):
             return "same"
         total = comfy.model_management.get_total_memory(model.load_device)
-        return "cpu" if residual_bytes(model, noise_shape, self.config, self._planned_for) > total / 4 else "same"
+        return "cpu" if residual_bytes(model, noise_shape, self._stored, self._planned_for) > total / 4 else "same"

@@ -122,7 +122,8 @@ class RunReport:
         return expected / (computed + lived * half + (expected - computed - lived) * share)
 
     def to_dict(self) -> dict:
-        counts = {"computed": self.computed, "reused": self.reused, "live": self.lived, "speedup_measured": self.speedup_measured}
+        counts = {"computed": self.computed, "reused": self.reused, "live": self.lived}
+        counts["speedup_measured"] = self.speedup_measured
         return {"format": REPORT_FORMAT, "version": REPORT_VERSION, **counts, **asdict(self), "advice": advice(self)}
 
     def to_json(self) -> str:
@@ -215,7 +216,7 @@ def account(report: RunReport, config: Config, residuals, outputs, live, cost: C
     report.correction_bytes = cache_bytes(0, size, config.level, 0, report.order, corrected) * (config.level == "residual")
     report.bytes_predicted = cache_bytes(
         report.residual_bytes, size, config.level, report.groups, report.order, corrected, bool(config.live)
-    )
+    ) + (live.depths.peak if live else 0)
 
 
 def without_blocks(config: Config, mask) -> list[str]:

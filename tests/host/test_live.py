@@ -108,3 +108,18 @@ def test_without_a_mask_live_is_off_and_said(stage):
     stage.sample(stage.comfy.host.attach(stage.model, config, None, handle))
     assert handle.reports[0].notes == ["live has no effect: it needs a human_mask"]
     assert handle.reports[0].lived == 0 and handle.reports[0].reused == 5
+
+
+def test_the_node(stage, comfy):
+    """Off where nobody asks; whole outputs beside LIVE steps, at the speed that was asked for."""
+    given = stage.conditioning(size=96)
+    model, run = stage.node(human_mask=spot(), live="person", reuse="auto", target_speedup=2.0)
+    stage.sample(model, given, steps=20)
+    report = run.reports[0]
+    assert report.level == "output" and report.lived > 0 and report.notes == [] and report.speedup_ideal > 1.8
+    assert report.live(20)["cells"].count("l") == report.lived == report.live_budget
+    model, run = stage.node(human_mask=spot())
+    stage.sample(model, given)
+    assert run.reports[0].lived == 0 and run.reports[0].settings["live"] is False
+    with pytest.raises(comfy.core.SyncCacheError, match="live must be one of"):
+        stage.node(live="face")
