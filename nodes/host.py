@@ -274,7 +274,12 @@ class CacheRun(HostRun):
         return self._bytes(model, shapes)
 
     def _bytes(self, model, shapes: Sequence) -> int:
-        return residual_bytes(model, video_of(shapes), self.config, self._planned_for, prod(shapes[0]))
+        return residual_bytes(model, video_of(shapes), self._stored, self._planned_for, prod(shapes[0]))
+
+    @property
+    def _stored(self) -> Config:
+        """What decides how much is stored: without a mask nothing is LIVE."""
+        return self.config if self.mask is not None else replace(self.config, live=False)
 
     @property
     def _planned_for(self) -> Sampler:

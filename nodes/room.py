@@ -9,6 +9,8 @@ import torch
 from ..synccache_core import Config, Sampler
 from ..synccache_core.decide.policy import level_for
 from ..synccache_core.model.cost import cache_bytes
+from ..synccache_core.reuse.depths import depth_bytes
+from ..synccache_core.reuse.live import live_for
 from ..synccache_core.reuse.residuals import wanted_groups
 from .guider import diffusion_model, served
 
@@ -25,7 +27,7 @@ def leveled(
 ) -> Config:
     """The config with its level, for a video's latent of this shape and a prompt of `text` tokens, None = not known."""
     dit, adapter = diffusion_model(model), served(model)
-    grid = adapter.grid(torch.empty(*noise_shape, device="meta"))
+    grid, (config, _) = adapter.grid(torch.empty(*noise_shape, device="meta")), live_for(config, adapter, dit)
     return level_for(config, adapter.cost(dit, grid, grid.tokens, text), steps, sampler)
 
 
@@ -38,9 +40,11 @@ def residual_bytes(model, noise_shape, config: Config, sampler: Sampler, noise: 
     adapter, config = served(model), leveled(model, noise_shape, config, sampler)
     tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
     size = comfy.model_management.dtype_size(model.model.get_dtype_inference())
-    groups = len(wanted_groups(config, adapter.layout(dit)))
+    layout = adapter.layout(dit)
+    groups = wanted_groups(config, layout)
     one = 2 * noise_shape[0] * tokens * adapter.width(dit) * size
     held = sampler.corrected if config.correction else 0
-    live, numbers = bool(config.live), noise or prod(noise_shape)
-    wanted = cache_bytes(one, 4 * numbers, config.level, groups, config.forecast_order, held, live)
+    live, order, numbers = bool(config.live), config.forecast_order, noise or prod(noise_shape)
+    wanted = cache_bytes(one, 4 * numbers, config.level, len(groups), order, held, live)
+    wanted += depth_bytes(layout, groups, one // size) * live
     return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted

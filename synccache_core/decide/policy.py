@@ -83,12 +83,12 @@ def _decided(config: Config, facts: Facts) -> Decision:
 def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | None = None) -> Config:
     """The config with a level, for a run of `steps` evaluations: "auto" reuses residuals, with the audio refreshed at every
     step, where probe and audio leave LEAST_LEFT of the computed steps or more (Wan2.2-S2V-14B: 95 % at 2x, 90 % at 3x, but
-    85 % at 4x), or LEAST_BESIDE where sound is made beside the video, else outputs, which cost nothing; or where the sampler
-    needs the model at every step. Of a model of which no blocks are known, outputs.
+    85 % at 4x), or LEAST_BESIDE where sound is made beside the video, or where the sampler needs the model at every step;
+    else outputs, which cost nothing. Outputs too where some evaluations are LIVE, and of a model of which no blocks are known.
     """
     if config.level != AUTO:
         return config
-    if cost.layout.unknown:
+    if cost.layout.unknown or config.live and not (config.probing or config.groups):
         return replace(config, level=OUTPUT)
     speed = config.target_speedup if config.schedule is None else steps / max(1, sum(config.schedule))
     groups = len(config.groups or ()) or groups_for_ratio(cost.layout, config.cache_ratio)

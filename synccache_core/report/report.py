@@ -127,7 +127,7 @@ class RunReport:
 
     def to_dict(self) -> dict:
         counts = {"computed": self.computed, "reused": self.reused, "live": self.lived}
-        counts |= {"speedup_measured": self.speedup_measured}
+        counts["speedup_measured"] = self.speedup_measured
         return {"format": REPORT_FORMAT, "version": REPORT_VERSION, **counts, **asdict(self), "advice": advice(self)}
 
     def to_json(self) -> str:
@@ -222,7 +222,7 @@ def account(report: RunReport, config: Config, residuals, outputs, live, cost: C
     report.correction_bytes = cache_bytes(0, size, config.level, 0, report.order, corrected) * (config.level == "residual")
     report.bytes_predicted = cache_bytes(
         report.residual_bytes, size, config.level, report.groups, report.order, corrected, bool(config.live)
-    )
+    ) + (live.depths.peak if live else 0)
 
 
 def without_blocks(config: Config, mask) -> list[str]:

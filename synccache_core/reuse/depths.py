@@ -4,10 +4,11 @@ A LIVE step makes keys and values of the rows that are not live, at every block.
 from its residual; on a line between them they are off by a fifth, measured on the Wild Talker, and so is the attention.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import torch
 
+from ..model.layout import Layout
 from .pinned import Pinned
 
 LEVELS = 7  # of a number in either direction
@@ -32,6 +33,12 @@ class Packed:
         packed = self._packed.to(device, non_blocking=True)
         steps = torch.stack([packed & 15, packed >> 4], -1).flatten(-2)
         return steps.to(self._scale.dtype).sub_(LEVELS).mul_(self._scale).flatten(-2)
+
+
+def depth_bytes(layout: Layout, groups: Sequence[Sequence[int]], numbers: int) -> int:
+    """At most, of `numbers` in a hidden state of all branches: as if no row were live."""
+    inside = sum(len(layout.runs[segment]) for group in groups for segment in group) - len(groups)
+    return inside * (numbers // 2 + numbers // TOGETHER * 2)
 
 
 class Depths:

@@ -41,6 +41,10 @@ class Velocities:
     def bytes(self) -> int:
         return self._anchors.bytes + (self._corrector.bytes if self._corrector else 0)
 
+    @property
+    def empty(self) -> bool:
+        return not self._anchors.bytes
+
     def trust(self, share: float) -> None:
         """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
         self._anchors.trust = share
@@ -171,7 +175,10 @@ class Outputs:
         """Why the model must be called, None where it need not."""
         if self._sampler.guidance_inside:
             return "the sampler needs the model"
-        shapes = [None] * len(self._paths) if x is None else [part.shape for part in self._parts.split(x)]
+        if x is None or any(path.empty for path in self._paths):  # where regions are is not known before the first pass
+            shapes = [None] * len(self._paths)
+        else:
+            shapes = [part.shape for part in self._parts.split(x)]
         return next(filter(None, (path.missing(sigma, shape) for path, shape in zip(self._paths, shapes))), None)
 
     def forecast(self, sigma: float, move: float | None, x: torch.Tensor | None, index: int) -> torch.Tensor | None:

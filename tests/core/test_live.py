@@ -1,6 +1,7 @@
 """LIVE evaluations: which tokens are live, by hand; what they cost; where they lie; who is told where there are none."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -116,7 +117,7 @@ def test_outputs_of_a_run_of_three_actions():
             return made[-1].clone()
 
         for sigma in case.sigmas[:5]:
-            given.append(session.predict(sigma, lambda sigma=sigma: run(sigma)))
+            given.append(session.predict(sigma, partial(run, sigma)))
     assert [step.action for step in session.report.steps] == ["compute", "reuse", "live", "reuse", "compute"]
     first, live, last = made
     assert torch.equal(given[0], first) and torch.equal(given[1], first) and torch.equal(given[4], last)
@@ -146,7 +147,7 @@ def test_at_the_computed_input_live_rows_are_the_computed_ones(order):
 
 @pytest.mark.parametrize("held", [True, False])
 def test_states_of_the_other_rows_are_as_far_as_at_the_computed_step_or_on_a_line(held):
-    """Segment 1 is blocks 1 and 2: keys of z_0 and what block 2 was given, or z_0 and half the residual."""
+    """Segment 1 is blocks 1 and 2: keys are made of z_0, and of what block 2 was given, or of z_0 and half R."""
     case, seen = toy_live_case(), []
     live = case.adapter.live(None)
 

@@ -27,9 +27,10 @@ export const WORDS = {
     planned: "Plan: {speed}× faster, {computed} of {steps} steps, error {error}, {memory} ({how})",
     plan_unknown: "A plan decides; what it gives appears with the next run.",
     how_predicted: "predicted", how_measured: "measured",
+    counts_live: "{done} of {steps} steps · {computed} computed · {live} live · {reused} reused",
     counts: "{done} of {steps} steps · {computed} computed · {reused} reused", calibrating: "{done} of {steps} steps · calibrating",
     replay: "trial {replay}: ", number: "run {number}: ", speed: " · {speed}×", held: "{held} held", of: " of {limit}", interrupted: " · interrupted",
-    compute: "computed", reuse: "reused", wait: "to come", cell: "step {step}: {action}", probe: ", probe change {change}",
+    compute: "computed", live: "live", reuse: "reused", wait: "to come", cell: "step {step}: {action}", probe: ", probe change {change}",
     point: "{speed}× faster, error {error}, {memory}", choose: "Press Run to make this plan.", about: "About this plan: ",
     front: "Plans by speed and error", error: "error", faster: "speed", empty: "Press Run to see the plan.",
     room: "{held} of {limit}", unmeasured: "memory known after a run",
@@ -44,9 +45,10 @@ export const WORDS = {
     planned: "方案：加速 {speed}×，计算 {computed}/{steps} 步，误差 {error}，{memory}（{how}）",
     plan_unknown: "由方案决定；下次运行时显示它的效果。",
     how_predicted: "预计", how_measured: "实测",
+    counts_live: "{done}/{steps} 步 · 计算 {computed} · 仅人物 {live} · 复用 {reused}",
     counts: "{done}/{steps} 步 · 计算 {computed} · 复用 {reused}", calibrating: "{done}/{steps} 步 · 校准中",
     replay: "试运行 {replay}：", number: "第 {number} 次采样：", speed: " · {speed}×", held: "已占用 {held}", of: " / {limit}", interrupted: " · 已中断",
-    compute: "计算", reuse: "复用", wait: "未到", cell: "第 {step} 步：{action}", probe: "，探测到变化 {change}",
+    compute: "计算", live: "仅人物", reuse: "复用", wait: "未到", cell: "第 {step} 步：{action}", probe: "，探测到变化 {change}",
     point: "加速 {speed}×，误差 {error}，{memory}", choose: "点击“运行”生成此方案。", about: "大致如此：",
     front: "按速度和误差排列的方案", error: "误差", faster: "速度", empty: "点击“运行”查看方案。",
     room: "{held} / {limit}", unmeasured: "内存在运行后得知",
@@ -61,9 +63,10 @@ export const WORDS = {
     planned: "プラン：{speed} 倍速、{steps} ステップ中 {computed} を計算、誤差 {error}、{memory}（{how}）",
     plan_unknown: "プランに従います。効果は次の実行で表示されます。",
     how_predicted: "予測", how_measured: "実測",
+    counts_live: "{steps} ステップ中 {done} · 計算 {computed} · 人物のみ {live} · 再利用 {reused}",
     counts: "{steps} ステップ中 {done} · 計算 {computed} · 再利用 {reused}", calibrating: "{steps} ステップ中 {done} · キャリブレーション中",
     replay: "試行 {replay}：", number: "{number} 回目の実行：", speed: " · {speed} 倍速", held: "使用中 {held}", of: " / {limit}", interrupted: " · 中断",
-    compute: "計算", reuse: "再利用", wait: "これから", cell: "ステップ {step}：{action}", probe: "、プローブの変化 {change}",
+    compute: "計算", live: "人物のみ", reuse: "再利用", wait: "これから", cell: "ステップ {step}：{action}", probe: "、プローブの変化 {change}",
     point: "{speed} 倍速、誤差 {error}、{memory}", choose: "「実行」でこのプランを作ります。", about: "おおよそ：",
     front: "速度と誤差で見たプラン", error: "誤差", faster: "速度", empty: "「実行」でプランが表示されます。",
     room: "{held} / {limit}", unmeasured: "メモリは実行後に分かります",
@@ -159,7 +162,7 @@ function list(value, most) {
 }
 
 function cells(value) {
-  return typeof value === "string" && /^[cr]*$/.test(value) ? value.slice(0, MOST_STEPS) : "";
+  return typeof value === "string" && /^[clr]*$/.test(value) ? value.slice(0, MOST_STEPS) : "";
 }
 
 /** A run as RunReport.live() gives it, or null. */
@@ -170,7 +173,7 @@ export function cleanRun(run) {
   return {
     ...cleanRecognised(run), expected: Math.max(expected, done.length), cells: done,
     changes: list(run.changes, MOST_STEPS).map((c) => number(c)),
-    computed: done.split("c").length - 1, reused: done.split("r").length - 1, speedup: number(run.speedup),
+    computed: done.split("c").length - 1, reused: done.split("r").length - 1, live: done.split("l").length - 1, speedup: number(run.speedup),
     held: number(run.held) ?? 0, limit: number(run.limit), calibration: run.calibration === true,
     finished: run.finished === true, ended: run.ended === true, replay: text(run.replay), number: Math.round(number(run.number, 1, 1e6) ?? 1),
     why: list(run.why, MOST_LINES).map(text).filter(Boolean), storable: number(run.storable) ?? 0,
@@ -213,9 +216,9 @@ export function foundText(found, language = locale()) {
 }
 
 export function countsText(run, language = locale()) {
-  const values = { done: run.cells.length, steps: run.expected, computed: run.computed, reused: run.reused };
+  const values = { done: run.cells.length, steps: run.expected, computed: run.computed, reused: run.reused, live: run.live };
   const head = run.replay ? say("replay", { replay: run.replay }, language) : run.number > 1 ? say("number", { number: run.number }, language) : "";
-  const middle = say(run.calibration ? "calibrating" : "counts", values, language);
+  const middle = say(run.calibration ? "calibrating" : run.live ? "counts_live" : "counts", values, language);
   const speed = run.speedup && !run.calibration ? say("speed", { speed: run.speedup.toFixed(1) }, language) : "";
   return head + middle + speed + (run.ended && !run.finished ? say("interrupted", {}, language) : "");
 }
@@ -250,6 +253,7 @@ const STYLE = `
 .synccache-cells { display: flex; align-items: flex-end; gap: 1px; height: 34px; flex: none; }
 .synccache-cells > span { position: relative; flex: 1 1 0; min-width: 0; border-radius: 2px 2px 0 0; }
 .synccache-cells > [data-action=compute] { height: 100%; background: #4a9eec; }
+.synccache-cells > [data-action=live] { height: 78%; background: #4080bf; }
 .synccache-cells > [data-action=reuse] { height: 55%; background: #35618f; }
 .synccache-cells > [data-action=wait] { height: 55%; background: var(--border-color, #4e4e4e); opacity: 0.5; }
 .synccache-cells i { position: absolute; left: 0; right: 0; height: 2px; background: #f7b83e; }
@@ -282,7 +286,7 @@ function part(name, attributes = {}) {
 function cellElements(done, expected, changes = []) {
   const most = Math.max(...changes.filter((c) => c !== null), 0);
   return Array.from({ length: expected }, (_, i) => {
-    const action = { c: "compute", r: "reuse" }[done[i]] ?? "wait";
+    const action = { c: "compute", l: "live", r: "reuse" }[done[i]] ?? "wait";
     const change = changes[i] ?? null;
     const title = say("cell", { step: i + 1, action: say(action) }) + (change === null ? "" : say("probe", { change: change.toPrecision(2) }));
     const mark = change === null || !most ? [] : [element("i", { style: `bottom: ${Math.round(90 * (change / most))}%` })];
