@@ -56,7 +56,7 @@ class Live:
 
 @dataclass(frozen=True)
 class LiveBlock:
-    """A block at one call. given: what it was called with. run(hidden, given): calls it. packed: hidden states are [L, C]."""
+    """A block at one call. given: what it was called with. run(hidden, given): calls it. packed: its states are [L, C]."""
 
     live: Live
     module: torch.nn.Module

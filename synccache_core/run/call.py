@@ -11,6 +11,7 @@ from ..model.grid import Grid
 from ..model.layout import REFRESH, SPREAD
 from ..model.live import LiveBlock, Rows
 from ..model.view import State, View, ViewOf
+from ..reuse.live import beside
 
 PLAIN, PROBE, STORE, REUSE, LIVE = "plain", "probe", "store", "reuse", "live"
 
@@ -43,6 +44,7 @@ class Call:
         self._forecasts: list[torch.Tensor] | None = None
         self._left: tuple[torch.Tensor, int, int] | None = None  # of the group that is open at a LIVE pass
         self._sums: dict[tuple[Hashable, int], torch.Tensor] = {}
+        self._beside: dict[tuple, tuple[Rows, Rows]] = {}
         self._audio: dict[int, Callable] = {}
         self._audio_args: tuple[tuple, dict] = ((), {})
 
@@ -51,11 +53,13 @@ class Call:
         live: LiveBlock | None = None,
     ) -> State:
         """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block, `rest`
-        all of it but the video, `live` some of its rows.
+        all of it but the video, `live` some of its rows: where these are all but the video's, it is the rest.
         """
         if self.mode != PLAIN:
             self.session.guard(self._before_block, index, hidden)
         if self.mode == LIVE:
+            return self._live(index, hidden, run, live)
+        if self.mode == REUSE and rest is None and live is not None and self.layout.audio == "beside":
             return self._live(index, hidden, run, live)
         if self.mode == REUSE:
             return self._stand_in(index, hidden, run, rest)
@@ -106,6 +110,7 @@ class Call:
         self.view = None
         self._start = self._merged = self._forecasts = self._left = None
         self._sums.clear()
+        self._beside.clear()
 
     def _before_block(self, index: int, hidden: State) -> None:
         if index == 0:
@@ -174,13 +179,27 @@ class Call:
         each block of a group is taken to add as much of the group's residual as the others.
         """
         view = self.view(index)
-        rows, rest = self.session.live.rows(self.grid, view, view.tensor(hidden))
+        rows, rest = self._rows(index, hidden)
+        if self.layout.audio == "beside":
+            [(_, segment)] = self.layout.reuse_steps[index]
+            held = view.tensor(hidden)
+            return self._spread(segment, index, hidden), rows.of(held), rows, rest.of(held), rest
         added = [segment for _, segment in self.layout.reuse_steps.get(index, ())]
         out = self._add(added[0], index, hidden) if added else hidden
         out = view.copied(hidden) if out is hidden else out
         residual, first, count = self._left
         others = rest.of(view.tensor(out)).sub_(residual, alpha=1 - (index - first) / count)
         return out, rows.of(view.tensor(hidden)), rows, others, rest
+
+    def _rows(self, block: int, hidden: State) -> tuple[Rows, Rows]:
+        """(live, the rest)"""
+        view = self.view(block)
+        if self.session.live:
+            return self.session.live.rows(self.grid, view, view.tensor(hidden))
+        place = view, view.tensor(hidden).shape[1]
+        if place not in self._beside:
+            self._beside[place] = beside(view, view.tensor(hidden))
+        return self._beside[place]
 
     def _add(self, segment: int, block: int, hidden: State) -> State:
         """Never in place: the host may hold what it gave us."""
@@ -194,7 +213,7 @@ class Call:
         for part, added in zip(video.chunk(len(self.keys)), forecasts):
             part += added
         if self.mode == LIVE:
-            _, rest = self.session.live.rows(self.grid, self.view(block), self.view(block).tensor(hidden))
+            _, rest = self._rows(block, hidden)
             residual = rest.shifted(-self.view(block).front).of(torch.cat(forecasts))
             self._left = residual, block, sum(map(len, self.layout.runs[segment : last + 1]))
         if residuals.freezes(segment) and self.layout.audio != "inside":

@@ -115,5 +115,5 @@ def serve(model: torch.nn.Module, options: Mapping[str, Any] | None = None) -> A
         return outputs_only(model)
 
 
-from . import hunyuan_avatar, hunyuan_video, infinite_talk, ltx_av, wan_dancer, wan_s2v  # noqa: E402, F401 - register themselves
+from . import hunyuan_avatar, hunyuan_video, infinite_talk, ltx_av, minimax_h3, wan_dancer, wan_s2v  # noqa: E402, F401 - register themselves
 from .outputs_only import outputs_only  # noqa: E402
