@@ -84,7 +84,7 @@ def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | No
     """The config with a level, for a run of `steps` evaluations: "auto" reuses residuals, with the audio refreshed at every
     step, where probe and audio leave LEAST_LEFT of the computed steps or more (Wan2.2-S2V-14B: 95 % at 2x, 90 % at 3x, but
     85 % at 4x), or LEAST_BESIDE where sound is made beside the video, or where the sampler needs the model at every step;
-    else outputs, which cost nothing. Outputs too where some evaluations are LIVE, and of a model of which no blocks are known.
+    else outputs, which cost nothing. Outputs too where some evaluations are LIVE, and where no blocks are known.
     """
     if config.level != AUTO:
         return config

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from synccache_core import StateError, View
-from synccache_core.contract.case import running, toy_audio_video_case, toy_case, toy_live_case
+from synccache_core.contract.case import running, toy_audio_video_case, toy_case, toy_live_case, toy_packed_case
 from synccache_core.contract.checks import check_adapter
 from synccache_core.contract.toys import ToyDiT
 from synccache_core.model import adapters
@@ -21,6 +21,7 @@ CASES = {
     "toy_after_behind_text_later": lambda: toy_case("after", inplace=True, front=1, text=(3, 4)),
     "toy_live": toy_live_case,
     "toy_beside": toy_audio_video_case,
+    "toy_packed": toy_packed_case,
     "toy_inside_behind_text_later": lambda: toy_case("inside", inplace=True, front=1, text=(3, 4)),
 }
 

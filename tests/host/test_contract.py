@@ -8,6 +8,7 @@ from .conftest import TINY, made
 from .doors import check, host_case, randomised
 from .test_hunyuan_video import hunyuan_video, hunyuan_video_15
 from .test_ltx_av import ltx_av
+from .test_minimax_h3 import minimax_h3
 
 pytestmark = pytest.mark.host
 
@@ -32,7 +33,7 @@ def s2v(stage):
 FAMILIES = {
     "wan_s2v": s2v, "hunyuan_video": hunyuan_video, "hunyuan_video_15": hunyuan_video_15, "infinite_talk": talking.case,
     "wan_dancer": test_wan_dancer.contract_case, "wan_animate": test_wan_animate.contract_case,
-    "humo": test_humo.contract_case, "ltx_av": ltx_av,
+    "humo": test_humo.contract_case, "ltx_av": ltx_av, "minimax_h3": minimax_h3,
 }  # fmt: skip
 
 
