@@ -12,9 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from demo.sampling import evaluated_at, integrate
 from demo.standalone import LATENT, Standalone
-from demo.table import WAN_14B
+from demo.table import WAN_14B, live_share_14b
 from demo.worlds import WORLDS
-from synccache_core import Config, Grid, __version__, attach
+from synccache_core import Config, Grid, __version__, attach, fewer
 from synccache_core.config import MAX_ORDER
 from synccache_core.model.adapters import find
 from synccache_core.model.cost import CostModel, affordable
@@ -23,10 +23,12 @@ from synccache_core.planning.plan import Budget, Plan
 from synccache_core.planning.planner import Choice, Planner
 from synccache_core.planning.recipes import every
 from synccache_core.planning.schedule import Variant
+from synccache_core.reuse.live import live_tokens
 
 from .harness import held_out_scene
 from .hooks import sample_with, sampler_of
 from .metrics import figures, mouth
+from .regions import places
 from .remember import Memory
 from .rivals import Make, make
 from .settings import TESTED, Setting
@@ -42,7 +44,7 @@ class Row:
 
     often: whether it is measured with every seed; ablations with the first only. One of sigmas (fewer steps), cache, plan,
     config, threshold (of a cache of ComfyUI) and floor says what it does; sampler: of `sigmas`. masked: with the true mask
-    of the human.
+    of the human. live: where else LIVE evaluations compute, see `bench.regions`.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Row:
     masked: bool = False
     threshold: float | None = None
     floor: str = ""
+    live: str = ""
 
     @property
     def recipe(self) -> tuple:
@@ -68,7 +71,8 @@ class Row:
         if plan:
             kind = (plan.kind, plan.backtest) if plan.plain or plan.backtest else ()  # so that older figures are still found
             plan = (plan.schedule, plan.level, plan.order, plan.correction, plan.groups, plan.merge, plan.probe, *kind)
-        return plan, self.config, self.masked, sigmas, self.sampler, self.cache, self.threshold, self.floor
+        masked = (self.live, self.config.live, self.config.live_reach) if self.live else self.masked
+        return plan, self.config, masked, sigmas, self.sampler, self.cache, self.threshold, self.floor
 
     @property
     def key(self) -> str:
@@ -118,8 +122,10 @@ class Ours:
         best = self.best("residual", count)
         for ratio in RATIOS:
             groups = self.planner.segmentation.best(groups_for_ratio(layout, ratio))
-            plan = replace(self.plan(best), groups=self.planner.segmentation.groups[groups])
-            made.append(Row(f"planned, residuals, rho {ratio:g}", "ours", count, often=False, plan=plan))
+            name = f"planned, residuals, rho {ratio:g}"
+            cuts = {name: self.planner.segmentation.groups[groups], f"{name}, even cuts": even_groups(layout, groups)}
+            made += [Row(name, "ours", count, often=False, plan=replace(self.plan(best), groups=groups))
+                     for name, groups in cuts.items()]  # fmt: skip
         for level, order in product(("output", "residual"), (0, 1, 2)):
             plan = self.plan(self.best(level, count, order))
             made.append(Row(f"planned, {level}s, order {order}", "ours", count, often=False, plan=plan))
@@ -129,7 +135,7 @@ class Ours:
 
     def at_cost(self, planner: Planner, count: int) -> Plan:
         """The best plan that is as quick as `count` bare steps."""
-        budget = Budget(speedup=self.setting.steps / count, cache_ratio=1.0)
+        budget = as_quick(self.setting, count)
         return planner.plan(planner.choose(budget), budget, __version__, created=CREATED)
 
     def plan(self, choice: Choice) -> Plan:
@@ -145,6 +151,11 @@ class Ours:
     def online(self, name: str, count: int, often: bool = False, masked: bool = False, **settings) -> Row:
         target = self.planner.recording.cost.speedup(self.setting.steps, count)
         return Row(name, "ours", count, often=often, masked=masked, config=Config(target_speedup=target, **settings))
+
+
+def as_quick(setting: Setting, count: int) -> Budget:
+    """As quick as `count` bare steps, with all memory: what an artist asks for is a speed."""
+    return Budget(speedup=setting.steps / count, cache_ratio=1.0)
 
 
 def most_computed(cost: int, steps: int, share: float) -> int:
@@ -200,8 +211,12 @@ class Run:
     def plain(self, sampler: str, sigmas: Sequence[float]) -> torch.Tensor:
         return integrate(sampler, self.on.noise(), sigmas, lambda x, sigma: self.on.guided(x, sigma, None))
 
-    @torch.inference_mode()
     def uncached(self) -> torch.Tensor:
+        return self._uncached
+
+    @cached_property
+    @torch.inference_mode()
+    def _uncached(self) -> torch.Tensor:
         return self.plain(self.setting.sampler, self.setting.sigmas)
 
     @torch.inference_mode()
@@ -215,13 +230,24 @@ class Run:
             return latents, costs(cache.computed, cache.spent(self.cost), cache.spent(WAN_14B))
         if row.floor:
             with FLOOR_CONTEXTS[row.floor]():
-                return self.uncached().float(), costs(*[self.setting.steps] * 3)
+                return self.plain(self.setting.sampler, self.setting.sigmas).float(), costs(*[self.setting.steps] * 3)
         return self.plain(row.sampler, row.sigmas), costs(*[len(row.sigmas) - 1] * 3)
 
     @cached_property
     def mask(self) -> torch.Tensor:
         """The human, [F, H, W] in 0..1: of the renderer's clip, or in the wild world of the uncached video."""
         return WORLDS[self.setting.world].human(self.number, lambda: self.on.decode(self.uncached()))
+
+    def places(self, kind: str) -> torch.Tensor:
+        """A mask for LIVE evaluations, see `regions.KINDS`."""
+        return places(kind, self.setting.world, self.number, self.mask, lambda: self.on.decode(self.uncached()))
+
+    def _live_shares(self, row: Row, mask: torch.Tensor) -> tuple[float, float]:
+        """c here and on 14B, for as large a part of the video."""
+        grid, probe = Grid.from_latent(LATENT), row.config.probes
+        tokens, video = grid.tokens + grid.height * grid.width, live_tokens(mask, grid, row.config.live_reach).sum().item()
+        here = (video + tokens - grid.tokens) / tokens
+        return self.cost.live_share(here, probe), live_share_14b(video / grid.tokens, probe)
 
     @property
     def cost(self) -> CostModel:
@@ -234,17 +260,21 @@ class Run:
         dit, sampler, grid = self.on.talker.dit, self.setting.sampler, Grid.from_latent(LATENT)
         sigmas, cfg = self.setting.sigmas, self.setting.guidance
         if plan is not None and plan.plain:
-            sigmas = [*(sigmas[step] for step in plan.schedule), sigmas[-1]]
+            sigmas = [*(sigmas[step] for step in fewer(plan, sigmas)[0]), sigmas[-1]]
         kind, evaluated = sampler_of(sampler, sigmas), evaluated_at(sampler, sigmas)
         with attach(dit, config or Config(), evaluated, grid, mask, plan=plan, sampler=kind, cfg=cfg) as session:
             latents = integrate(sampler, self.on.noise(), sigmas, lambda x, sigma: self.on.guided(x, sigma, session))
         return latents, session.report
 
     def _synccache(self, row: Row) -> tuple[torch.Tensor, dict[str, float]]:
-        latents, report = self.attached(row.config, row.plan, self.mask if row.masked else None)
+        mask = self.places(row.live) if row.live else self.mask if row.masked else None
+        latents, report = self.attached(row.config, row.plan, mask)
         used = report.settings
         shares = (cost.share(report.level, report.groups, used["merge"], used["probe"]) for cost in (self.cost, WAN_14B))
-        return latents, costs(report.computed, *(report.computed + report.reused * share for share in shares))
+        reused = report.reused - report.lived
+        lived = (report.lived * c for c in self._live_shares(row, mask)) if report.lived else (0.0, 0.0)
+        spent = (report.computed + reused * share + more for share, more in zip(shares, lived))
+        return latents, costs(report.computed, *spent)
 
 
 def costs(computed: int, here: float, there: float) -> dict[str, float]:

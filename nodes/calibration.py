@@ -75,7 +75,6 @@ class CalibrationRun(HostRun):
         before = _conditions(guider)
         with self.running(guider, args, kwargs) as (session, given):
             result = executor(*given, **kwargs)
-            self.handle.gave(session.report, result)
             recording = session.recording()
             yardstick = session.yardstick(recording) if recording is not None else None
         if recording is not None:

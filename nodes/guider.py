@@ -26,7 +26,7 @@ def served(model) -> Adapter:
     if isinstance(kind, (IMG_TO_IMG, IMG_TO_IMG_FLOW)):
         name = type(diffusion_model(model)).__name__
         raise UnsupportedModel(f"{name} turns one picture into another without noise: there are no steps to reuse")
-    return serve(diffusion_model(model))
+    return serve(diffusion_model(model), model.model_options.get("transformer_options"))
 
 
 def needs_blocks(adapter: Adapter, layout: Layout, config: Config, plan: Plan | None, paper: bool) -> None:
@@ -103,6 +103,6 @@ def remarks(guider, steps: int) -> list[str]:
     found = []
     if steps <= FEW_STEPS:
         found.append(f"{steps} steps: a distilled or short run leaves little to skip")
-    if guider.model_options.get("context_handler") is not None:
+    if guider.model_options.get("context_handler") is not None and served(guider.model_patcher).name == "wan_s2v":
         found.append("context windows: ComfyUI gives every Wan-S2V window the audio of the first one")
     return found

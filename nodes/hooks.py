@@ -9,6 +9,7 @@ import torch
 from comfy import model_prefetch
 
 from ..synccache_core import Adapter, Noise, Sampler, Session
+from ..synccache_core.model.live import LiveBlock
 from ..synccache_core.model.noise import FLOW
 from ..synccache_core.model.samplers import Response, response
 from ..synccache_core.model.view import Pass
@@ -51,17 +52,19 @@ class Active:
             self.session.note("guidance switches off parts of the model in some passes: those were computed as they are")
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
         foreign = guiding or not (ours and even)
-        if options.get(PREFETCH) and not foreign and self.session.expects_reuse:
+        rests = self.adapter.rest is not None or self.session.layout.audio != "beside"
+        if options.get(PREFETCH) and rests and not foreign and self.session.expects_reuse:
             options[PREFETCH] = False  # weights of blocks that are not run
         return one, self.session.call(branches, grid, foreign, partial(self.adapter.view, one))
 
     def hook(self, model, options: dict) -> None:
         """Put a hook where the host looks for replacements of each block; `options` are its transformer_options."""
         options[KEY] = self
-        self.places = [] if self.session.layout.unknown else [block.place for block in self.adapter.blocks(model)]
-        for index, place in enumerate(self.places):
+        blocks = [] if self.session.layout.unknown else self.adapter.blocks(model)
+        self.places = [block.place for block in blocks]
+        for index, block in enumerate(blocks):
             replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
-            replaced[place] = BlockHook(self, index, replaced.get(place))
+            replaced[block.place] = BlockHook(self, index, block.module, replaced.get(block.place))
 
 
 def outside_graph() -> AbstractContextManager:
@@ -111,9 +114,11 @@ def learnt(function, options: dict, sigmas: torch.Tensor, noise: Noise) -> Respo
 class BlockHook:
     """The replacement of one block; what another extension had put there runs in the block's place."""
 
-    def __init__(self, active: Active, index: int, previous):
+    def __init__(self, active: Active, index: int, module: torch.nn.Module, previous):
         self.active = active
         self.index = index
+        self.module = module
+        self.live = active.adapter.live(module)
         self.previous = previous
         self._names: tuple[str, ...] = ()  # of what the block returns beside its hidden state
         # Whole-model compilation drops the guards on transformer_options: a traced hook would freeze one decision.
@@ -137,15 +142,17 @@ class BlockHook:
             return self._original(args, extra)
         result, rest = {}, self.active.adapter.rest
 
-        def run(hidden, **options):
-            given = args if hidden is args["img"] else {**args, "img": hidden}
-            if options:
-                given = {**given, "transformer_options": {**args.get("transformer_options", {}), **options}}
-            result.update(self._original(given, extra))
+        def some(hidden, given):
+            result.update(self._original({**given, "img": hidden}, extra))
             self._names = tuple(result)
             return result["img"]
 
-        hidden = call.block(self.index, args["img"], run, partial(run, **rest) if rest else None)
+        def run(hidden, **options):
+            given = {"transformer_options": {**args.get("transformer_options", {}), **options}} if options else {}
+            return some(hidden, {**args, **given})
+
+        part = LiveBlock(self.live, self.module, args, some, args["img"].ndim == 2) if self.live else None
+        hidden = call.block(self.index, args["img"], run, partial(run, **rest) if rest else None, part)
         # What else a block hands on, such as the text's tokens, goes on as it came where the block was not run.
         return {**{name: args.get(name) for name in self._names}, **result, "img": hidden}
 
@@ -161,8 +168,30 @@ def predict_noise(executor, x, timestep, model_options=None, *args, **kwargs):
     if active is None:
         return executor(x, timestep, model_options, *args, **kwargs)
     sigma, noise = timestep.flatten()[0].item(), active.noise
-    run = partial(executor, x, timestep, model_options, *args, **kwargs)
-    return active.session.predict(noise.level(sigma), run, noise.scaled(x, sigma))
+    seen, written = as_seen(x, model_options["transformer_options"])
+    computed = []
+
+    def run():
+        computed.append(executor(x, timestep, model_options, *args, **kwargs))
+        return computed[0]
+
+    out = active.session.predict(noise.level(sigma), run, noise.scaled(seen, sigma))
+    if written and computed and out is not computed[0]:
+        out[:, :, :written] = computed[0][:, :, :written]  # a correction of x has nothing to put right there
+    return out
+
+
+def as_seen(x: torch.Tensor, options: dict) -> tuple[torch.Tensor, int]:
+    """(x [B, C, T, H, W] as the model will see it, how many latent frames of it are not the sampler's). A wrapper of
+    InfiniteTalk's writes the frames that it goes on from into the model's input at every step, so that what the model gives
+    there follows from these and not from x.
+    """
+    for wrappers in options.get("wrappers", {}).get("apply_model", {}).values():
+        for frames in (getattr(wrapper, "init_latents", None) for wrapper in wrappers):
+            if isinstance(frames, torch.Tensor) and frames.ndim == x.ndim == 5:
+                x = torch.cat([frames.to(x).expand(len(x), -1, -1, -1, -1), x[:, :, frames.shape[2] :]], dim=2)
+                return x, frames.shape[2]
+    return x, 0
 
 
 def diffusion_model_call(executor, *args, **kwargs):

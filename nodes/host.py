@@ -31,6 +31,7 @@ from ..synccache_core.decide.paper import paper_config
 from ..synccache_core.human.mask import as_mask
 from ..synccache_core.planning.plan import check
 from ..synccache_core.planning.planned import fewer
+from ..synccache_core.reuse.live import live_for
 from .guider import (
     diffusion_model,
     guidance,
@@ -50,6 +51,7 @@ from .run import RunHandle
 log = logging.getLogger("synccache")
 
 AUTO = "auto"
+RESULT = f"{KEY}_result"
 RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum")
 
 
@@ -93,7 +95,8 @@ def install(model, run: "HostRun"):
         )
     refuse_rivals(model.model_options)
     patched = model.clone()
-    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, run.outer_sample)
+    inner = patched.wrappers.pop(WrappersMP.OUTER_SAMPLE, {})
+    patched.wrappers[WrappersMP.OUTER_SAMPLE] = {RESULT: [run.result], **inner, KEY: [run.outer_sample]}
     patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, run.prepare_sampling)
     patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
     patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, diffusion_model_call)
@@ -147,10 +150,14 @@ class HostRun:
 
     def outer_sample(self, executor, *args, **kwargs):
         """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider."""
-        with self.running(executor.class_obj, args, kwargs) as (session, given):
-            result = executor(*given, **kwargs)
-            self.handle.gave(session.report, result)
-            return result
+        with self.running(executor.class_obj, args, kwargs) as (_, given):
+            return executor(*given, **kwargs)
+
+    def result(self, executor, *args, **kwargs):
+        """OUTER_SAMPLE, around all others: InfiniteTalk's replaces frames of the latent at its end."""
+        result = executor(*args, **kwargs)
+        self.handle.gave(result)
+        return result
 
     def steps(self, sigmas: list[float]) -> tuple[Sequence[int], str]:
         """Which steps of a run over `sigmas` [N + 1] are taken, and a note."""
@@ -249,6 +256,7 @@ class CacheRun(HostRun):
             notes = [f"a plan decides: {overruled}", *notes]
         steps = len(sampler.evaluated(sigmas)) - 1
         config = leveled(guider.model_patcher, video, config, sampler, steps, text_tokens(guider))
+        config, said = live_for(config, adapter, diffusion_model(guider.model_patcher))
         config = replace(config, cache_device=self._device(guider.model_patcher, shapes))
         session = self.made(
             config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, ranges(guider),
@@ -256,7 +264,7 @@ class CacheRun(HostRun):
         )
         session.report.plan = describe(self.plan, sampler.evaluated(sigmas)) if self.plan else ""
         session.report.remapped = moved
-        for sentence in notes:
+        for sentence in [*notes, *said]:
             session.note(sentence)
         return session
 

@@ -41,5 +41,6 @@ def residual_bytes(model, noise_shape, config: Config, sampler: Sampler, noise: 
     groups = len(wanted_groups(config, adapter.layout(dit)))
     one = 2 * noise_shape[0] * tokens * adapter.width(dit) * size
     held = sampler.corrected if config.correction else 0
-    wanted = cache_bytes(one, 4 * (noise or prod(noise_shape)), config.level, groups, config.forecast_order, held)
+    live, numbers = bool(config.live), noise or prod(noise_shape)
+    wanted = cache_bytes(one, 4 * numbers, config.level, groups, config.forecast_order, held, live)
     return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted

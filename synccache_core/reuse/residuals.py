@@ -14,7 +14,7 @@ from .store import ResidualStore, fit
 
 def wanted_groups(config: Config, layout: Layout) -> tuple[tuple[int, ...], ...]:
     """Groups that the settings ask for. Raises BadConfig where they, or probe, do not suit the layout."""
-    if config.level == "output":
+    if not config.stores:
         return ()
     if layout.unknown:
         raise BadConfig(f"level must be 'output' for a model whose blocks are not known, got {config.level!r}")
@@ -23,14 +23,14 @@ def wanted_groups(config: Config, layout: Layout) -> tuple[tuple[int, ...], ...]
     groups = config.groups or even_groups(layout, groups_for_ratio(layout, config.cache_ratio))
     if (stored := sum(map(len, groups))) != layout.storable():
         raise BadConfig(f"groups must hold the {layout.storable()} segments of this model, got {stored}: {groups!r}")
-    return groups if config.probe else ((0,), *groups)
+    return groups if config.probes else ((0,), *groups)
 
 
 class Residuals:
     """groups: tuples of segments, each with one stored residual per branch; fewer once a byte budget cuts them.
 
     Without a byte budget every group fits; with one, `settle` decides after the first evaluation, when sizes are known.
-    first_order: of the forecast, until a backtest knows better.
+    first_order: of the forecast, until a backtest knows better. beside: what `Call.remember` keeps with them, small.
     """
 
     def __init__(self, config: Config, layout: Layout, first_order: int = MAX_ORDER):
@@ -41,6 +41,7 @@ class Residuals:
         device = "cpu" if config.cache_device == "cpu" else None
         self._store = ResidualStore(config.forecast_order, config.memory_budget, device, config.max_gain)
         self._magnitudes: list[torch.Tensor] = []
+        self.beside: dict[Hashable, torch.Tensor] = {}
         self._backtest = Backtest(config.forecast_order, first_order, config.max_gain, config.backtest)
 
     @property
@@ -127,10 +128,11 @@ class Residuals:
     def clear(self) -> None:
         self._store.clear()
         self._magnitudes.clear()
+        self.beside.clear()
         self._backtest.clear()
 
     def _fewer(self, count: int) -> tuple[tuple[int, ...], ...]:
         """Even groups, `count` with that of segment 0 where it has one; none where that leaves nothing for the others."""
-        if self._config.probe:
+        if self._config.probes:
             return even_groups(self._layout, count)
         return ((0,), *even_groups(self._layout, count - 1)) if count > 1 else ()

@@ -11,6 +11,7 @@ from synccache_core.contract.case import running, sample, toy_case
 from synccache_core.model.cost import parameter_cost
 from synccache_core.model.samplers import response
 from synccache_core.reuse.outputs import Outputs, Velocities
+from synccache_core.reuse.parts import Streams
 
 from .test_schedule import euler, random_path
 
@@ -335,9 +336,9 @@ def test_kinds_of_samplers():
 def test_sound_that_is_computed_at_every_step_is_not_corrected(level):
     """Picture [4] and sound [2] in one tensor: where residuals are reused, the sound is the model's own all the time."""
     sigmas, sampler = [1.0, 0.75, 0.5, 0.25, 0.0], Sampler("euler")
-    parts = ((1, 1, 1, 2, 2), (1, 1, 2))
+    parts = Streams([(1, 1, 1, 2, 2), (1, 1, 2)], beside=level == "residual")
     config = Config(schedule=(True, True, False, True), level=level, correction=True)
-    outputs, _ = Outputs.of(config, sampler, -1.0, parts, beside=True)
+    outputs, _ = Outputs.of(config, sampler, -1.0, parts)
     generator, changed = torch.Generator().manual_seed(0), []
     for index, (sigma, after) in enumerate(pairwise(sigmas)):
         x, out = (torch.randn(1, 1, 6, generator=generator) for _ in range(2))

@@ -77,7 +77,7 @@ def _other(model, d: int, tokens: int, text: int) -> float:
     return 2 * tokens * (latent + out) * d + 4 * d * d + refined + whole + steps
 
 
-def _adapter(name: str, title: str, patch: int, variant) -> Adapter:
+def _adapter(name: str, title: str, patch: int, serves) -> Adapter:
     return Adapter(
         name=name,
         title=title,
@@ -88,7 +88,7 @@ def _adapter(name: str, title: str, patch: int, variant) -> Adapter:
         width=lambda model: int(model.hidden_size),
         blocks=blocks,
         view=view,
-        variant=variant,
+        asks=lambda model, options: {} if serves(model) else None,
     )
 
 
