@@ -22,7 +22,7 @@ from demo.comfy_graph import load_nodes
 from demo.console import bar
 from demo.find_host import find_host
 
-from .fitting import bisect
+from .fit import bisect
 from .harness import finish, parser
 from .presets import PRESET
 
