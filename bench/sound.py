@@ -11,7 +11,7 @@ and nothing about how a film of a real model looks or sounds.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import SimpleNamespace
 
@@ -22,8 +22,9 @@ from demo.comfy_graph import load_nodes
 from demo.console import bar
 from demo.find_host import find_host
 
-from .fitting import bisect
+from .fit import bisect
 from .harness import finish, parser
+from .presets import PRESET
 
 CAVEAT = "Random weights in miniature: evidence about the mechanism, never about a real model's picture or sound."
 STEPS, GUIDANCE = 20, 3.0
@@ -153,8 +154,8 @@ class Bench:
         import comfy.samplers
 
         sigmas = comfy.samplers.calculate_sigmas(stage.model.get_model_object("model_sampling"), "simple", STEPS).tolist()
-        bare = self.pack.core.Config(level=level)
-        config = self.pack.core.Config(level=level, schedule=self.pack.policy.fixed_schedule(bare, sigmas, computed, True))
+        bare = self.pack.core.Config(level=level, **PRESET)
+        config = replace(bare, schedule=self.pack.policy.fixed_schedule(bare, sigmas, computed, True))
         return stage.sampled(self.pack.host.attach(stage.model, config, None, self.pack.run.RunHandle()))
 
     def easycache(self, stage: Stage, computed: int) -> Sampled:
