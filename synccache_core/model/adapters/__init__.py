@@ -117,6 +117,7 @@ from . import (  # noqa: E402 - they register themselves
     hunyuan_video,  # noqa: F401
     infinite_talk,  # noqa: F401
     wan_animate,  # noqa: F401
+    wan_animate2,  # noqa: F401
     wan_dancer,  # noqa: F401
     wan_s2v,  # noqa: F401
 )
