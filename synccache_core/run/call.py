@@ -89,6 +89,10 @@ class Call:
         """The original audio operation of every refresh block, for kind "inside"."""
         self._audio = operations
 
+    def skips(self, index: int) -> bool:
+        """Whether block `index` is certain not to run: whole blocks are reused in this pass, and all of that is added."""
+        return self.mode == REUSE and index > max(self.layout.opens)
+
     def remember(self, block: int, value: torch.Tensor) -> None:
         """Keep what the audio of a block takes from the rest of that block, for passes in which that rest is skipped: the
         last computed one, of these branches, and nobody else's. It is not counted as memory: two channels at most.

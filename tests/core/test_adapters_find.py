@@ -18,7 +18,7 @@ def test_unknown_models_are_named_with_the_supported_list():
 
 
 def test_supported_are_the_families_by_their_titles():
-    known = {"InfiniteTalk", "Wan2.2-S2V", "WanDancer", "Wan-Animate", "HuMo"}
+    known = {"InfiniteTalk", "Wan2.2-S2V", "WanDancer", "Wan-Animate", "Wan-Animate 2", "HuMo"}
     assert known <= set(supported()) and len(set(supported())) == len(supported())
 
 

@@ -123,6 +123,7 @@ from . import (  # noqa: E402 - they register themselves
     ltx_av,  # noqa: F401
     minimax_h3,  # noqa: F401
     wan_animate,  # noqa: F401
+    wan_animate2,  # noqa: F401
     wan_dancer,  # noqa: F401
     wan_s2v,  # noqa: F401
 )
