@@ -56,7 +56,8 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
     (d, i), length = block.attn.out_proj.weight.shape, tokens if tokens > video else video + beside
     linear = 8 * d * i + 6 * d * block.mlp.fc2.weight.shape[1]
     every = linear * beside + 4 * beside * length * i + 6 * d * i * video
-    whole, modulated = linear * length + 4 * length**2 * i, TIMES * 2 * block.adaln_proj.linear.weight.numel()
+    whole = linear * length + 4 * length**2 * i
+    modulated = TIMES * 2 * block.adaln_proj.linear.weight.numel()
     ends = 4 * (model.video_patch_proj.weight.numel() * video + model.audio_patch_proj.weight.numel() * sound)
     if hasattr(model, "time_embedder"):
         ends += TIMES * 2 * sum(weight.numel() for weight in model.time_embedder.parameters())
