@@ -148,5 +148,8 @@ FAMILIES = [
     Family("hunyuan_video_15", "HunyuanVideo 1.5", "832×480, 121 frames", partial(hunyuan, **HUNYUAN_15),
            partial(shown, (31, 30, 52))),
 ]  # fmt: skip
-# Of these the tests hold the formula against the counter: this pack's loader makes the family.
-ELSEWHERE = {"hunyuan_avatar": "tests/host/test_hunyuan_avatar.py"}
+# Of these the tests hold the formula against the counter.
+ELSEWHERE = {
+    "hunyuan_avatar": "tests/host/test_hunyuan_avatar.py", "ltx_av": "tests/host/test_ltx_av.py",
+    "minimax_h3": "tests/host/test_minimax_h3.py",
+}  # fmt: skip
