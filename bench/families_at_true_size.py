@@ -69,7 +69,36 @@ def dancing(frames: int, height: int, width: int) -> dict:
     return {"audio_embed": meta(1, 4 * frames - 3, 35), "clip_fea": meta(*CLIP), "clip_fea_ref": meta(*CLIP)}
 
 
+def hunyuan(width: int, height: int, frames: int, down: int, model, text: int) -> tuple[tuple, dict]:
+    """down: pixels of a latent's side. The channels of 1.5 beyond its latent are the picture that it starts from."""
+    latent = meta(1, model.in_channels, (frames - 1) // 4 + 1, height // down, width // down)
+    words = meta(1, text, model.txt_in.input_embedder.weight.shape[1])
+    return (latent, meta(1), words), {"y": meta(1, 768), "guidance": meta(1)}
+
+
+def hunyuan_family(name: str, title: str, size: tuple[int, int, int], down: int, **config) -> Family:
+    width, height, frames = size
+    given = {**HUNYUAN, **config}
+    return Family(
+        name, title, f"{width}×{height}, {frames} frames", partial(hosted, "hunyuan_video.model", "HunyuanVideo", **given),
+        partial(hunyuan, *size, down),
+    )
+
+
+HUNYUAN = {
+    "mlp_ratio": 4.0, "axes_dim": [16, 56, 56], "theta": 256, "qkv_bias": True, "meanflow": False,
+    "vec_in_dim": 768, "context_in_dim": 4096, "hidden_size": 3072, "num_heads": 24, "depth": 20, "depth_single_blocks": 40,
+    "in_channels": 16, "out_channels": 16, "patch_size": [1, 2, 2], "guidance_embed": True, "byt5": False,
+    "use_cond_type_embedding": False, "vision_in_dim": None, "meanflow_sum": False,
+}  # fmt: skip
+HUNYUAN_15 = {
+    "vec_in_dim": None, "context_in_dim": 3584, "hidden_size": 2048, "num_heads": 16, "depth": 54, "depth_single_blocks": 0,
+    "in_channels": 65, "out_channels": 32, "patch_size": [1, 1, 1], "guidance_embed": False, "byt5": True,
+    "use_cond_type_embedding": True, "vision_in_dim": 1152, "meanflow_sum": True,
+}  # fmt: skip
 FAMILIES = [
     wan_family("wan_s2v", "Wan2.2-S2V", "model", "WanModel_S2V", (832, 480, 77), talking, in_dim=16),
     wan_family("wan_dancer", "WanDancer", "model_wandancer", "WanDancerModel", (480, 832, 149), dancing),
+    hunyuan_family("hunyuan_video", "HunyuanVideo 1.0", (720, 1280, 129), 8),
+    hunyuan_family("hunyuan_video_15", "HunyuanVideo 1.5", (480, 832, 121), 16, **HUNYUAN_15),
 ]
