@@ -215,7 +215,7 @@ class HostRun:
         adapter = served(guider.model_patcher)
         session = self.session(guider, adapter, shapes, sigmas, sampler)
         active = Active(session, adapter, noise, shapes[1:])
-        for sentence in remarks(guider, len(sigmas) - 1):
+        for sentence in remarks(guider):
             session.note(sentence)
         active.hook(diffusion_model(guider.model_patcher), guider.model_options["transformer_options"])
         self.handle.add(session.report)

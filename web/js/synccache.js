@@ -11,7 +11,8 @@ const PLANS = ["SyncCacheScheduleOptimizer", "SyncCacheLoadPlan"];
 const CUSTOM = "Custom", PAPER = "Paper";
 const AUTO = "auto", RESIDUAL = "residual", OUTPUT = "output"; // levels, synccache_core/config.py
 const REUSE = { residuals: RESIDUAL, outputs: OUTPUT }; // the widget's words for them
-const LEAST_LEFT = 0.88, ROUNDED = 0.85; // decide/policy.py
+const LEAST_LEFT = 0.88, ROUNDED = 0.85, MIN_COMPUTED = 2; // decide/policy.py
+const FEW_STEPS = 8; // report/advice.py
 const AUTO_ORDER = 1; // forecast_order -1: the highest that is tried
 const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400;
 const UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 };
@@ -24,6 +25,7 @@ export const WORDS = {
     predicted: "Predicted: {speed}× faster, {computed} of {steps} steps, {memory}",
     predicted_here: "Predicted: {speed}× faster on this machine, {computed} of {steps} steps, {memory}",
     off: "Predicted: off, the model runs as it is",
+    few: "{steps} steps are few, so there is little to gain: each makes much of the video, and a reused one shows. Compare with SyncCache bypassed.",
     planned: "Plan: {speed}× faster, {computed} of {steps} steps, error {error}, {memory} ({how})",
     plan_unknown: "A plan decides; what it gives appears with the next run.",
     how_predicted: "predicted", how_measured: "measured",
@@ -42,6 +44,7 @@ export const WORDS = {
     predicted: "预估：加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     predicted_here: "预估：在本机加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     off: "预估：已关闭，模型照常运行",
+    few: "{steps} 步很少，加速的余地不大：每一步都对视频影响很大，复用会看得出来。请与绕过 SyncCache 的结果比较。",
     planned: "方案：加速 {speed}×，计算 {computed}/{steps} 步，误差 {error}，{memory}（{how}）",
     plan_unknown: "由方案决定；下次运行时显示它的效果。",
     how_predicted: "预计", how_measured: "实测",
@@ -60,6 +63,7 @@ export const WORDS = {
     predicted: "予測：{speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     predicted_here: "予測：このマシンで {speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     off: "予測：オフ、モデルはそのまま動きます",
+    few: "{steps} ステップは少なく、高速化の余地はわずかです。1 ステップの影響が大きく、再利用が見た目に表れます。SyncCache をバイパスした結果と比べてください。",
     planned: "プラン：{speed} 倍速、{steps} ステップ中 {computed} を計算、誤差 {error}、{memory}（{how}）",
     plan_unknown: "プランに従います。効果は次の実行で表示されます。",
     how_predicted: "予測", how_measured: "実測",
@@ -128,7 +132,8 @@ export function predict(size, wish) {
   const level = levelFor(size, wish), same = level === (size.level || RESIDUAL);
   const share = same ? size.share : level === OUTPUT ? 0 : size.fresh_share ?? size.share;
   const took = same ? size.took ?? null : null;
-  const computed = budget(size.expected, wish.target, share);
+  const least = Math.min(size.expected, MIN_COMPUTED); // the first step and the last
+  const computed = Math.max(least, budget(size.expected, wish.target, share));
   const held = heldBytes(size, wish, level);
   return {
     level, computed, steps: size.expected, speedup: idealSpeedup(size.expected, computed, took ?? share), here: took !== null,
@@ -221,6 +226,13 @@ export function countsText(run, language = locale()) {
   const middle = say(run.calibration ? "calibrating" : run.live ? "counts_live" : "counts", values, language);
   const speed = run.speedup && !run.calibration ? say("speed", { speed: run.speedup.toFixed(1) }, language) : "";
   return head + middle + speed + (run.ended && !run.finished ? say("interrupted", {}, language) : "");
+}
+
+/** Where a run of so many steps leaves little to skip, else "". steps: of the run to come, null = not known. */
+export function fewText(facts, steps, language = locale()) {
+  const known = steps ?? facts.size?.expected ?? null;
+  const some = known !== null && known <= FEW_STEPS && !facts.linked && facts.wish.target > 1;
+  return some ? say("few", { steps: known }, language) : "";
 }
 
 export function predictionText(facts, language = locale()) {
@@ -342,8 +354,9 @@ class Strip {
     this.node = node;
     this.presets = presets;
     this.state = {};
+    this.followed = new WeakSet();
     this.parts = {
-      recognised: part("recognised"), prediction: part("prediction", { class: "synccache-quiet" }),
+      recognised: part("recognised"), prediction: part("prediction", { class: "synccache-quiet" }), few: part("few"),
       cells: part("cells", { class: "synccache-cells", role: "img" }), counts: part("counts"),
       memory: part("memory", { class: "synccache-quiet" }), notes: part("notes"), status: part("status", { role: "status", class: "synccache-quiet" }),
     };
@@ -377,7 +390,9 @@ class Strip {
     const { run, size, recognised, plan, text: said } = this.state;
     const found = recognised?.model ? recognised : run?.model ? run : null;
     this.parts.recognised.textContent = found ? foundText(found) : "";
-    this.parts.prediction.textContent = this.predicts() ? predictionText({ ...this.wish(), size, plan }) : "";
+    const facts = this.predicts() ? { ...this.wish(), size, plan } : null;
+    this.parts.prediction.textContent = facts ? predictionText(facts) : "";
+    this.parts.few.textContent = facts ? fewText(facts, this.stepsAhead()) : "";
     this.parts.cells.replaceChildren(...(run ? cellElements(run.cells, run.expected, run.changes) : []));
     this.parts.counts.textContent = run ? countsText(run) : "";
     this.parts.cells.setAttribute("aria-label", this.parts.counts.textContent);
@@ -388,6 +403,16 @@ class Strip {
     this.parts.notes.replaceChildren(...(run?.why ?? []).map((line) => element("div", { text: line })));
     this.parts.status.textContent = said ?? "";
     this.node.setDirtyCanvas?.(true, false);
+  }
+
+  /** Of the first node behind this one that has them, sampler or scheduler; null where there is none. Its changes are seen. */
+  stepsAhead() {
+    const found = samplerSteps(this.node);
+    if (found && !this.followed.has(found)) {
+      this.followed.add(found);
+      onChange(found, () => this.render());
+    }
+    return number(found?.value, 0, MOST_STEPS);
   }
 
   /** A calibration reuses nothing. */
@@ -506,6 +531,21 @@ function widget(node, name) {
   return node.widgets?.find((w) => w.name === name);
 }
 
+/** The widget `steps` of the nearest node that a model goes to from here, through any others; none where a link feeds it. */
+export function samplerSteps(start) {
+  const seen = new Set([start]);
+  for (const node of seen) { // grows
+    const steps = node === start ? null : widget(node, "steps");
+    if (steps) return node.inputs?.some((input) => input.widget?.name === "steps" && input.link != null) ? null : steps;
+    const links = (node.outputs ?? []).filter((output) => output.type === "MODEL").flatMap((output) => output.links ?? []);
+    for (const id of links) {
+      const next = node.graph?.getNodeById?.(node.graph.getLink?.(id)?.target_id);
+      if (next) seen.add(next);
+    }
+  }
+  return null;
+}
+
 function setValue(node, target, value) {
   target.value = value;
   target.callback?.(value, app.canvas, node);
@@ -583,6 +623,9 @@ app.registerExtension({
       const strip = shownOn.get(nodeById(detail?.node));
       if (strip instanceof Strip) strip.take(detail);
     });
+  },
+  afterConfigureGraph() { // a sampler may have got its steps after the strip that foretells them
+    for (const node of app.graph?.nodes ?? []) shownOn.get(node)?.render();
   },
   nodeCreated(node) {
     if (STRIPS.includes(node.comfyClass) || PLANS.includes(node.comfyClass)) dress(node);
