@@ -180,7 +180,8 @@ def _block_forward(session: _Attached, index: int, module: torch.nn.Module, rest
         def block(state):
             return forward(state, *args, **kwargs)
 
-        part = LiveBlock(live, module, {**dict(zip(names, args)), **kwargs}, some) if live else None
+        given = {**dict(zip(names, args)), **kwargs}
+        part = LiveBlock(live, module, given, some, hidden.ndim == 2) if live else None
         return session.current.block(index, hidden, block, beside if rest else None, part)
 
     names = list(inspect.signature(forward).parameters)[1:]

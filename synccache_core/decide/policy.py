@@ -16,6 +16,7 @@ MIN_COMPUTED = 2  # the first step and the last
 # Of the computed steps that a speed leaves, before and after rounding: fresh residuals are not worth more than the rest.
 LEAST_LEFT, ROUNDED = 0.88, 0.85
 COMPUTED_SHARE = 0.7  # of what is spent where some evaluations are LIVE
+LEAST_BESIDE = 0.75  # of both, where sound has a stream of its own: whole results would make it rest, and it is heard alone
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ def _decided(config: Config, facts: Facts) -> Decision:
 def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | None = None) -> Config:
     """The config with a level, for a run of `steps` evaluations: "auto" reuses residuals, with the audio refreshed at every
     step, where probe and audio leave LEAST_LEFT of the computed steps or more (Wan2.2-S2V-14B: 95 % at 2x, 90 % at 3x, but
-    85 % at 4x), else outputs, which cost nothing; or where the sampler needs the model at every step. Of a model of which no
-    blocks are known, outputs.
+    85 % at 4x), or LEAST_BESIDE where sound is made beside the video, else outputs, which cost nothing; or where the sampler
+    needs the model at every step. Of a model of which no blocks are known, outputs.
     """
     if config.level != AUTO:
         return config
@@ -93,7 +94,8 @@ def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | No
     groups = len(config.groups or ()) or groups_for_ratio(cost.layout, config.cache_ratio)
     share = cost.share(RESIDUAL, groups, config.merge, config.probe)
     bare, left = steps / speed, affordable(steps, speed, share) if share < 1 else 0.0
-    enough = left >= LEAST_LEFT * bare and round(left) >= ROUNDED * round(bare)
+    least, rounded = (LEAST_BESIDE,) * 2 if cost.layout.audio == "beside" else (LEAST_LEFT, ROUNDED)
+    enough = left >= least * bare and round(left) >= rounded * round(bare)
     needed = config.probing or config.groups or (sampler is not None and sampler.guidance_inside)
     return replace(config, level=RESIDUAL if needed or enough else OUTPUT)
 

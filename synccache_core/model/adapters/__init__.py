@@ -43,6 +43,9 @@ class Adapter:
 
     asks(model, transformer_options): None where it does not serve this model of its classes, such as one without a patch
     that makes the family; else what more `cost` must know, by the names of its keywords.
+
+    foreign(options): whether these transformer_options are of a pass with parts of the model switched off, such as a
+    guidance makes one: it is run as it is, and neither fed nor served.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Adapter:
     rest: Mapping[str, object] | None = None
     live: Callable[[torch.nn.Module], Live | None] = lambda block: None
     view: Callable[[Pass, int], View] = video_alone
+    foreign: Callable[[Mapping], bool] = lambda options: False
     asks: Callable[[torch.nn.Module, Mapping[str, Any]], Mapping[str, Any] | None] = lambda model, options: {}
 
     def of(self, model: torch.nn.Module, options: Mapping[str, Any]) -> "Adapter | None":
@@ -111,5 +115,14 @@ def serve(model: torch.nn.Module, options: Mapping[str, Any] | None = None) -> A
         return outputs_only(model)
 
 
-from . import hunyuan_avatar, hunyuan_video, infinite_talk, wan_dancer, wan_s2v  # noqa: E402, F401 - register themselves
+from . import (  # noqa: E402 - they register themselves
+    humo,  # noqa: F401
+    hunyuan_avatar,  # noqa: F401
+    hunyuan_video,  # noqa: F401
+    infinite_talk,  # noqa: F401
+    ltx_av,  # noqa: F401
+    wan_animate,  # noqa: F401
+    wan_dancer,  # noqa: F401
+    wan_s2v,  # noqa: F401
+)
 from .outputs_only import outputs_only  # noqa: E402
