@@ -36,8 +36,8 @@ LISTEN = """kinds => {
     window.told = []
     api.dispatchEvent = event => {
         const { type, detail } = event
-        const at = performance.now() / 1000
-        if (kinds.includes(type)) window.told.push([at, type, JSON.parse(JSON.stringify(detail ?? null))])
+        const copy = () => JSON.parse(JSON.stringify(detail ?? null))
+        if (kinds.includes(type)) window.told.push([performance.now() / 1000, type, copy()])
         return send(event)
     }
 }"""
