@@ -44,7 +44,7 @@ def ran(editor: Editor, template: str, kinds: dict[str, int]) -> list[Image.Imag
 
 PICTURES = {  # name: [(template, nodes)]
     "editor": [("tiny_talker", {"SyncCache": 440}), ("calibrate_and_plan", {"SyncCacheScheduleOptimizer": 0})],
-    "compare": [("compare", {"SyncCacheCompare": 1100})],
+    "compare": [("compare", {"SyncCacheCompare": 0})],
 }
 FILM = "run"
 

@@ -65,7 +65,7 @@ iterations, are half a minute; 24 are two minutes, with 23 iterations.
 SOURCES = "plain:IMAGE accelerated:IMAGE mask:MASK audio:AUDIO second_noise:IMAGE run:SYNCCACHE_RUN plan_json:STRING"
 CARRIED = "parent_iteration:INT initial_iteration_value:*"
 KINDS |= {
-    "SyncCacheCompare": Kind(SOURCES, "table:STRING json:STRING strip:IMAGE heat_map:IMAGE curves:IMAGE", (460, 620)),
+    "SyncCacheCompare": Kind(SOURCES, "table:STRING json:STRING strip:IMAGE heat_map:IMAGE curves:IMAGE", (460, 1000)),
     "PreviewAny": Kind("source:*", "", (460, 240)),
     "StartLoop": Kind(
         CARRIED, "iteration_index:INT is_first:BOOLEAN is_last:BOOLEAN list_item:* current_iteration_value:*", (320, 240)),
