@@ -144,7 +144,7 @@ def token_sums(count: int) -> Row:
         mask = (torch.from_numpy(render_clip(seed, opening(seed), SIZE).human_mask) > 0.5).float()
         pixels = torch.tensor([1.0] + [STRIDE] * (LATENTS - 1)) * 16 * 16
         for given, true in ((mask, mask.sum()), (mask[:1], mask[0].sum() * FRAMES)):
-            weights = token_weights(given, grid, STRIDE).view(LATENTS, -1)
+            weights = token_weights(given, grid).view(LATENTS, -1)
             worst = max(worst, abs(float((weights.sum(dim=1) * pixels).sum() - true)))
     return Row("token weights, difference from the mask's sum, pixels", worst, 0.0, at_least=False, items=2 * count)
 

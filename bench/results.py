@@ -22,6 +22,7 @@ BLOCK = re.compile(r"(<!-- ways -->\n).*?(<!-- / -->)", re.DOTALL)
 REGIONS = ("whole_db", "human_db", "mouth_db")
 SPEED = 4
 COLUMNS = (Setting(), Setting(20, 4.5, "uni_pc"), Setting(20, 6.0, "uni_pc"), Setting(20, 6.0, "uni_pc", "wild"))
+SLOWER = ((COLUMNS[-1], 2), (COLUMNS[-1], 3))  # columns behind those, at other speeds
 DRAWN = COLUMNS[2:]  # one for each world
 WORLD = {"tiny": "quiet", "wild": "wild"}
 OWN = {  # ways of bench.online, the better of order 0 and 1 -> what the page calls them, colour, dash
@@ -69,12 +70,14 @@ def cell(row: dict | None) -> str:
 
 def lines() -> Iterator[Sequence[str]]:
     """The table's lines of texts."""
-    yield ["way", *(f"{WORLD[each.world]}: {each.steps}, {each.guidance:g}, {each.sampler}" for each in COLUMNS)]
-    yield ["---", *["---:"] * len(COLUMNS)]
+    heads = [f"{WORLD[each.world]}: {each.steps}, {each.guidance:g}, {each.sampler}" for each in COLUMNS]
+    yield ["way", *heads, *(f"{WORLD[each.world]}, {speed}×" for each, speed in SLOWER)]
+    yield ["---", *["---:"] * (len(COLUMNS) + len(SLOWER))]
+    places = [*((setting, SPEED) for setting in COLUMNS), *SLOWER]
     for way, (name, *_) in OWN.items():
-        yield [name, *(cell(online(setting, way).get(SPEED)) for setting in COLUMNS)]
+        yield [name, *(cell(online(setting, way).get(speed)) for setting, speed in places)]
     for way in RIVALS:
-        yield [way, *(cell(rivals(setting).get(way)) for setting in COLUMNS)]
+        yield [way, *(cell(rivals(setting).get(way)) for setting in COLUMNS), *[""] * len(SLOWER)]
 
 
 def filled(page: str) -> str:

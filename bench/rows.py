@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from demo.sampling import evaluated_at, integrate
 from demo.standalone import LATENT, Standalone
-from demo.table import WAN_14B
+from demo.table import WAN_14B, live_share_14b
 from demo.worlds import WORLDS
 from synccache_core import Config, Grid, __version__, attach, fewer
 from synccache_core.config import MAX_ORDER
@@ -23,10 +23,12 @@ from synccache_core.planning.plan import Budget, Plan
 from synccache_core.planning.planner import Choice, Planner
 from synccache_core.planning.recipes import every
 from synccache_core.planning.schedule import Variant
+from synccache_core.reuse.live import live_tokens
 
 from .harness import held_out_scene
 from .hooks import sample_with, sampler_of
 from .metrics import figures, mouth
+from .regions import places
 from .remember import Memory
 from .rivals import Make, make
 from .settings import TESTED, Setting
@@ -42,7 +44,7 @@ class Row:
 
     often: whether it is measured with every seed; ablations with the first only. One of sigmas (fewer steps), cache, plan,
     config, threshold (of a cache of ComfyUI) and floor says what it does; sampler: of `sigmas`. masked: with the true mask
-    of the human.
+    of the human. live: where else LIVE evaluations compute, see `bench.regions`.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Row:
     masked: bool = False
     threshold: float | None = None
     floor: str = ""
+    live: str = ""
 
     @property
     def recipe(self) -> tuple:
@@ -68,7 +71,8 @@ class Row:
         if plan:
             kind = (plan.kind, plan.backtest) if plan.plain or plan.backtest else ()  # so that older figures are still found
             plan = (plan.schedule, plan.level, plan.order, plan.correction, plan.groups, plan.merge, plan.probe, *kind)
-        return plan, self.config, self.masked, sigmas, self.sampler, self.cache, self.threshold, self.floor
+        masked = (self.live, self.config.live, self.config.live_reach) if self.live else self.masked
+        return plan, self.config, masked, sigmas, self.sampler, self.cache, self.threshold, self.floor
 
     @property
     def key(self) -> str:
@@ -207,8 +211,12 @@ class Run:
     def plain(self, sampler: str, sigmas: Sequence[float]) -> torch.Tensor:
         return integrate(sampler, self.on.noise(), sigmas, lambda x, sigma: self.on.guided(x, sigma, None))
 
-    @torch.inference_mode()
     def uncached(self) -> torch.Tensor:
+        return self._uncached
+
+    @cached_property
+    @torch.inference_mode()
+    def _uncached(self) -> torch.Tensor:
         return self.plain(self.setting.sampler, self.setting.sigmas)
 
     @torch.inference_mode()
@@ -222,13 +230,24 @@ class Run:
             return latents, costs(cache.computed, cache.spent(self.cost), cache.spent(WAN_14B))
         if row.floor:
             with FLOOR_CONTEXTS[row.floor]():
-                return self.uncached().float(), costs(*[self.setting.steps] * 3)
+                return self.plain(self.setting.sampler, self.setting.sigmas).float(), costs(*[self.setting.steps] * 3)
         return self.plain(row.sampler, row.sigmas), costs(*[len(row.sigmas) - 1] * 3)
 
     @cached_property
     def mask(self) -> torch.Tensor:
         """The human, [F, H, W] in 0..1: of the renderer's clip, or in the wild world of the uncached video."""
         return WORLDS[self.setting.world].human(self.number, lambda: self.on.decode(self.uncached()))
+
+    def places(self, kind: str) -> torch.Tensor:
+        """A mask for LIVE evaluations, see `regions.KINDS`."""
+        return places(kind, self.setting.world, self.number, self.mask, lambda: self.on.decode(self.uncached()))
+
+    def _live_shares(self, row: Row, mask: torch.Tensor) -> tuple[float, float]:
+        """c here and on 14B, for as large a part of the video."""
+        grid, probe = Grid.from_latent(LATENT), row.config.probes
+        tokens, video = grid.tokens + grid.height * grid.width, live_tokens(mask, grid, row.config.live_reach).sum().item()
+        here = (video + tokens - grid.tokens) / tokens
+        return self.cost.live_share(here, probe), live_share_14b(video / grid.tokens, probe)
 
     @property
     def cost(self) -> CostModel:
@@ -248,10 +267,14 @@ class Run:
         return latents, session.report
 
     def _synccache(self, row: Row) -> tuple[torch.Tensor, dict[str, float]]:
-        latents, report = self.attached(row.config, row.plan, self.mask if row.masked else None)
+        mask = self.places(row.live) if row.live else self.mask if row.masked else None
+        latents, report = self.attached(row.config, row.plan, mask)
         used = report.settings
         shares = (cost.share(report.level, report.groups, used["merge"], used["probe"]) for cost in (self.cost, WAN_14B))
-        return latents, costs(report.computed, *(report.computed + report.reused * share for share in shares))
+        reused = report.reused - report.lived
+        lived = (report.lived * c for c in self._live_shares(row, mask)) if report.lived else (0.0, 0.0)
+        spent = (report.computed + reused * share + more for share, more in zip(shares, lived))
+        return latents, costs(report.computed, *spent)
 
 
 def costs(computed: int, here: float, there: float) -> dict[str, float]:

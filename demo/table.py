@@ -5,10 +5,17 @@ from synccache_core import CostModel, Layout
 
 from .scores import fidelity, mouth_follows
 
-# Wan2.2-S2V-14B at 832x480, 77 frames: FLOPs of one model call, as torch's own counter found them in ComfyUI's module.
+# Wan2.2-S2V-14B at 832x480, 77 frames: FLOPs of one model call, as torch's own counter found them in ComfyUI's module;
+# keys by the formula. Its rows: 20 latent frames of 30 x 52, and the reference.
 WAN_14B = CostModel(block=41.96e12, refresh=3.287e12, other=0.13e12,
-                    layout=Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)))
+                    layout=Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)), keys=3.435e12)
+ROWS_14B, VIDEO_14B = 32760, 31200
 CAVEAT = "The Tiny Talker's numbers are evidence about the mechanism, never about a real model's quality."
+
+
+def live_share_14b(video, probe=False):
+    """Cost of a LIVE call there over a computed one, where so large a share of the video is live."""
+    return WAN_14B.live_share(1 - (1 - video) * VIDEO_14B / ROWS_14B, probe)
 
 
 def numbers(plain, fast, videos, opening, steps):

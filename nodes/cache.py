@@ -19,6 +19,7 @@ PAPER, CUSTOM = "Paper", "Custom"
 # What a preset asks for: target_speedup, cache_ratio, less where less is usual, see `Layout.usual_ratio`. Faithful and Fast
 # bracket the paper's 3.75x and 4.12x.
 PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0), PAPER: (paper.SPEEDUP, paper.RATIO)}
+LIVE = {"off": False, "person": True}
 REUSE = {AUTO: settings.AUTO, "residuals": settings.RESIDUAL, "outputs": settings.OUTPUT}
 
 
@@ -42,9 +43,9 @@ class SyncCache(io.ComfyNode):
                     "preset",
                     options=[*PRESETS, CUSTOM],
                     default="Balanced",
-                    tooltip="Faithful asks for 2×, Balanced for 3×, Fast for 4×, each with full memory; faster means "
-                    "further from the uncached video. Paper: the published method at 3.75×. Custom: the two sliders below; "
-                    "moving one selects it.",
+                    tooltip="Faithful asks for 2×, Balanced for 3×, Fast for 4×, each with full memory, or 0.4 of it where "
+                    "every block hears the audio; faster means further from the uncached video. Paper: the published method "
+                    "at 3.75×. Custom: the two sliders below; moving one selects it.",
                     extra_dict={"synccache_presets": PRESETS},
                 ),
                 io.Float.Input(
@@ -120,15 +121,22 @@ class SyncCache(io.ComfyNode):
                 tooltip="Above 0, with Custom or Paper: a step is computed once the first block has changed by so much, "
                 "added up, instead of at fixed steps; target_speedup has no say then. 0: off.",
             ),
+            io.Combo.Input(
+                "live", options=list(LIVE), default="off", optional=True, advanced=True,
+                tooltip="person: at some of the skipped steps the person of the human_mask is computed and only the rest "
+                "reused, which leaves fewer computed steps for the same speed. Wan2.2-S2V, without a plan; the smaller the "
+                "person, the more it pays. off: whole steps only.",
+            ),
         ]
 
     @classmethod
     def execute(
         cls, model, preset, target_speedup, cache_ratio, human_mask=None, human_weight=0.75, forecast_order=-1,
         warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported="error", plan_json="", reuse=AUTO,
-        probe_threshold=0.0,
+        probe_threshold=0.0, live="off",
     ) -> io.NodeOutput:
         check_number("probe_threshold", probe_threshold, 0.0, 100.0)
+        check_choice("live", live, tuple(LIVE))
         threshold = probe_threshold if preset in (PAPER, CUSTOM) else 0.0
         # Checked before a preset replaces them: the API can bypass the widgets' limits, and nothing is corrected silently.
         config = Config(
@@ -143,6 +151,7 @@ class SyncCache(io.ComfyNode):
             level=level_of(reuse, threshold),
             choose=settings.PROBE if threshold else settings.SCHEDULE,
             threshold=threshold or None,
+            live=LIVE[live],
         )
         config = with_preset(config, preset)
         plan = Plan.from_json(plan_json) if plan_json and plan_json.strip() else None

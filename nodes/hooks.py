@@ -1,27 +1,34 @@
 """What runs inside ComfyUI's sampling: wrappers of its evaluations and forward passes, replacements of its blocks."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 
 import torch
+from comfy import model_prefetch
 
 from ..synccache_core import Adapter, Noise, Sampler, Session
+from ..synccache_core.model.live import LiveBlock
 from ..synccache_core.model.noise import FLOW
 from ..synccache_core.model.samplers import Response, response
 from ..synccache_core.model.view import Pass
 from .guider import schedule_of
 
 KEY = "synccache"
+PREFETCH = "prefetch_dynamic_vbars"  # whether the host fetches the weights of a block while it runs the one before
 
 
 class Active:
     """One run in progress, an opaque object in transformer_options. call: the forward pass in progress.
 
-    noise: how the host counts it for this model.
+    noise: how the host counts it for this model. parts: shapes of the latents that are sampled together, () = there is one.
     """
 
-    def __init__(self, session: Session, adapter: Adapter, noise: Noise):
+    def __init__(self, session: Session, adapter: Adapter, noise: Noise, parts: Sequence = ()):
         self.session = session
+        self.session.aside = outside_graph
+        self.parts = tuple(parts)
         self.adapter = adapter
         self.noise = noise
         self.places: list[tuple[str, int]] = []
@@ -40,16 +47,30 @@ class Active:
         even = video.shape[0] % len(branches) == 0
         if not ours:
             self.session.note("another extension replaced blocks in some passes: those were computed as they are")
+        guiding = self.adapter.foreign(options)
+        if guiding:
+            self.session.note("guidance switches off parts of the model in some passes: those were computed as they are")
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
-        return one, self.session.call(branches, grid, not (ours and even), partial(self.adapter.view, one))
+        foreign = guiding or not (ours and even)
+        rests = self.adapter.rest is not None or self.session.layout.audio != "beside"
+        if options.get(PREFETCH) and rests and not foreign and self.session.expects_reuse:
+            options[PREFETCH] = False  # weights of blocks that are not run
+        return one, self.session.call(branches, grid, foreign, partial(self.adapter.view, one))
 
     def hook(self, model, options: dict) -> None:
         """Put a hook where the host looks for replacements of each block; `options` are its transformer_options."""
         options[KEY] = self
-        self.places = [] if self.session.layout.unknown else [block.place for block in self.adapter.blocks(model)]
-        for index, place in enumerate(self.places):
+        blocks = [] if self.session.layout.unknown else self.adapter.blocks(model)
+        self.places = [block.place for block in blocks]
+        for index, block in enumerate(blocks):
             replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
-            replaced[place] = BlockHook(self, index, replaced.get(place))
+            replaced[block.place] = BlockHook(self, index, block.module, replaced.get(block.place))
+
+
+def outside_graph() -> AbstractContextManager:
+    """Hosts from 0.34 on record what a block allocates, to lay it out themselves: nothing of it may outlive the block."""
+    pause = getattr(model_prefetch, "pause_malloc_graph", None)
+    return nullcontext() if pause is None else pause()
 
 
 def branch_keys(options: dict) -> list[tuple]:
@@ -93,9 +114,11 @@ def learnt(function, options: dict, sigmas: torch.Tensor, noise: Noise) -> Respo
 class BlockHook:
     """The replacement of one block; what another extension had put there runs in the block's place."""
 
-    def __init__(self, active: Active, index: int, previous):
+    def __init__(self, active: Active, index: int, module: torch.nn.Module, previous):
         self.active = active
         self.index = index
+        self.module = module
+        self.live = active.adapter.live(module)
         self.previous = previous
         self._names: tuple[str, ...] = ()  # of what the block returns beside its hidden state
         # Whole-model compilation drops the guards on transformer_options: a traced hook would freeze one decision.
@@ -119,15 +142,17 @@ class BlockHook:
             return self._original(args, extra)
         result, rest = {}, self.active.adapter.rest
 
-        def run(hidden, **options):
-            given = args if hidden is args["img"] else {**args, "img": hidden}
-            if options:
-                given = {**given, "transformer_options": {**args.get("transformer_options", {}), **options}}
-            result.update(self._original(given, extra))
+        def some(hidden, given):
+            result.update(self._original({**given, "img": hidden}, extra))
             self._names = tuple(result)
             return result["img"]
 
-        hidden = call.block(self.index, args["img"], run, partial(run, **rest) if rest else None)
+        def run(hidden, **options):
+            given = {"transformer_options": {**args.get("transformer_options", {}), **options}} if options else {}
+            return some(hidden, {**args, **given})
+
+        part = LiveBlock(self.live, self.module, args, some, args["img"].ndim == 2) if self.live else None
+        hidden = call.block(self.index, args["img"], run, partial(run, **rest) if rest else None, part)
         # What else a block hands on, such as the text's tokens, goes on as it came where the block was not run.
         return {**{name: args.get(name) for name in self._names}, **result, "img": hidden}
 

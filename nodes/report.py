@@ -7,7 +7,7 @@ from comfy_api.latest import io, ui
 from PIL import Image
 
 from ..synccache_core import RunReport
-from ..synccache_core.decide.policy import COMPUTE
+from ..synccache_core.decide.policy import COMPUTE, LIVE
 from ..synccache_core.report.advice import advice
 from ..synccache_core.report.report import recognised
 from ..synccache_core.units import readable
@@ -78,6 +78,7 @@ def facts(report: RunReport) -> timeline.Run:
         title=recognised(report.model, report.blocks, report.refresh_points),
         headline=headline(report),
         computed=tuple(step.action == COMPUTE for step in report.steps),
+        live=tuple(step.action == LIVE for step in report.steps),
         sigmas=tuple(step.sigma for step in report.steps),
         seconds=tuple(step.seconds for step in report.steps),
         accumulated=tuple(step.accumulated for step in report.steps),
@@ -98,7 +99,8 @@ def headline(report: RunReport) -> str:
     measured = f"{speed:.2g}x measured, " if speed else ""
     if report.asked:
         return f"{report.taken()};  {report.speedup_ideal:.2g}x by operation count"
-    counts = f"{report.computed} of {len(report.steps)} steps computed, {report.reused} reused"
+    live = f"{report.lived} live, " if report.lived else ""
+    counts = f"{report.computed} of {len(report.steps)} steps computed, {live}{report.reused - report.lived} reused"
     return f"{counts};  {measured}{report.speedup_ideal:.2g}x by operation count"
 
 

@@ -1,5 +1,6 @@
 """Attach a Session to a plain torch DiT, for implementations outside ComfyUI (official Wan, diffsynth, your own)."""
 
+import inspect
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -12,12 +13,14 @@ from .errors import StateError
 from .files.checked import PlanError
 from .model.adapters import Adapter, find
 from .model.grid import Grid
+from .model.live import Live, LiveBlock
 from .model.overrides import override
 from .model.samplers import Sampler
 from .model.view import Pass
 from .planning.plan import Plan
 from .planning.planned import describe, fitted_config, planned_config
 from .planning.recorder import CalibrationSession
+from .reuse.live import live_for
 from .run.session import Session
 
 
@@ -69,8 +72,9 @@ def attach(
     sigmas: the schedule, N + 1 falling values. grid: video tokens of the calls to come. mask: see grid.token_weights.
     Each block of `model.blocks` must take the hidden state [B, L, C] first and return the new one; a model without such
     blocks goes with `adapter=outputs_only(model)` and level "auto" or "output". plan: overrides what it
-    decides of the config; one that takes fewer steps wants a loop, and sigmas, of just these. sampler: what your loop does
-    with a velocity, or its name, see samplers.py. cfg: the scale of your guidance, 1 where there is none.
+    decides of the config; one that takes fewer steps wants a loop, and sigmas, of just these: `plan.own_sigmas`. sampler:
+    what your loop does with a velocity, or its name, see samplers.py. cfg: the scale of your guidance, 1 where there is
+    none.
 
         with attach(dit, Config(target_speedup=3.0), sigmas, Grid(20, 30, 52)) as session:
             for sigma, after in pairwise(sigmas):
@@ -86,12 +90,12 @@ def attach(
         _check_steps(plan, sigmas)
         config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)
     config = level_for(config, adapter.cost(model, grid, grid.tokens), len(kind.evaluated(sigmas)) - 1, kind)
-    of = _of(model, adapter, sigmas)
+    (config, said), of = live_for(config, adapter, model), _of(model, adapter, sigmas)
     session = AttachedSession(config, *of, mask, adapter.title, sampler=kind, grid=grid, guidance=cfg)
     session.report.plan, session.report.remapped = describe(plan, kind.evaluated(sigmas)) if plan else "", moved
     if plan is not None and plan.plain:
         session.report.shorten(plan.evaluations, len(plan.schedule))
-    for sentence in notes:
+    for sentence in [*said, *notes]:
         session.note(sentence)
     with _attached(model, session, adapter):
         yield session
@@ -102,7 +106,7 @@ def _check_steps(plan: Plan, sigmas: Sequence[float]) -> None:
     if plan.plain and len(sigmas) - 1 != len(plan.schedule):
         raise PlanError(
             f"the plan takes {len(plan.schedule)} steps and reuses nothing, got sigmas of {len(sigmas) - 1} steps: sample "
-            "over plan.own_sigmas, or at other sigmas over those that planned.fewer picks, and give these to attach"
+            "over plan.own_sigmas, and give these to attach"
         )
 
 
@@ -116,7 +120,7 @@ def calibrate(
     cfg: float = 1.0,
 ):
     """Like `attach`, but everything is computed, outputs are what they would have been, and `session.recording()`, called
-    inside the block once the loop is through, is what `choice.Planner` plans from.
+    inside the block once the loop is through, is what `planning.planner.Planner` plans from.
     """
     adapter = adapter or find(model)
     session = AttachedCalibration(
@@ -138,7 +142,8 @@ def _attached(model: torch.nn.Module, session: _Attached, adapter: Adapter):
         stack.push(lambda failed, *_: session.close(finished=failed is None))
         override(stack, model, "forward", _Forward(session, model, adapter))
         for index, block in enumerate(() if session.layout.unknown else adapter.blocks(model)):
-            override(stack, block.module, "forward", _block_forward(session, index, block.module.forward, adapter.rest))
+            made = _block_forward(session, index, block.module, adapter.rest, adapter.live(block.module))
+            override(stack, block.module, "forward", made)
         yield
 
 
@@ -161,12 +166,23 @@ class _Forward:
             call.stop()
 
 
-def _block_forward(session: _Attached, index: int, forward, rest: Mapping | None):
+def _block_forward(session: _Attached, index: int, module: torch.nn.Module, rest: Mapping | None, live: Live | None):
+    forward = module.forward
+
     def run_block(hidden, *args, **kwargs):
         def beside(state):
             options = {**(kwargs.get("transformer_options") or {}), **rest}
             return forward(state, *args, **{**kwargs, "transformer_options": options})
 
-        return session.current.block(index, hidden, lambda h: forward(h, *args, **kwargs), beside if rest else None)
+        def some(state, given):
+            return forward(state, **given)
 
+        def block(state):
+            return forward(state, *args, **kwargs)
+
+        given = {**dict(zip(names, args)), **kwargs}
+        part = LiveBlock(live, module, given, some, hidden.ndim == 2) if live else None
+        return session.current.block(index, hidden, block, beside if rest else None, part)
+
+    names = list(inspect.signature(forward).parameters)[1:]
     return run_block

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from .errors import BadConfig
@@ -39,6 +39,10 @@ class Config:
     budget. omega: weight of the human tokens in the probe, the background's being 1 (the paper's; it uses 2). Without it,
     human_weight: lambda of a probe that weighs the change of either region by itself.
 
+    live: evaluations at which only the human's tokens go through the blocks: True = as many as the speed allows beside the
+    computed ones, or, with a schedule, all that it does not compute; or per evaluation. At level "output" residuals are
+    stored for them as well. It needs a human mask. live_reach: tokens by which that is widened in each frame.
+
     level: what is reused, the segments' residuals with fresh audio, or the model's output after guidance, the model not
     called; "auto": see `level_for`. correction: retro-correction, see corrector.py. groups: segments 1, 2, ... that share a
     stored residual, None = even ones by cache_ratio. merge: the audio refreshes inside a group still run, or are frozen into
@@ -56,6 +60,9 @@ class Config:
     threshold: float | None = None
     max_reuse_run: int = 32
     schedule: tuple[bool, ...] | None = None
+    # Not in the repr, by which `bench` finds figures again that were measured when there was no LIVE.
+    live: bool | tuple[bool, ...] = field(default=False, repr=False)
+    live_reach: int = field(default=1, repr=False)
     force_last: bool = True
     choose: Literal["schedule", "probe"] = SCHEDULE
     alpha: float = ALPHA
@@ -78,13 +85,16 @@ class Config:
         _check("threshold", self.threshold, 0.0, 1e9, optional=True)
         _check("max_reuse_run", self.max_reuse_run, 1, 10_000, whole=True)
         _check("alpha", self.alpha, 0.0, 1.0)
+        _check("live_reach", self.live_reach, 0, 100, whole=True)
         _check("omega", self.omega, 1.0, 1000.0, optional=True)
         for name, allowed in (("cache_device", ("same", "cpu")), ("level", (AUTO, *LEVELS)), ("merge", MERGES),
                               ("choose", (SCHEDULE, PROBE))):  # fmt: skip
             _check_choice(name, getattr(self, name), allowed)
         for name in ("force_last", "correction", "probe", "backtest"):
             _check_choice(name, getattr(self, name), (True, False))
-        _check_schedule(self.schedule)
+        _check_schedule("schedule", self.schedule)
+        if not isinstance(self.live, bool):
+            _check_schedule("live", self.live)
         _check_groups(self.groups)
         if self.probing and (self.level == OUTPUT or not self.probe):
             raise BadConfig(
@@ -92,7 +102,7 @@ class Config:
             )
         if self.threshold is not None and self.choose != PROBE:
             raise BadConfig(f"threshold is for choose 'probe', got threshold {self.threshold!r} with choose {self.choose!r}")
-        if self.level == OUTPUT and self.groups:
+        if self.level == OUTPUT and self.groups and not self.live:
             raise BadConfig(f"groups must be None at level 'output', where no residual is stored; got {self.groups!r}")
 
     @property
@@ -110,8 +120,22 @@ class Config:
         ratio = layout.usual_ratio if self.cache_ratio is None else self.cache_ratio
         return replace(self, level=level, cache_ratio=ratio)
 
+    @property
+    def probes(self) -> bool:
+        """Whether segment 0 is computed at a reused evaluation."""
+        return self.level == RESIDUAL and self.probe
+
+    @property
+    def stores(self) -> bool:
+        """Whether residuals are stored."""
+        return self.level == RESIDUAL or bool(self.live)
+
+    def lives(self, index: int) -> bool:
+        """Whether an evaluation is LIVE where it is not computed."""
+        return self.live if isinstance(self.live, bool) else index < len(self.live) and self.live[index]
+
     def to_dict(self) -> dict:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 def _check(name: str, value, low, high, whole: bool = False, optional: bool = False) -> None:
@@ -128,9 +152,10 @@ def _check_choice(name: str, value, allowed: Collection) -> None:
         raise BadConfig(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
-def _check_schedule(schedule) -> None:
+def _check_schedule(name: str, schedule) -> None:
     if schedule is not None and not (isinstance(schedule, tuple) and all(isinstance(s, bool) for s in schedule)):
-        raise BadConfig(f"schedule must be a tuple of True and False, or None, got {schedule!r}")
+        otherwise = "None" if name == "schedule" else "one of them"
+        raise BadConfig(f"{name} must be a tuple of True and False, or {otherwise}, got {schedule!r}")
 
 
 def _check_groups(groups) -> None:

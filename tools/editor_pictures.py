@@ -1,4 +1,5 @@
-"""Pictures of our nodes in ComfyUI's editor: `python -m tools.editor_pictures [NAME ...]` writes docs/NAME.png.
+"""Pictures of our nodes in ComfyUI's editor: `python -m tools.editor_pictures [NAME ...]` writes docs/NAME.png, and
+docs/run.webp, which moves.
 
 A real ComfyUI, its editor in a headless Chromium, shipped templates, real runs: minutes on two cores. Needs what `make test`
 sets up.
@@ -13,6 +14,7 @@ from PIL import Image
 
 from tests.web.conftest import browser, editor_in, served_by
 from tests.web.editor import Editor
+from tools import editor_film
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 VIEW = {"width": 1500, "height": 1500}  # a node fits in, clear of the editor's bars
@@ -44,14 +46,22 @@ PICTURES = {  # name: [(template, nodes)]
     "editor": [("tiny_talker", {"SyncCache": 440}), ("calibrate_and_plan", {"SyncCacheScheduleOptimizer": 0})],
     "compare": [("compare", {"SyncCacheCompare": 0})],
 }
+FILM = "run"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.editor_pictures", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[[], *PICTURES], help=f"{', '.join(PICTURES)}; all where none is named")
-    names = parser.parse_args().names or PICTURES
+    every = [*PICTURES, FILM]
+    parser.add_argument("names", nargs="*", choices=[[], *every], help=f"{', '.join(every)}; all where none is named")
+    names = parser.parse_args().names or every
     with tempfile.TemporaryDirectory() as folder, served_by(Path(folder)) as server, browser() as chromium:
         for name in names:
+            if name == FILM:
+                with editor_in(chromium, server, "nodes2") as editor:
+                    events = editor_film.told(editor)
+                with editor_in(chromium, server, "nodes2") as editor:
+                    editor_film.write(editor_film.filmed(editor, events), DOCS / f"{FILM}.webp")
+                continue
             made = []
             for template, kinds in PICTURES[name]:
                 with editor_in(chromium, server, "nodes2") as editor:

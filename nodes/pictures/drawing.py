@@ -142,16 +142,19 @@ def cells(count: int, box: Box) -> np.ndarray:
     return np.linspace(box.x0, box.x1, count + 1)
 
 
-def timeline(canvas: Canvas, box: Box, computed: Sequence[bool], sigmas: Sequence[float]) -> None:
-    """One cell per step: computed ones tall and bright, reused ones low and dark; sigmas below."""
+def timeline(
+    canvas: Canvas, box: Box, computed: Sequence[bool], sigmas: Sequence[float], live: Sequence[bool] = ()
+) -> None:
+    """One cell per step: computed ones tall and bright, LIVE ones half as tall, reused ones low and dark; sigmas below."""
     edges = cells(len(computed), box)
     gap = min(3.0, 0.2 * (edges[1] - edges[0]))
     canvas.text(32, box.y0 - 16, "Steps", size=15)
-    legend(canvas, box.x1, box.y0 - 16, [(BLUE, "computed"), (PALE_BLUE, "reused")])
-    for left, right, full in zip(edges, edges[1:], computed):
-        top = box.y0 if full else box.y0 + 12
+    legend(canvas, box.x1, box.y0 - 16, [(BLUE, "computed"), *[(MID_BLUE, "live")] * any(live), (PALE_BLUE, "reused")])
+    for step, (left, right, full) in enumerate(zip(edges, edges[1:], computed)):
+        half = not full and step < len(live) and live[step]
+        top = box.y0 if full else box.y0 + (6 if half else 12)
         cell = Box(left + gap / 2, top, max(right - gap / 2, left + gap / 2 + 0.5), box.y1)
-        canvas.box(cell, BLUE if full else PALE_BLUE, min(3.0, gap))
+        canvas.box(cell, BLUE if full else MID_BLUE if half else PALE_BLUE, min(3.0, gap))
     canvas.text(32, box.y1 + 14, "sigma", QUIET, 12)
     for step in every(len(computed), 11):
         middle = (edges[step] + edges[step + 1]) / 2

@@ -36,8 +36,8 @@ HEIGHT = 600
 class Run:
     """What the picture shows, per step where not said otherwise.
 
-    computed, seconds: of each step. sigmas: one per step. accumulated: the probe's change since the last computed step,
-    threshold: what it is held against, None = had no say. held, room: bytes of the whole run. notes: sentences.
+    computed, live, seconds: of each step. sigmas: one per step. accumulated: the probe's change since the last computed
+    one, threshold: what it is held against, None = had no say. held, room: bytes of the whole run. notes: sentences.
     """
 
     title: str
@@ -52,13 +52,14 @@ class Run:
     held_label: str
     room_label: str
     notes: tuple[str, ...] = ()
+    live: tuple[bool, ...] = ()
 
 
 def draw(run: Run) -> Image.Image:
     """The picture, WIDTH by HEIGHT, RGB. There must be steps."""
     canvas = Canvas(HEIGHT)
     heading(canvas, run.title, run.headline)
-    timeline(canvas, Box(LEFT, 124, RIGHT, 158), run.computed, run.sigmas)
+    timeline(canvas, Box(LEFT, 124, RIGHT, 158), run.computed, run.sigmas, run.live)
     _probe(canvas, run, Box(LEFT, 224, RIGHT, 316))
     _seconds(canvas, run, Box(LEFT, 392, 636, 552))
     _memory(canvas, run, Box(680, 392, RIGHT, 580))

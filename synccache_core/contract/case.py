@@ -13,6 +13,7 @@ from ..config import Config
 from ..model.adapters import Adapter
 from ..model.grid import Grid
 from ..run.call import Call
+from .live_toy import ToyAttentionDiT, ToyPackedDiT, toy_live, toy_packed
 from .toys import ToyAudioVideo, ToyDiT, toy_adapter, toy_audio_video
 
 SIGMAS = tuple(1.0 - i / 12 for i in range(13))
@@ -24,7 +25,7 @@ class Case:
 
     grid: video tokens. x_shape, audio_shape: with batch 1. video(output): its part, where an output holds more, such as
     sound, that reuse may only approximate. door(case, config): a context in which the model goes through a session, with
-    what `attach` gives: evaluation, branch and report of a `Session`.
+    what `attach` gives: evaluation, branch and report of a `Session`. mask: human mask of the run in progress.
     """
 
     make: Callable[[], nn.Module]
@@ -36,7 +37,10 @@ class Case:
     tolerance: float = 1e-5
     sigmas: tuple[float, ...] = SIGMAS
     video: Callable = lambda output: output
-    door: Callable = lambda case, config: attach(case.model, config, case.sigmas, case.grid, adapter=case.adapter)
+    door: Callable = lambda case, config: attach(
+        case.model, config, case.sigmas, case.grid, case.mask, case.adapter
+    )
+    mask: torch.Tensor | None = field(default=None, init=False)
     model: nn.Module = field(init=False)
 
     def __post_init__(self):
@@ -58,21 +62,35 @@ def toy_audio_video_case() -> Case:
     return Case(ToyAudioVideo, toy_audio_video(), Grid(1, 2, 3), (1, 8, 8), (1, 8), video=lambda output: output[:, :6])
 
 
+def toy_live_case() -> Case:
+    return Case(ToyAttentionDiT, toy_live(), Grid(1, 2, 3), (1, 8, 8), (1, 8))
+
+
+def toy_packed_case() -> Case:
+    return Case(ToyPackedDiT, toy_packed(), Grid(1, 2, 3), (1, 8, 8), (1, 8), video=lambda output: output[:, 2:])
+
+
 @contextmanager
-def running(case: Case, **settings) -> Iterator:
+def running(case: Case, mask: torch.Tensor | None = None, **settings) -> Iterator:
     config = Config(**{"forecast_order": 0, **settings})
-    with case.door(case, config) as session:
-        yield session
+    case.mask = mask
+    try:
+        with case.door(case, config) as session:
+            yield session
+    finally:
+        case.mask = None
 
 
 @contextmanager
 def watched(look: Callable) -> Iterator[None]:
-    """look(call, block, state) before each block, which returns what is called with what came of it, or None."""
+    """look(call, block, state, *ways to run it) before each block, which returns what is called with what came of it, or
+    None.
+    """
     original = Call.block
 
-    def block(call, index, hidden, run, rest=None):
-        then = look(call, index, hidden)
-        out = original(call, index, hidden, run, rest)
+    def block(call, index, hidden, *ways):
+        then = look(call, index, hidden, *ways)
+        out = original(call, index, hidden, *ways)
         if then is not None:
             then(out)
         return out
@@ -97,3 +115,8 @@ def sample(case: Case, session=None, seed: int = 0, audio_seed: int | None = Non
         with session.evaluation(sigma):
             outputs.append(case.call(case.model, x + sigma, sigma, audio))
     return outputs
+
+
+def assert_close(got: torch.Tensor, want: torch.Tensor, tolerance: float, what: str = "") -> None:
+    error = (got - want).norm() / want.norm()
+    assert error <= tolerance, f"{what or 'output'}: relative error {error:.2e} exceeds {tolerance:.0e}"

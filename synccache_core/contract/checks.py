@@ -7,12 +7,14 @@ import weakref
 
 import torch
 
-from .case import Case, running, sample, watched
+from . import live_checks
+from .case import Case, assert_close, running, sample, watched
 
 
 def check_adapter(case: Case) -> list[str]:
     """Run the whole contract; returns the names of the promises kept, raises AssertionError with the one broken."""
-    checks = [value for name, value in sorted(globals().items()) if name.startswith("contract_")]
+    known = globals() | live_checks.of(case)
+    checks = [value for name, value in sorted(known.items()) if name.startswith("contract_")]
     with torch.no_grad():
         for check in checks:
             check(case)
@@ -96,7 +98,7 @@ def contract_reuse_writes_into_nothing_it_was_given(case: Case) -> None:
             case.call(case.model, x, case.sigmas[0], audio)
         seen = []
 
-        def look(call, block, state):
+        def look(call, block, state, *ways):
             if block < call.layout.probe_blocks or block not in call.layout.opens:
                 return
             given = call.view(block).tensor(state)
@@ -116,8 +118,9 @@ def contract_only_the_video_is_reused(case: Case) -> None:
         with session.evaluation(case.sigmas[0]):
             case.call(case.model, x, case.sigmas[0], audio)
 
-        def look(call, block, state):
-            if block < call.layout.probe_blocks or call.layout.audio == "inside":
+        def look(call, block, state, *ways):
+            live = case.adapter.live(case.adapter.blocks(case.model)[block].module)
+            if block < call.layout.probe_blocks or call.layout.audio == "inside" or call.layout.audio == "beside" and live:
                 return None
             view = call.view(block)
             given = view.tensor(state).clone()
@@ -197,8 +200,3 @@ def contract_attributes_are_restored(case: Case) -> None:
     with running(case, target_speedup=2.0) as session:
         sample(case, session)
     assert attributes() == before, "attach left attributes on the model"
-
-
-def assert_close(got: torch.Tensor, want: torch.Tensor, tolerance: float) -> None:
-    error = (got - want).norm() / want.norm()
-    assert error <= tolerance, f"relative error {error:.2e} exceeds {tolerance:.0e}"

@@ -1,4 +1,4 @@
-"""What to do at one model evaluation: COMPUTE or REUSE, and why. Plain numbers in, plain numbers out."""
+"""What to do at one model evaluation: COMPUTE, REUSE, or LIVE between the two, and why. Plain numbers in and out."""
 
 import math
 from collections.abc import Sequence
@@ -8,13 +8,15 @@ from ..config import AUTO, OUTPUT, RESIDUAL, Config
 from ..model.cost import CostModel, affordable
 from ..model.layout import groups_for_ratio
 from ..model.samplers import Sampler
-from .schedules import blended
+from .schedules import blended, filled
 
-COMPUTE, REUSE = "compute", "reuse"
+COMPUTE, REUSE, LIVE = "compute", "reuse", "live"
 MIN_WARMUP = 2
 MIN_COMPUTED = 2  # the first step and the last
 # Of the computed steps that a speed leaves, before and after rounding: fresh residuals are not worth more than the rest.
 LEAST_LEFT, ROUNDED = 0.88, 0.85
+COMPUTED_SHARE = 0.7  # of what is spent where some evaluations are LIVE
+LEAST_BESIDE = 0.75  # of both, where sound has a stream of its own: whole results would make it rest, and it is heard alone
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Facts:
     last computed one. change: probe change e, None where there is none, NaN or inf where it has no meaning.
     accumulated: E, the sum of changes since the last computed evaluation, this one included. ahead: predicted sum of
     changes after this evaluation. missing: why the store cannot serve this evaluation, None where it can. scheduled:
-    whether the schedule computes it, None where the probe decides or the schedule has ended.
+    whether the schedule computes it, None where the probe decides or the schedule has ended. live: whether it is LIVE where
+    it is not computed.
     """
 
     index: int
@@ -40,6 +43,7 @@ class Facts:
     ahead: float
     missing: str | None
     scheduled: bool | None = None
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,21 @@ class Decision:
 
     @property
     def reuse(self) -> bool:
-        return self.action == REUSE
+        """Whether anything is reused."""
+        return self.action != COMPUTE
+
+    @property
+    def live(self) -> bool:
+        return self.action == LIVE
 
 
 def decide(config: Config, facts: Facts) -> Decision:
     """Rules in order of authority: what must be computed, then the schedule, or the threshold that was given or steered."""
+    found = _decided(config, facts)
+    return replace(found, action=LIVE) if found.reuse and facts.live else found
+
+
+def _decided(config: Config, facts: Facts) -> Decision:
     must = _must_compute(config, facts)
     if must:
         return Decision(COMPUTE, must)
@@ -69,18 +83,19 @@ def decide(config: Config, facts: Facts) -> Decision:
 def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | None = None) -> Config:
     """The config with a level, for a run of `steps` evaluations: "auto" reuses residuals, with the audio refreshed at every
     step, where probe and audio leave LEAST_LEFT of the computed steps or more (Wan2.2-S2V-14B: 95 % at 2x, 90 % at 3x, but
-    85 % at 4x), else outputs, which cost nothing; or where the sampler needs the model at every step. Of a model of which no
-    blocks are known, outputs.
+    85 % at 4x), or LEAST_BESIDE where sound is made beside the video, or where the sampler needs the model at every step;
+    else outputs, which cost nothing. Outputs too where some evaluations are LIVE, and where no blocks are known.
     """
     if config.level != AUTO:
         return config
-    if cost.layout.unknown:
+    if cost.layout.unknown or config.live and not (config.probing or config.groups):
         return replace(config, level=OUTPUT)
     speed = config.target_speedup if config.schedule is None else steps / max(1, sum(config.schedule))
     groups = len(config.groups or ()) or groups_for_ratio(cost.layout, config.cache_ratio)
     share = cost.share(RESIDUAL, groups, config.merge, config.probe)
     bare, left = steps / speed, affordable(steps, speed, share) if share < 1 else 0.0
-    enough = left >= LEAST_LEFT * bare and round(left) >= ROUNDED * round(bare)
+    least, rounded = (LEAST_BESIDE,) * 2 if cost.layout.audio == "beside" else (LEAST_LEFT, ROUNDED)
+    enough = left >= least * bare and round(left) >= rounded * round(bare)
     needed = config.probing or config.groups or (sampler is not None and sampler.guidance_inside)
     return replace(config, level=RESIDUAL if needed or enough else OUTPUT)
 
@@ -93,6 +108,27 @@ def fixed_schedule(config: Config, sigmas: Sequence[float], computed: int, ends:
     warmup = warmup_steps(config, steps, computed)
     chosen = set(blended(sigmas, computed, config.alpha, warmup, config.force_last and ends))
     return tuple(step in chosen for step in range(steps))
+
+
+def live_schedule(
+    config: Config, sigmas: Sequence[float], speed: float, reused: float, live: float
+) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """(computed, LIVE) per evaluation, for a run over `sigmas` [E + 1] that is to be so many times as fast. reused, live:
+    costs of such evaluations over a computed one.
+
+    COMPUTED_SHARE of what the speed allows goes into computed evaluations, which lie as `blended` puts them, or more where
+    all others can be LIVE; the rest into LIVE ones, `filled` in between.
+    """
+    steps = len(sigmas) - 1
+    allowed = (steps / speed - steps * reused) / (1 - reused)  # in computed evaluations, beside what every one costs
+    each = (live - reused) / (1 - reused)
+    least = COMPUTED_SHARE * allowed
+    least = max(least, (allowed - steps * each) / (1 - each)) if each < 1 else allowed
+    computed = min(steps, max(MIN_COMPUTED, int(least + 0.5)))
+    more = steps if each <= 0 else int((allowed - computed) / each + 1e-9)
+    chosen = blended(sigmas, computed, config.alpha, warmup_steps(config, steps, computed))
+    found = (tuple(step in those for step in range(steps)) for those in (chosen, filled(sigmas, chosen, more, config.alpha)))
+    return next(found), next(found)
 
 
 def warmup_steps(config: Config, expected: int, budget: int) -> int:

@@ -1,6 +1,7 @@
 """Which evaluations to compute where nothing was calibrated: a fixed schedule, from the sigmas alone."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,10 +24,7 @@ def blended(
     if not 1 <= computed <= count:
         raise BadConfig(f"computed must be in 1..{count}, got {computed}")
     first = max(1, min(warmup, computed - 1))
-    path = np.abs(np.diff(np.asarray(sigmas[first - 1 : count], dtype=np.float64))).cumsum()
-    index = np.arange(1, count - first + 1) / max(1, count - first)
-    share = path / path[-1] if len(path) and path[-1] > 0 else index
-    passed = np.concatenate([[0.0], (1 - alpha) * index + alpha * share])
+    passed = _passed(sigmas[first - 1 : count], alpha)
     left = computed - first
     found = list(range(first))
     for number in range(1, left + 1):
@@ -34,6 +32,31 @@ def blended(
         # Distinct, with room for those that follow.
         found.append(min(max(nearest, found[-1] + 1), count - left - 1 + number))
     return tuple(found)
+
+
+def filled(sigmas: Sequence[float], chosen: Sequence[int], more: int, alpha: float = ALPHA) -> tuple[int, ...]:
+    """Indices of at most `more` evaluations between those in `chosen`, which rise, each nearest to the middle of the widest
+    gap that is left, in the measure of `blended`. sigmas: [N + 1].
+    """
+    passed, taken, found = _passed(sigmas[:-1], alpha), list(chosen), []
+    for _ in range(more):
+        gaps = [(a, b) for a, b in pairwise(sorted(taken)) if b - a > 1]
+        if not gaps:
+            break
+        # Rounded, so that of equals the first is taken.
+        start, end = max(gaps, key=lambda gap: round(passed[gap[1]] - passed[gap[0]], 9))
+        middle = (passed[start] + passed[end]) / 2
+        found.append(min(range(start + 1, end), key=lambda step: round(abs(passed[step] - middle), 9)))
+        taken.append(found[-1])
+    return tuple(sorted(found))
+
+
+def _passed(sigmas: Sequence[float], alpha: float) -> np.ndarray:
+    """Share of the density that lies before each of the evaluations at these sigmas."""
+    path = np.abs(np.diff(np.asarray(sigmas, dtype=np.float64))).cumsum()
+    index = np.arange(1, len(path) + 1) / max(1, len(path))
+    share = path / path[-1] if len(path) and path[-1] > 0 else index
+    return np.concatenate([[0.0], (1 - alpha) * index + alpha * share])
 
 
 def gap_trust(schedule: Sequence[bool], sigmas: Sequence[float], index: int, guidance: float) -> float:

@@ -10,7 +10,8 @@ class CostModel:
     """FLOPs of one model call, multiply-add counted as two.
 
     block: one heavy block, on average where they differ. refresh: one audio refresh. other: embeddings, audio encoder, head,
-    and what of a block runs at every step. probe: the blocks of segment 0, None = so many average ones.
+    and what of a block runs at every step. probe: the blocks of segment 0, None = so many average ones. keys: what a block
+    does for keys and values of all its rows, which a LIVE step makes of those that are not live.
     """
 
     block: float
@@ -18,6 +19,7 @@ class CostModel:
     other: float
     layout: Layout
     probe: float | None = None
+    keys: float = 0.0
 
     @property
     def first(self) -> float:
@@ -49,6 +51,14 @@ class CostModel:
         spared = frozen * self.refresh + (0 if probe else self.first)
         return (self.reused - spared) / self.full
 
+    def live_share(self, rows: float, probe: bool) -> float:
+        """c of a LIVE call, over a computed one: `rows` of the hidden state, a share, go through the blocks. probe: whether
+        those of segment 0 are computed.
+        """
+        blocks = self.layout.blocks - (self.layout.probe_blocks if probe else 0)
+        # Each operation of a block belongs to a row, its queries over all keys included; but for the text's keys.
+        return 1 - (1 - rows) * blocks * (self.block - self.keys) / self.full
+
     def speedup(self, steps: int, computed: int, share: float | None = None) -> float:
         """Ideal speed-up S = N / (n + (N - n) r) of `steps` evaluations of which `computed` are computed.
 
@@ -74,14 +84,17 @@ def parameter_cost(layout: Layout, block: int, refresh: int, other: int) -> Cost
     return CostModel(float(block), float(refresh), float(other), layout)
 
 
-def cache_bytes(residual: int, output: int, level: str, groups: int, order: int, correction: int) -> int:
+def cache_bytes(
+    residual: int, output: int, level: str, groups: int, order: int, correction: int, live: bool = False
+) -> int:
     """Held by the cache at its fullest. residual: one stored residual of every branch; output: one latent, in bytes.
     groups: stored residuals per branch, that of segment 0 included where it has one.
 
     order + 1 anchors of what is reused. correction: outputs that it holds (`Sampler.corrected`; Euler's is the sum of what a
-    gap used), 0 = off; at level "residual" also those that it interpolates from, at most two.
+    gap used), 0 = off; at level "residual" also those that it interpolates from, at most two. live: whether residuals are
+    held at level "output" too.
     """
     if level == "output":
-        return output * (order + 1 + correction)
+        return output * (order + 1 + correction) + groups * residual * (order + 1) * live
     kept = min(order + 1, 2) + correction if correction else 0
     return groups * residual * (order + 1) + kept * output

@@ -27,7 +27,7 @@ def planned_config(plan: Plan, base: Config, adapter: str, layout: Layout) -> Co
     return replace(
         base, schedule=plan.mask, force_last=False, level=plan.level, forecast_order=plan.order, correction=plan.correction,
         groups=plan.groups or None, merge=plan.merge, probe=plan.probe, backtest=plan.backtest, choose=SCHEDULE,
-        threshold=None,
+        threshold=None, live=False,
     )
 
 

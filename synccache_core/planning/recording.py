@@ -72,7 +72,7 @@ class Recording:
             _check_gram("audio", self.audio, len(self.layout.refresh))
         for name in ("residual_bytes", "output_bytes"):
             check_number(name, getattr(self, name), 0, 1 << 50, whole=True)
-        for name in ("block", "refresh", "other"):
+        for name in ("block", "refresh", "other", "keys"):
             check_number(f"cost.{name}", getattr(self.cost, name), 0.0, 1e30)
         if not self.cost.full > 0:
             raise PlanError("cost must not be 0 altogether")
@@ -228,7 +228,7 @@ def _cost(layout: object, cost: object) -> CostModel:
     """From the layout's and the cost's JSON objects, with their sizes bounded before anything is built from them."""
     wanted = {"layout": {"blocks", "refresh", "audio"}, "cost": {"block", "refresh", "other"}}
     for (name, keys), value in zip(wanted.items(), (layout, cost)):
-        if not isinstance(value, dict) or set(value) - {"probe"} != keys:
+        if not isinstance(value, dict) or set(value) - {"probe", "keys"} != keys:
             raise PlanError(f"{name} must be an object with {', '.join(sorted(keys))}, got {shown(value)}")
     check_number("layout.blocks", layout["blocks"], 0, MAX_BLOCKS, whole=True)
     check_choice("layout.audio", layout["audio"], AUDIO)

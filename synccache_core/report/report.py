@@ -1,6 +1,7 @@
 """What happened in a run: one record per evaluation, a report as text and as JSON. Plain Python numbers only."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
@@ -37,7 +38,8 @@ class RunReport:
     be lowered by a byte budget. corrections: outputs that retro-correction changed. plan: what planned the run, "" = no
     plan; remapped: its schedule was fitted to other sigmas. calibration: everything was computed to be measured.
     asked: steps of the run as it was asked for, where the plan takes fewer, 0 = no plan does. notes: sentences that a person
-    should read.
+    should read. live_budget: LIVE evaluations that are planned. reuse_share, live_share: cost of a reused and of a LIVE one
+    over a computed one.
     """
 
     model: str
@@ -66,9 +68,11 @@ class RunReport:
     residual_bytes: int = 0
     correction_bytes: int = 0  # of outputs that correction holds beside residuals
     reuse_share: float | None = None
-    fresh_share: float | None = None  # reuse_share where every residual is kept, whatever is reused
+    fresh_share: float | None = None  # reuse_share at level "residual", whatever is reused
     output_bytes: int = 0  # of one output, and how many of them correction holds; 0 where none is looked at
     outputs_corrected: int = 0
+    live_share: float | None = None
+    live_budget: int = 0
     heat: tuple[tuple[float, ...], ...] = ()
     heat_of: str = ""
 
@@ -78,7 +82,12 @@ class RunReport:
 
     @property
     def reused(self) -> int:
+        """Those at which anything was reused, LIVE ones included."""
         return len(self.steps) - self.computed
+
+    @property
+    def lived(self) -> int:
+        return sum(step.action == "live" for step in self.steps)
 
     @property
     def speedup_measured(self) -> float | None:
@@ -94,8 +103,13 @@ class RunReport:
         the first, which pays for warming up.
         """
         slow = [step.seconds for step in self.steps[1:] if step.action == "compute"]
-        fast = [step.seconds for step in self.steps if step.action == "reuse"]
-        return min(1.0, median(fast) / median(slow)) if slow and fast and median(slow) > 0 else None
+        return _share_of(slow, [step.seconds for step in self.steps if step.action == "reuse"])
+
+    @property
+    def live_measured(self) -> float | None:
+        """The same of a LIVE step."""
+        slow = [step.seconds for step in self.steps[1:] if step.action == "compute"]
+        return _share_of(slow, [step.seconds for step in self.steps if step.action == "live"])
 
     def speedup_expected(self, expected: int) -> float | None:
         """Of the whole run of `expected` evaluations, from what its first steps took, or by operation count until then; None
@@ -105,10 +119,15 @@ class RunReport:
             return self.speedup_measured
         share = self.reuse_share if self.share_measured is None else self.share_measured
         computed = min(expected, max(self.budget, self.computed))
-        return None if share is None or not self.reused else expected / (computed + (expected - computed) * share)
+        if share is None or not self.reused:
+            return None
+        lived = min(expected - computed, max(self.live_budget, self.lived))
+        half = self.live_share or 0.0 if self.live_measured is None else self.live_measured
+        return expected / (computed + lived * half + (expected - computed - lived) * share)
 
     def to_dict(self) -> dict:
-        counts = {"computed": self.computed, "reused": self.reused, "speedup_measured": self.speedup_measured}
+        counts = {"computed": self.computed, "reused": self.reused, "live": self.lived}
+        counts["speedup_measured"] = self.speedup_measured
         return {"format": REPORT_FORMAT, "version": REPORT_VERSION, **counts, **asdict(self), "advice": advice(self)}
 
     def to_json(self) -> str:
@@ -128,7 +147,7 @@ class RunReport:
             "model": self.model, "blocks": self.blocks, "refreshes": self.refresh_points, "expected": expected,
             "cells": "".join(step.action[0] for step in self.steps),
             "changes": [None if step.change is None else float(f"{step.change:.3g}") for step in self.steps],
-            "computed": self.computed, "reused": self.reused, "speedup": self.speedup_expected(expected),
+            "computed": self.computed, "reused": self.reused, "live": self.lived, "speedup": self.speedup_expected(expected),
             "held": self.bytes_held, "limit": self.settings.get("memory_budget"), "calibration": self.calibration,
             "finished": self.finished, "why": self.why_slow(), "plan": self.plan, "storable": self.storable,
             "share": self.reuse_share, "took": self.share_measured, "residual_bytes": self.residual_bytes,
@@ -146,7 +165,7 @@ class RunReport:
         lines = [
             head,
             *([f"plan: {self.plan}{', fitted to other sigmas' * self.remapped}"] if self.plan else []),
-            f"{len(self.steps)} steps: {self.computed} computed, {self.reused} reused (budget {self.budget})",
+            f"{len(self.steps)} steps: {self.computed} computed, {self._reused_text()} (budget {self.budget})",
             f"speed-up {self._speed_text()}",
             f"cache {readable(self.bytes_held)} {self._stored_text()}",
         ]
@@ -167,6 +186,11 @@ class RunReport:
         nothing = [f"nothing was reused: {reasons}"] if idle else []
         return nothing + [f"note: {note}" for note in self.notes]
 
+    def _reused_text(self) -> str:
+        if not self.lived:
+            return f"{self.reused} reused"
+        return f"{self.lived} live at {self.live_share or 0:.0%} of one, {self.reused - self.lived} reused"
+
     def _stored_text(self) -> str:
         corrected = f", {self.corrections} corrected" if self.corrections else ""
         if self.level == "output":
@@ -178,22 +202,27 @@ class RunReport:
         return f"{measured}{self.speedup_ideal:.2f}× by operation count"
 
 
-def account(report: RunReport, config: Config, residuals, outputs, cost: CostModel | None) -> None:
-    """Sizes and speed as they stand after an evaluation. residuals, outputs, cost: of the session."""
+def _share_of(slow: Sequence[float], fast: Sequence[float]) -> float | None:
+    return min(1.0, median(fast) / median(slow)) if slow and fast and median(slow) > 0 else None
+
+
+def account(report: RunReport, config: Config, residuals, outputs, live, cost: CostModel | None) -> None:
+    """Sizes and speed as they stand after an evaluation. residuals, outputs, live, cost: of the session."""
     if cost:
         share = cost.share(config.level, len(residuals.groups), config.merge, config.probe)
-        report.speedup_ideal = cost.speedup(len(report.steps), report.computed, share)
+        lived = report.lived * (report.live_share or 0.0)
+        report.speedup_ideal = len(report.steps) / (report.computed + lived + (report.reused - report.lived) * share)
     report.branches, report.groups = max(report.branches, len(residuals.sizes)), len(residuals.groups)
     report.residual_bytes = sum(residuals.sizes.values())
     if config.level == "residual":
         report.order = residuals.order
-    report.bytes_held = residuals.peak + (outputs.peak if outputs else 0)
+    report.bytes_held = residuals.peak + (outputs.peak if outputs else 0) + (live.depths.peak if live else 0)
     size, corrected = (outputs.size, outputs.corrected) if outputs else (0, 0)
     report.output_bytes, report.outputs_corrected = size, corrected
     report.correction_bytes = cache_bytes(0, size, config.level, 0, report.order, corrected) * (config.level == "residual")
     report.bytes_predicted = cache_bytes(
-        report.residual_bytes, size, config.level, report.groups, report.order, corrected
-    )
+        report.residual_bytes, size, config.level, report.groups, report.order, corrected, bool(config.live)
+    ) + (live.depths.peak if live else 0)
 
 
 def without_blocks(config: Config, mask) -> list[str]:

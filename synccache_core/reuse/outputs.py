@@ -3,9 +3,6 @@
 For a flow model v = (x - denoised) / sigma, and an Euler step moves x by (sigma' - sigma) v.
 """
 
-from collections.abc import Sequence
-from math import prod
-
 import torch
 
 from ..config import MAX_GAIN, MAX_ORDER, Config
@@ -13,6 +10,7 @@ from ..model.samplers import Response, Sampler
 from ..report.heat import Rows, forecast_error
 from .backtest import Backtest
 from .corrector import CORRECTOR_ANCHORS, EulerCorrector, MultistepCorrector
+from .parts import Whole
 from .store import ResidualStore
 
 KEY = ("output", 0)
@@ -42,6 +40,10 @@ class Velocities:
     @property
     def bytes(self) -> int:
         return self._anchors.bytes + (self._corrector.bytes if self._corrector else 0)
+
+    @property
+    def empty(self) -> bool:
+        return not self._anchors.bytes
 
     def trust(self, share: float) -> None:
         """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
@@ -123,11 +125,11 @@ class Outputs:
     """Between what a sampler is given and the velocities: reuse at level "output", correction at either level.
 
     sampler: one that makes x anew from denoised and noise has denoised forecast instead of the velocity, which would hold
-    the old noise; one that reads the guidance from inside the model call is never spared it. parts: shapes of the latents
-    that one tensor [B, 1, N] holds, such as picture and sound; each is forecast and corrected by itself. () = one latent.
+    the old noise; one that reads the guidance from inside the model call is never spared it. parts: each is forecast and
+    corrected by itself.
     """
 
-    def __init__(self, config: Config, sampler: Sampler, sign: float, parts: Sequence[Sequence[int]] = ()):
+    def __init__(self, config: Config, sampler: Sampler, sign: float, parts: Whole | None = None):
         self.corrects = config.correction and sampler.corrects
         self.size = 0
         self._whole = config.level == "output"
@@ -136,18 +138,18 @@ class Outputs:
         self._kept = config.forecast_order + 1 + self.corrected
         self._sampler = sampler
         self._dtype = torch.float32
-        self._parts = parts
+        self._parts = parts or Whole()
         self._paths = [
             Velocities(
                 config.forecast_order, self._whole, self.corrects, config.max_gain, sampler.response, config.backtest,
                 sampler.first_order, sign,
             )
-            for _ in parts or [None]
+            for _ in range(self._parts.count)
         ]  # fmt: skip
 
     @classmethod
     def of(
-        cls, config: Config, sampler: Sampler, sign: float = -1.0, parts: Sequence[Sequence[int]] = ()
+        cls, config: Config, sampler: Sampler, sign: float = -1.0, parts: Whole | None = None
     ) -> tuple["Outputs | None", list[str]]:
         """None where the settings do not need it, and what a person should know. sign: of the way that sigma goes."""
         if config.off:
@@ -163,16 +165,20 @@ class Outputs:
     def peak(self) -> int:
         return sum(path.peak for path in self._paths)
 
-    def trust(self, share: float) -> None:
-        """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
-        for path in self._paths:
+    def trust(self, share: float, fresh: bool) -> None:
+        """How much of an extrapolation the next gap takes, see `forecast.stable_trust`. fresh: of what LIVE evaluations
+        compute; else of all that these do not."""
+        for path in self._paths[: self._parts.fresh] if fresh else self._paths[self._parts.fresh :]:
             path.trust(share)
 
     def missing(self, sigma: float, x: torch.Tensor | None) -> str | None:
         """Why the model must be called, None where it need not."""
         if self._sampler.guidance_inside:
             return "the sampler needs the model"
-        shapes = [None] * len(self._paths) if x is None else [part.shape for part in self._split(x)]
+        if x is None or any(path.empty for path in self._paths):  # where regions are is not known before the first pass
+            shapes = [None] * len(self._paths)
+        else:
+            shapes = [part.shape for part in self._parts.split(x)]
         return next(filter(None, (path.missing(sigma, shape) for path, shape in zip(self._paths, shapes))), None)
 
     def forecast(self, sigma: float, move: float | None, x: torch.Tensor | None, index: int) -> torch.Tensor | None:
@@ -181,11 +187,8 @@ class Outputs:
         if any(value is None for value in values):
             self.clear()
             return None
-        for path, value in zip(self._paths, values):
-            added = path.reused(sigma, move, value, index)
-            if added is not None:
-                value.add_(added)
-        return self._given(_joined(values), sigma, x)
+        given = [_reused(path, sigma, move, value, index) for path, value in zip(self._paths, values)]
+        return self._given(self._parts.join(given), sigma, x)
 
     def fits(self, out: torch.Tensor) -> bool:
         """Whether the byte budget leaves room for outputs of this size."""
@@ -200,31 +203,44 @@ class Outputs:
         self._dtype = out.dtype
         if sigma <= 0:
             return None
-        velocities = self._split(self._velocity(out, sigma, x))
+        velocities = self._parts.split(self._velocity(out, sigma, x))
         if reused:
             added = [path.reused(sigma, move, value, index) for path, value in zip(self._paths, velocities)]
         else:
             added = [path.computed(sigma, move, value, keep, index) for path, value in zip(self._paths, velocities)]
         if any(value is None for value in added):  # which all of them are then
             return None
-        change = _joined(added)
+        change = self._parts.join(added)
         return (out + (change if x is None else change.mul_(-sigma))).to(out.dtype)
+
+    def take_live(
+        self, sigma: float, move: float | None, out: torch.Tensor, x: torch.Tensor | None, index: int
+    ) -> torch.Tensor | None:
+        """Learn from a LIVE evaluation, in which the model computed the first parts only; what the sampler is given, None
+        where that is what the model gave.
+        """
+        if sigma <= 0:
+            return None
+        velocities, given, fresh = self._parts.split(self._velocity(out, sigma, x)), [], self._parts.fresh
+        for path, value in zip(self._paths[:fresh], velocities):
+            added = path.computed(sigma, move, value, True, index)
+            given.append(value if added is None else value + added)
+        for path, value in zip(self._paths[fresh:], velocities[fresh:]):
+            forecast = path.forecast(sigma) if self._whole else None
+            given.append(_reused(path, sigma, move, value if forecast is None else forecast, index))
+        return self._given(self._parts.join(given), sigma, x)
 
     def off_by(self, sigma: float, out: torch.Tensor, x: torch.Tensor | None) -> Rows:
         """How far a forecast of the first part would have been off where the model was called, see `heat.forecast_error`."""
-        truth, path = self._split(self._velocity(out, sigma, x))[0], self._paths[0]
-        if sigma <= 0 or path.missing(sigma, truth.shape):
+        truth = self._parts.split(self._velocity(out, sigma, x))
+        if sigma <= 0 or self._paths[0].missing(sigma, truth[0].shape):
             return ()
-        shape = self._parts[0] if self._parts else truth.shape
-        return forecast_error(path.expected(sigma).reshape(shape), truth.reshape(shape))
+        expected = [path.expected(sigma) for path in self._paths]
+        return forecast_error(self._parts.picture(expected), self._parts.picture(truth))
 
     def clear(self) -> None:
         for path in self._paths:
             path.clear()
-
-    def _split(self, values: torch.Tensor) -> Sequence[torch.Tensor]:
-        """The parts, which share its memory."""
-        return values.split([prod(shape[1:]) for shape in self._parts], dim=-1) if self._parts else [values]
 
     def _velocity(self, out: torch.Tensor, sigma: float, x: torch.Tensor | None) -> torch.Tensor:
         """What is forecast, in float32 and of its own."""
@@ -238,5 +254,7 @@ class Outputs:
         return torch.add(x, value, alpha=-sigma).to(self._dtype)
 
 
-def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+def _reused(path: Velocities, sigma: float, move: float | None, value: torch.Tensor, index: int) -> torch.Tensor:
+    """What a sampler is given in place of `value`, which may be held: as it is, or corrected."""
+    added = path.reused(sigma, move, value, index)
+    return value if added is None else value + added

@@ -14,7 +14,7 @@ from .store import ResidualStore, fit
 
 def wanted_groups(config: Config, layout: Layout) -> tuple[tuple[int, ...], ...]:
     """Groups that the settings ask for. Raises BadConfig where they, or probe, do not suit the layout."""
-    if config.level == "output":
+    if not config.stores:
         return ()
     if layout.unknown:
         raise BadConfig(f"level must be 'output' for a model whose blocks are not known, got {config.level!r}")
@@ -23,7 +23,7 @@ def wanted_groups(config: Config, layout: Layout) -> tuple[tuple[int, ...], ...]
     groups = config.groups or even_groups(layout, groups_for_ratio(layout, config.cache_ratio))
     if (stored := sum(map(len, groups))) != layout.storable():
         raise BadConfig(f"groups must hold the {layout.storable()} segments of this model, got {stored}: {groups!r}")
-    return groups if config.probe else ((0,), *groups)
+    return groups if config.probes else ((0,), *groups)
 
 
 class Residuals:
@@ -133,6 +133,6 @@ class Residuals:
 
     def _fewer(self, count: int) -> tuple[tuple[int, ...], ...]:
         """Even groups, `count` with that of segment 0 where it has one; none where that leaves nothing for the others."""
-        if self._config.probe:
+        if self._config.probes:
             return even_groups(self._layout, count)
         return ((0,), *even_groups(self._layout, count - 1)) if count > 1 else ()

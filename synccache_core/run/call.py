@@ -1,4 +1,6 @@
-"""One forward pass of the model: captures residuals at a computed evaluation, adds forecasts at a reused one."""
+"""One forward pass of the model: captures residuals at a computed evaluation, adds forecasts at a reused one, and to some
+of its rows at a LIVE one.
+"""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -7,9 +9,11 @@ import torch
 from ..decide.probe import sketch
 from ..model.grid import Grid
 from ..model.layout import REFRESH, SPREAD
+from ..model.live import LiveBlock, Rows
 from ..model.view import State, View, ViewOf
+from ..reuse.live import beside
 
-PLAIN, PROBE, STORE, REUSE = "plain", "probe", "store", "reuse"
+PLAIN, PROBE, STORE, REUSE, LIVE = "plain", "probe", "store", "reuse", "live"
 
 
 class Call:
@@ -38,16 +42,27 @@ class Call:
         self._start: torch.Tensor | None = None
         self._merged: torch.Tensor | None = None
         self._forecasts: list[torch.Tensor] | None = None
+        # Of rows that are not live: where the group that is open began, and where it will end.
+        self._origin: torch.Tensor | None = None
+        self._end: torch.Tensor | None = None
         self._sums: dict[tuple[Hashable, int], torch.Tensor] = {}
+        self._beside: dict[tuple, tuple[Rows, Rows]] = {}
         self._audio: dict[int, Callable] = {}
         self._audio_args: tuple[tuple, dict] = ((), {})
 
-    def block(self, index: int, hidden: State, run: Callable[[State], State], rest: Callable | None = None) -> State:
+    def block(
+        self, index: int, hidden: State, run: Callable[[State], State], rest: Callable | None = None,
+        live: LiveBlock | None = None,
+    ) -> State:
         """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block, `rest`
-        all of it but the video.
+        all of it but the video, `live` some of its rows: where these are all but the video's, it is the rest.
         """
         if self.mode != PLAIN:
             self.session.guard(self._before_block, index, hidden)
+        if self.mode == LIVE:
+            return self._live(index, hidden, run, live)
+        if self.mode == REUSE and rest is None and live is not None and self.layout.audio == "beside":
+            return self._live(index, hidden, run, live)
         if self.mode == REUSE:
             return self._stand_in(index, hidden, run, rest)
         self.ran += 1
@@ -74,6 +89,10 @@ class Call:
         """The original audio operation of every refresh block, for kind "inside"."""
         self._audio = operations
 
+    def skips(self, index: int) -> bool:
+        """Whether block `index` is certain not to run: whole blocks are reused in this pass, and all of that is added."""
+        return self.mode == REUSE and index > max(self.layout.opens)
+
     def remember(self, block: int, value: torch.Tensor) -> None:
         """Keep what the audio of a block takes from the rest of that block, for passes in which that rest is skipped: the
         last computed one, of these branches, and nobody else's. It is not counted as memory: two channels at most.
@@ -95,8 +114,9 @@ class Call:
         """Compute the rest of the pass, if any, and keep nothing, such as what the view was told of the pass."""
         self.mode = PLAIN
         self.view = None
-        self._start = self._merged = self._forecasts = None
+        self._start = self._merged = self._forecasts = self._origin = self._end = None
         self._sums.clear()
+        self._beside.clear()
 
     def _before_block(self, index: int, hidden: State) -> None:
         if index == 0:
@@ -105,6 +125,8 @@ class Call:
             self.mode = self.session.decide(self, self.view(index).tensor(hidden), None)
         if self.mode == STORE and index in self.layout.opens:
             self._open(self.layout.opens[index], index, hidden)
+        if self.mode == STORE and self.session.live:
+            self._keep_depth(index, hidden)
 
     def _after_block(self, index: int, out: State) -> None:
         segment = self.layout.closes.get(index)
@@ -151,6 +173,76 @@ class Call:
                 return run(hidden)
             hidden = added
         return hidden if rest is None else rest(hidden)
+
+    def _keep_depth(self, index: int, hidden: State) -> None:
+        """What blocks have added to the rows that are not live since their group opened."""
+        first, _ = self._group_at(index)
+        if first is None:
+            return
+        view = self.view(index)
+        _, rest = self.session.live.rows(self.grid, view, view.tensor(hidden))
+        held = rest.of(view.tensor(hidden).detach())
+        if index == first:
+            self._origin = held
+            return
+        for key, offset in zip(self.keys, (held - self._origin).chunk(len(self.keys))):
+            self.session.live.depths.put(key, index, offset)
+
+    def _group_at(self, index: int) -> tuple[int | None, int]:
+        """(first block, number of blocks) of the group that a block belongs to; None where nothing is stored for it."""
+        segment = next(s for s, blocks in enumerate(self.layout.runs) if index in blocks)
+        first = self.session.residuals.first_of(segment)
+        if first is None:
+            return None, 0
+        blocks = self.layout.runs[first : self.session.residuals.group_of(segment)[1] + 1]
+        return blocks[0][0], sum(map(len, blocks))
+
+    def _live(self, index: int, hidden: State, run: Callable, live: LiveBlock) -> State:
+        ready = self.session.guard(self._before_live, index, hidden)
+        if ready is None:  # bookkeeping failed: the rest of this pass is computed
+            return run(hidden)
+        out, mine, rows, others, rest = ready
+        self.view(index).tensor(out).index_copy_(1, rows.index, live(mine, rows, others, rest))
+        return out
+
+    def _before_live(self, index: int, hidden: State) -> tuple[State, torch.Tensor, Rows, torch.Tensor, Rows]:
+        """What a reused pass hands on, to be written to; the live rows and what they hold; the rest, and its states here: as
+        far from where the group opened as at the newest computed evaluation, or, where that is not held, on a line.
+        """
+        view = self.view(index)
+        rows, rest = self._rows(index, hidden)
+        if self.layout.audio == "beside":
+            [(_, segment)] = self.layout.reuse_steps[index]
+            held = view.tensor(hidden)
+            return self._spread(segment, index, hidden), rows.of(held), rows, rest.of(held), rest
+        added = [segment for _, segment in self.layout.reuse_steps.get(index, ())]
+        out = self._add(added[0], index, hidden) if added else hidden
+        out = view.copied(hidden) if out is hidden else out
+        first, count = self._group_at(index)
+        if index == first:
+            self._origin = rest.of(view.tensor(hidden))
+            self._end = rest.of(view.tensor(out)) if count > 1 else None
+        return out, rows.of(view.tensor(hidden)), rows, self._others(index, (index - first) / count), rest
+
+    def _others(self, index: int, share: float) -> torch.Tensor:
+        """share: of its group's blocks that are through."""
+        if not share:
+            return self._origin
+        parts = self._origin.chunk(len(self.keys))
+        offsets = [self.session.live.depths.of(key, index, part) for key, part in zip(self.keys, parts)]
+        if any(offset is None for offset in offsets):
+            return torch.lerp(self._origin, self._end, share)
+        return torch.cat(offsets).add_(self._origin)
+
+    def _rows(self, block: int, hidden: State) -> tuple[Rows, Rows]:
+        """(live, the rest)"""
+        view = self.view(block)
+        if self.session.live:
+            return self.session.live.rows(self.grid, view, view.tensor(hidden))
+        place = view, view.tensor(hidden).shape[1]
+        if place not in self._beside:
+            self._beside[place] = beside(view, view.tensor(hidden))
+        return self._beside[place]
 
     def _add(self, segment: int, block: int, hidden: State) -> State:
         """Never in place: the host may hold what it gave us."""

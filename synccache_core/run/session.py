@@ -8,21 +8,24 @@ import torch
 from ..config import Config
 from ..decide.clock import Clock
 from ..decide.history import ProbeHistory
-from ..decide.policy import COMPUTE, MIN_COMPUTED, Decision, Facts, decide, fixed_schedule
-from ..decide.schedules import gap_trust
+from ..decide.policy import COMPUTE, REUSE, Decision, Facts, decide
 from ..errors import StateError
 from ..model.cost import CostModel
 from ..model.grid import Grid
-from ..model.layout import Layout
+from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
 from ..model.view import ViewOf
 from ..report.report import RunReport, account, without_blocks
+from ..reuse.live import LiveRows
 from ..reuse.outputs import Outputs
+from ..reuse.parts import parts_of
 from ..reuse.residuals import Residuals
 from ..units import readable
-from .call import PLAIN, PROBE, REUSE, STORE, Call
+from . import call as mode
+from .call import PLAIN, PROBE, STORE, Call
 from .evaluation import Evaluation
 from .guard import Guarded, Others, Regimes
+from .steps import Steps
 
 CostOf = Callable[[Grid, int], CostModel]
 
@@ -39,20 +42,12 @@ class Session(Guarded):
     """
 
     def __init__(
-        self,
-        config: Config,
-        layout: Layout,
-        sigmas: Sequence[float],
-        cost: CostOf,
-        mask: torch.Tensor | None = None,
-        model: str = "",
-        on_step: Callable[[RunReport, int], None] | None = None,
-        sampler: Sampler | None = None,
-        ranges: Sequence[tuple[float, float]] = (),
-        guidance: float = 1.0,
-        parts: Sequence[Sequence[int]] = (),
+        self, config: Config, layout: Layout, sigmas: Sequence[float], cost: CostOf, mask: torch.Tensor | None = None,
+        model: str = "", on_step: Callable[[RunReport, int], None] | None = None, sampler: Sampler | None = None,
+        ranges: Sequence[tuple[float, float]] = (), guidance: float = 1.0, parts: Sequence[Sequence[int]] = (),
     ):
         config = config.settled(layout)
+        config, self.live, said = LiveRows.of(config, layout, mask, parts)
         self.config, self.layout = config, layout
         self.sampler = sampler or Sampler()
         self.clock = Clock(sigmas, self.sampler)
@@ -62,19 +57,20 @@ class Session(Guarded):
             storable=layout.storable(), usual_ratio=layout.usual_ratio,
         )
         self.residuals = Residuals(config, layout, self.sampler.first_order)
+        beside = layout.audio == "beside" and config.level == "residual"
         self._idle = config.off or bool(self.sampler.why_idle)
-        self.outputs, remarks = Outputs.of(config, self.sampler, self.clock.sign, parts)
-        self.probes = config.level == "residual" and config.probe
+        self.outputs, remarks = Outputs.of(config, self.sampler, self.clock.sign, parts_of(parts, self.live, beside))
+        self.probes, self.steps = config.probes, Steps(config, self.clock, self.sampler, guidance, self.residuals)
         self._cost_of, self._on_step = cost, on_step
         self._history = ProbeHistory(None if layout.unknown else mask, config.human_weight, config.omega)
         self._others, self._regimes = Others(layout.unknown), Regimes(ranges)
-        self._run, self._guidance, self._schedule = 0, guidance, config.schedule
+        self._run = self._stale = 0  # evaluations since the last computed one, and since the last that was LIVE at least
         self._evaluation: Evaluation | None = None
         self._odd_branch = False
         if layout.unknown:
             self._price(Grid(0, 0, 0), 0, len(self.sampler.evaluated(sigmas)) - 1)
             remarks = [*without_blocks(config, mask), *remarks]
-        for remark in remarks:
+        for remark in [*said, *remarks]:
             self.note(remark)
 
     # -- what a host calls -----------------------------------------------------------------------------------------
@@ -94,6 +90,15 @@ class Session(Guarded):
                 return out
             better = self.guard(self._take_output, current, out, x)
             return out if better is None else better
+
+    @property
+    def expects_reuse(self) -> bool:
+        """Whether the evaluation in progress will be reused, as far as is known before its probe."""
+        current, tick = self._evaluation, self._evaluation.tick
+        if current.decision is not None or self._idle or self.broken or self.config.probing or self.residuals.empty:
+            return current.reused
+        must = not tick.index or tick.last and self.clock.ends and self.config.force_last
+        return not must and self.steps.scheduled(tick.index) is False
 
     def count_pass(self) -> None:
         """One forward pass of a model whose blocks are not known; outside an evaluation nobody counts them."""
@@ -122,6 +127,8 @@ class Session(Guarded):
             keys.append((branch, current.passes[branch]))
             current.passes[branch] += 1
         self.note(self._history.meet(grid))
+        if self.live:
+            self.live.meet(grid)
         call = self._new_call(keys, grid, view, foreign)
         current.calls.append(call)
         return call
@@ -132,7 +139,7 @@ class Session(Guarded):
         rows = self._attempt(self._history.heat.rows)
         if rows:
             self.report.heat, self.report.heat_of = rows, "probe"
-        for kept in filter(None, (self.residuals, self._history, self.outputs)):
+        for kept in filter(None, (self.residuals, self._history, self.outputs, self.live)):
             kept.clear()
         self._on_step = None
 
@@ -153,11 +160,11 @@ class Session(Guarded):
         if current.decision is None:
             self._decide(current, change, missing)
         residuals.sizes.update(dict.fromkeys(call.keys, shape[0] * shape[1] * shape[2] * hidden.element_size()))
-        if self.config.level == "output":
+        if not self.config.stores:
             return PLAIN
         if current.decision.reuse:
             if missing is None:
-                return REUSE
+                return mode.LIVE if current.decision.live else mode.REUSE
             current.odd_branch = True
         return STORE if residuals.settled and residuals.groups and not current.tick.last else PLAIN
 
@@ -195,7 +202,7 @@ class Session(Guarded):
         if self.config.level != "output" or self._idle:
             return None
         self._decide(current, None, self.outputs.missing(current.tick.sigma, x))
-        if not current.decision.reuse:
+        if current.decision.action != REUSE:
             return None
         out = self.outputs.forecast(current.tick.sigma, self.clock.move(current.tick), x, current.tick.index)
         if out is None:
@@ -211,7 +218,10 @@ class Session(Guarded):
         if not self.outputs.fits(out):
             self._break(f"caching stopped: memory_budget {readable(self.config.memory_budget)} is too small for outputs")
             return None
-        better = self.outputs.take(tick.sigma, self.clock.move(tick), out, x, current.reused, not tick.last, tick.index)
+        move = self.clock.move(tick)
+        if current.reused and current.decision.live:
+            return self.outputs.take_live(tick.sigma, move, out, x, tick.index)
+        better = self.outputs.take(tick.sigma, move, out, x, current.reused, not tick.last, tick.index)
         self.report.corrections += better is not None and not current.reused
         return better
 
@@ -223,46 +233,35 @@ class Session(Guarded):
         if config.level == "residual" and self.residuals.empty:
             missing = missing or "nothing cached"  # what was read a moment ago may have emptied the store
         self._history.add(tick.sigma, current.change)
-        scheduled = None if config.probing or not tick.index else self._scheduled(tick.index)
-        if config.probing or self._schedule is None:
-            self.report.budget = self._budget(tick.expected)
+        scheduled = None if config.probing or not tick.index else self.steps.scheduled(tick.index)
+        planned = 0 if config.probing else self.steps.computed
+        self.report.budget, self.report.live_budget = planned or self.steps.budget(tick.expected), self.steps.live
         ahead = self._history.ahead(self.clock.distance_left(tick.sigma), tick.expected - tick.index - 1)
         facts = Facts(
             tick.index, tick.expected, tick.last and self.clock.ends, self.report.computed, self.report.budget, self._run,
             current.change, self._history.accumulated, ahead, missing, scheduled,
+            self.steps.lives(tick.index) and not self.residuals.empty,
         )
         current.decision = decide(config, facts)
-        if current.decision.reuse and not self._run and config.backtest and self._schedule:
-            share = gap_trust(self._schedule, self.sampler.evaluated(self.clock.sigmas), tick.index, self._guidance)
-            for cache in filter(None, (self.residuals, self.outputs)):
-                cache.trust(share)
+        self._trust(current.decision, tick.index)
 
-    def _scheduled(self, index: int) -> bool | None:
-        """Whether the schedule computes an evaluation, None past its end. Made at the second one, when costs are known."""
-        if self._schedule is None:
-            sigmas = self.sampler.evaluated(self.clock.sigmas)
-            self._schedule = fixed_schedule(self.config, sigmas, self._budget(len(sigmas) - 1), self.clock.ends)
-        self.report.budget = sum(self._schedule)
-        return self._schedule[index] if index < len(self._schedule) else None
-
-    def _budget(self, steps: int) -> int:
-        """How many of `steps` evaluations to compute for the wanted speed."""
-        if self.cost is None:
-            return max(1, min(steps, round(steps / self.config.target_speedup)))
-        return self.cost.budget(steps, self.config.target_speedup, self._share())
-
-    def _share(self) -> float:
-        """Cost of a reused evaluation over a computed one."""
-        return self.cost.share(self.config.level, len(self.residuals.groups), self.config.merge, self.config.probe)
+    def _trust(self, decision: Decision, index: int) -> None:
+        """Where a gap begins, how far forecasts may go in it."""
+        begins = {False: decision.reuse and not self._run, True: decision.action == REUSE and not self._stale}
+        for fresh in (fresh for fresh, here in begins.items() if here):
+            share = self.steps.trust(index, fresh)
+            if share is not None and not fresh:
+                self.residuals.trust(share)
+            if share is not None and self.outputs:
+                self.outputs.trust(share, fresh)
 
     def _price(self, grid: Grid, tokens: int, steps: int) -> None:
         """First sight of a size: what a step costs, and whether the target can be had for it."""
         self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
-        self.report.reuse_share = self._share()
-        self.report.fresh_share = None if self.layout.unknown else self.cost.reuse_share
-        target, most = self.config.target_speedup, self.cost.speedup(steps, min(steps, MIN_COMPUTED), self._share())
-        if self.config.schedule is None and self.config.threshold is None and round(most, 1) < round(target, 1):
-            self.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×")
+        self.note(self.steps.meet(self.cost, self.live.share(grid, tokens) if self.live and self.live.any else 0.0, steps))
+        self.report.reuse_share, self.report.live_share = self.steps.share, self.steps.live_share
+        fresh = self.cost.share("residual", groups_for_ratio(self.layout, self.config.cache_ratio), self.config.merge, True)
+        self.report.fresh_share = None if self.layout.unknown else fresh
 
     def _watch_others(self, current: Evaluation) -> None:
         """Stop where another cache works on this model: what it left out must not be taken for a computed result."""
@@ -280,13 +279,14 @@ class Session(Guarded):
         if current.odd_branch:
             self.note("a branch appeared that had nothing stored: it was computed while the others were reused")
         self.report.steps.append(current.record(decision, self._history.accumulated))
-        account(self.report, self.config, self.residuals, self.outputs, self.cost)
+        account(self.report, self.config, self.residuals, self.outputs, self.live, self.cost)
         if decision.reuse:
             self._run += 1
+            self._stale = 0 if decision.live else self._stale + 1
         else:
             self._history.restart(self._run > 0)
-            self._run = 0
-        if not self.residuals.settled and self.residuals.sizes and self.config.level == "residual":
+            self._run = self._stale = 0
+        if not self.residuals.settled and self.residuals.sizes and self.config.stores:
             self.note(self.residuals.settle())
         if self._on_step:
             self._on_step(self.report, current.tick.expected)

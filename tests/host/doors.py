@@ -44,7 +44,8 @@ def hooked(comfy, case, config):
             finally:
                 case.options.pop("uuids")
 
-    session = Hooked(config, adapter.layout(model), case.sigmas, lambda grid, tokens: adapter.cost(model, grid, tokens))
+    layout, cost = adapter.layout(model), lambda grid, tokens: adapter.cost(model, grid, tokens)
+    session = Hooked(config, layout, case.sigmas, cost, case.mask)
     active = comfy.hooks.Active(session, adapter, comfy.core.Noise())
     case.options = {"wrappers": {"diffusion_model": {comfy.hooks.KEY: [comfy.hooks.diffusion_model_call]}}}
     active.hook(model, case.options)

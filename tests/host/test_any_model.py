@@ -36,7 +36,7 @@ OF_S2V = ("audio_dim", "num_audio_token", "enable_adain", "cond_dim", "audio_inj
 WAN = {key: value for key, value in TINY.items() if key not in OF_S2V} | {"model_type": "t2v", "num_layers": 3}
 CASES = {  # shapes of latents
     "UNetModel": (1, 4, 16, 16), "VPrediction": (1, 4, 16, 16), "Flux": (2, 16, 8, 8), "WanModel": (1, 16, 3, 8, 8),
-    "LTXAVModel": ((1, 16, 3, 4, 4), (1, 8, 5, 16)),
+    "AudioVideo": ((1, 16, 3, 4, 4), (1, 8, 5, 16)),
 }  # fmt: skip
 
 
@@ -65,8 +65,10 @@ def loaded(comfy, name, path):
 
     if name == "WanModel":
         return comfy.sd.load_diffusion_model(save_random(wan.WanModel, WAN, path / "wan.safetensors"))
-    if name == "LTXAVModel":
-        return patcher(supported.LTXAV, LTXAV)
+    if name == "AudioVideo":  # LTX-2 under a name that is not known
+        made = patcher(supported.LTXAV, LTXAV)
+        made.model.diffusion_model.__class__ = type(name, (type(made.model.diffusion_model),), {})
+        return made
     if name == "Flux":
         return patcher(supported.FluxSchnell, FLUX)
     kind = comfy.model_base.ModelType.V_PREDICTION if name == "VPrediction" else None

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from . import talking, test_wan_dancer
+from . import talking, test_humo, test_wan_animate, test_wan_animate2, test_wan_dancer
 from .conftest import TINY, made
 from .doors import check, host_case, randomised
 from .test_hunyuan_video import hunyuan_video, hunyuan_video_15
+from .test_ltx_av import ltx_av
+from .test_minimax_h3 import minimax_h3
 
 pytestmark = pytest.mark.host
 
@@ -25,12 +27,14 @@ def s2v(stage):
 
     core = stage.core
     adapter = core.find(make())
-    return host_case(stage, make, adapter, core.Grid(3, 2, 2), (1, 16, 3, 4, 4), (1, 25, 8, 12), call, tolerance=1e-4)
+    return host_case(stage, make, adapter, core.Grid(3, 3, 4), (1, 16, 3, 6, 8), (1, 25, 8, 12), call, tolerance=1e-4)
 
 
 FAMILIES = {
     "wan_s2v": s2v, "hunyuan_video": hunyuan_video, "hunyuan_video_15": hunyuan_video_15, "infinite_talk": talking.case,
-    "wan_dancer": test_wan_dancer.contract_case,
+    "wan_dancer": test_wan_dancer.contract_case, "wan_animate": test_wan_animate.contract_case,
+    "wan_animate2": test_wan_animate2.contract_case, "humo": test_humo.contract_case,
+    "ltx_av": ltx_av, "minimax_h3": minimax_h3,
 }  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from bench import families
-from bench.families_at_true_size import FAMILIES, Absent
+from bench.families_at_true_size import ELSEWHERE, FAMILIES, Absent
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.host
 
@@ -27,4 +28,5 @@ def test_a_formula_that_is_off_is_told():
 
 def test_every_family_that_is_known_is_in_the_table(comfy):
     known = {adapter.name for adapter in comfy.core.model.adapters._REGISTRY.values()}
-    assert known == {family.name for family in FAMILIES}
+    assert known == {family.name for family in FAMILIES} | set(ELSEWHERE)
+    assert all("FlopCounterMode" in (ROOT / file).read_text() for file in ELSEWHERE.values())

@@ -17,10 +17,7 @@ PLAIN = {"motion": 0.0}
 def pack(comfy):
     """The node's modules as the host imported them."""
     root = comfy.core.__name__.rpartition(".")[0]
-    names = (
-        "nodes.mask", "nodes.detector", "nodes.detector_files", "nodes.selfie", "synccache_core.errors",
-        "synccache_core.human.people",
-    )  # fmt: skip
+    names = ("nodes.mask", "nodes.detector", "nodes.detector_files", "nodes.selfie", "synccache_core.errors")
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(f"{root}.{name}") for name in names})
 
 

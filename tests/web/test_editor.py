@@ -85,6 +85,18 @@ def test_sliders_and_preset_follow_each_other(talker):
     assert [talker.value("SyncCache", name) for name in ("preset", "cache_ratio")] == ["Faithful", 1]
 
 
+def test_few_steps_are_told_of_before_a_run(talker):
+    few = talker.part("SyncCache", "few")
+    talker.expect(few).to_be_empty()
+    talker.set_value("KSampler", "steps", 4)
+    talker.expect(few).to_contain_text("4 steps are few, so there is little to gain")
+    talker.shot("few-steps")
+    talker.choose("SyncCache", "preset", "Faithful")
+    talker.expect(few).not_to_be_empty()
+    talker.set_value("KSampler", "steps", 20)
+    talker.expect(few).to_be_empty()
+
+
 def test_markup_in_texts_stays_text(talker):
     """Titles, models' names and remarks come with workflows of strangers."""
     event = {"node": talker.node_id("SyncCache"), "text": EVIL, "recognised": {"model": EVIL, "blocks": 1, "refreshes": 1}}

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { cleanPlan, cleanRun, countsText, foundText, percent, predict, predictionText, readable, say, WORDS } from "./extensions/pack/js/synccache.js";
+import { cleanPlan, cleanRun, countsText, fewText, foundText, percent, predict, predictionText, readable, samplerSteps, say, WORDS } from "./extensions/pack/js/synccache.js";
 import { app } from "./scripts/app.js";
 
 const RUN = {
@@ -63,10 +63,40 @@ test("what is predicted, and from what", () => {
   const here = { ...size, took: 0.2 }; // what is computed goes by the operations all the same
   assert.equal(predictionText({ linked: false, wish, size: here }, "en"), "Predicted: 2.3× faster on this machine, 12 of 40 steps, 5.50 GiB");
   assert.match(predictionText({ linked: false, wish: { ...wish, target: 1 }, size }, "en"), /off/);
+  const inside = { ...size, usual_ratio: 0.4 }; // five of twelve with a preset, all of them as the slider says
+  assert.match(predictionText({ linked: false, wish: { ...wish, preset: true }, size: inside }, "en"), /2.50 GiB/);
+  assert.match(predictionText({ linked: false, wish: { ...wish, preset: false }, size: inside }, "en"), /5.50 GiB/);
   const plan = cleanPlan(PLAN);
   assert.equal(predictionText({ linked: true, wish, size, plan }, "en"), "Plan: 3.99× faster, 1 of 4 steps, error 0.12 %, 3.00 MiB (measured)");
   assert.match(predictionText({ linked: true, wish, size, plan: null }, "en"), /with the next run/);
   assert.doesNotMatch(predictionText({ linked: false, wish, size, plan }, "en"), /Plan/);
+});
+
+test("few steps are told of before the run", () => {
+  const facts = { linked: false, wish: { target: 3 } };
+  assert.match(fewText(facts, 4, "en"), /^4 steps are few, so there is little to gain/);
+  assert.match(fewText({ ...facts, size: { expected: 8 } }, null, "en"), /^8 steps/);
+  assert.equal(fewText({ ...facts, size: { expected: 4 } }, 20, "en"), ""); // it was that few the last time
+  for (const steps of [9, null]) assert.equal(fewText(facts, steps, "en"), "");
+  assert.equal(fewText({ ...facts, linked: true }, 4, "en"), "");
+  assert.equal(fewText({ ...facts, wish: { target: 1 } }, 4, "en"), "");
+});
+
+test("the steps are those of the first sampler or scheduler that the model reaches", () => {
+  const nodes = {}, links = {};
+  const graph = { getNodeById: (id) => nodes[id], getLink: (id) => links[id] };
+  const add = (id, to = [], widgets = [], inputs = []) => {
+    const outputs = [{ type: "LATENT", links: [99] }, { type: "MODEL", links: to.map((target, i) => (links[`${id}-${i}`] = { target_id: target }) && `${id}-${i}`) }];
+    return (nodes[id] = { graph, outputs, widgets, inputs });
+  };
+  const start = add("cache", ["shift"], [{ name: "steps", value: 3 }]);
+  add("shift", ["cache", "sampler"], [{ name: "shift", value: 8 }]);
+  const sampler = add("sampler", [], [{ name: "steps", value: 4 }]);
+  assert.equal(samplerSteps(start).value, 4);
+  sampler.inputs.push({ widget: { name: "steps" }, link: 7 });
+  assert.equal(samplerSteps(start), null);
+  assert.equal(samplerSteps(sampler), null);
+  assert.equal(samplerSteps({}), null);
 });
 
 test("another level than that of the last run is predicted as such", () => {

@@ -11,7 +11,8 @@ const PLANS = ["SyncCacheScheduleOptimizer", "SyncCacheLoadPlan"];
 const CUSTOM = "Custom", PAPER = "Paper";
 const AUTO = "auto", RESIDUAL = "residual", OUTPUT = "output"; // levels, synccache_core/config.py
 const REUSE = { residuals: RESIDUAL, outputs: OUTPUT }; // the widget's words for them
-const LEAST_LEFT = 0.88, ROUNDED = 0.85; // decide/policy.py
+const LEAST_LEFT = 0.88, ROUNDED = 0.85, MIN_COMPUTED = 2; // decide/policy.py
+const FEW_STEPS = 8; // report/advice.py
 const AUTO_ORDER = 1; // forecast_order -1: the highest that is tried
 const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400;
 const UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 };
@@ -24,12 +25,14 @@ export const WORDS = {
     predicted: "Predicted: {speed}× faster, {computed} of {steps} steps, {memory}",
     predicted_here: "Predicted: {speed}× faster on this machine, {computed} of {steps} steps, {memory}",
     off: "Predicted: off, the model runs as it is",
+    few: "{steps} steps are few, so there is little to gain: each makes much of the video, and a reused one shows. Compare with SyncCache bypassed.",
     planned: "Plan: {speed}× faster, {computed} of {steps} steps, error {error}, {memory} ({how})",
     plan_unknown: "A plan decides; what it gives appears with the next run.",
     how_predicted: "predicted", how_measured: "measured",
+    counts_live: "{done} of {steps} steps · {computed} computed · {live} live · {reused} reused",
     counts: "{done} of {steps} steps · {computed} computed · {reused} reused", calibrating: "{done} of {steps} steps · calibrating",
     replay: "trial {replay}: ", number: "run {number}: ", speed: " · {speed}×", held: "{held} held", of: " of {limit}", interrupted: " · interrupted",
-    compute: "computed", reuse: "reused", wait: "to come", cell: "step {step}: {action}", probe: ", probe change {change}",
+    compute: "computed", live: "live", reuse: "reused", wait: "to come", cell: "step {step}: {action}", probe: ", probe change {change}",
     point: "{speed}× faster, error {error}, {memory}", choose: "Press Run to make this plan.", about: "About this plan: ",
     front: "Plans by speed and error", error: "error", faster: "speed", empty: "Press Run to see the plan.",
     room: "{held} of {limit}", unmeasured: "memory known after a run",
@@ -41,12 +44,14 @@ export const WORDS = {
     predicted: "预估：加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     predicted_here: "预估：在本机加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     off: "预估：已关闭，模型照常运行",
+    few: "{steps} 步很少，加速的余地不大：每一步都对视频影响很大，复用会看得出来。请与绕过 SyncCache 的结果比较。",
     planned: "方案：加速 {speed}×，计算 {computed}/{steps} 步，误差 {error}，{memory}（{how}）",
     plan_unknown: "由方案决定；下次运行时显示它的效果。",
     how_predicted: "预计", how_measured: "实测",
+    counts_live: "{done}/{steps} 步 · 计算 {computed} · 仅人物 {live} · 复用 {reused}",
     counts: "{done}/{steps} 步 · 计算 {computed} · 复用 {reused}", calibrating: "{done}/{steps} 步 · 校准中",
     replay: "试运行 {replay}：", number: "第 {number} 次采样：", speed: " · {speed}×", held: "已占用 {held}", of: " / {limit}", interrupted: " · 已中断",
-    compute: "计算", reuse: "复用", wait: "未到", cell: "第 {step} 步：{action}", probe: "，探测到变化 {change}",
+    compute: "计算", live: "仅人物", reuse: "复用", wait: "未到", cell: "第 {step} 步：{action}", probe: "，探测到变化 {change}",
     point: "加速 {speed}×，误差 {error}，{memory}", choose: "点击“运行”生成此方案。", about: "大致如此：",
     front: "按速度和误差排列的方案", error: "误差", faster: "速度", empty: "点击“运行”查看方案。",
     room: "{held} / {limit}", unmeasured: "内存在运行后得知",
@@ -58,12 +63,14 @@ export const WORDS = {
     predicted: "予測：{speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     predicted_here: "予測：このマシンで {speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     off: "予測：オフ、モデルはそのまま動きます",
+    few: "{steps} ステップは少なく、高速化の余地はわずかです。1 ステップの影響が大きく、再利用が見た目に表れます。SyncCache をバイパスした結果と比べてください。",
     planned: "プラン：{speed} 倍速、{steps} ステップ中 {computed} を計算、誤差 {error}、{memory}（{how}）",
     plan_unknown: "プランに従います。効果は次の実行で表示されます。",
     how_predicted: "予測", how_measured: "実測",
+    counts_live: "{steps} ステップ中 {done} · 計算 {computed} · 人物のみ {live} · 再利用 {reused}",
     counts: "{steps} ステップ中 {done} · 計算 {computed} · 再利用 {reused}", calibrating: "{steps} ステップ中 {done} · キャリブレーション中",
     replay: "試行 {replay}：", number: "{number} 回目の実行：", speed: " · {speed} 倍速", held: "使用中 {held}", of: " / {limit}", interrupted: " · 中断",
-    compute: "計算", reuse: "再利用", wait: "これから", cell: "ステップ {step}：{action}", probe: "、プローブの変化 {change}",
+    compute: "計算", live: "人物のみ", reuse: "再利用", wait: "これから", cell: "ステップ {step}：{action}", probe: "、プローブの変化 {change}",
     point: "{speed} 倍速、誤差 {error}、{memory}", choose: "「実行」でこのプランを作ります。", about: "おおよそ：",
     front: "速度と誤差で見たプラン", error: "誤差", faster: "速度", empty: "「実行」でプランが表示されます。",
     room: "{held} / {limit}", unmeasured: "メモリは実行後に分かります",
@@ -112,19 +119,21 @@ function heldBytes(size, wish, level) {
     return size.output_bytes ? size.output_bytes * (wish.order + 1 + size.outputs_corrected) : null;
   }
   if (!size.residual_bytes) return null;
-  const ratio = wish.paper ? wish.ratio - (0.5 - 1e-9) / size.refreshes : wish.ratio;
+  const usual = wish.preset ? (size.usual_ratio ?? wish.ratio) : wish.ratio;
+  const ratio = wish.paper ? wish.ratio - (0.5 - 1e-9) / size.refreshes : usual;
   const groups = groupsForRatio(size.storable, size.refreshes, ratio);
   return groups * size.residual_bytes * (wish.order + 1) + (size.correction_bytes ?? 0);
 }
 
 /** What the sliders will give at the size of the last run. size.took: seconds of a reused step over those of a computed one,
- * where that was measured; what is computed goes by the operations, size.share, as the nodes have it. wish: {target, ratio, order, limit, paper}, limit in bytes, 0 =
- * none; paper: whether the ratio is rounded down, as in the paper; reuse, probing: see levelFor. A target of 1 is off, which is nobody's question. */
+ * where that was measured; what is computed goes by the operations, size.share, as the nodes have it. wish: {target, ratio, order, limit, paper, preset}, limit in bytes, 0 =
+ * none; paper: whether the ratio is rounded down, as in the paper; preset: whether the ratio is what is usual for the model; reuse, probing: see levelFor. A target of 1 is off, which is nobody's question. */
 export function predict(size, wish) {
   const level = levelFor(size, wish), same = level === (size.level || RESIDUAL);
   const share = same ? size.share : level === OUTPUT ? 0 : size.fresh_share ?? size.share;
   const took = same ? size.took ?? null : null;
-  const computed = budget(size.expected, wish.target, share);
+  const least = Math.min(size.expected, MIN_COMPUTED); // the first step and the last
+  const computed = Math.max(least, budget(size.expected, wish.target, share));
   const held = heldBytes(size, wish, level);
   return {
     level, computed, steps: size.expected, speedup: idealSpeedup(size.expected, computed, took ?? share), here: took !== null,
@@ -158,7 +167,7 @@ function list(value, most) {
 }
 
 function cells(value) {
-  return typeof value === "string" && /^[cr]*$/.test(value) ? value.slice(0, MOST_STEPS) : "";
+  return typeof value === "string" && /^[clr]*$/.test(value) ? value.slice(0, MOST_STEPS) : "";
 }
 
 /** A run as RunReport.live() gives it, or null. */
@@ -169,13 +178,14 @@ export function cleanRun(run) {
   return {
     ...cleanRecognised(run), expected: Math.max(expected, done.length), cells: done,
     changes: list(run.changes, MOST_STEPS).map((c) => number(c)),
-    computed: done.split("c").length - 1, reused: done.split("r").length - 1, speedup: number(run.speedup),
+    computed: done.split("c").length - 1, reused: done.split("r").length - 1, live: done.split("l").length - 1, speedup: number(run.speedup),
     held: number(run.held) ?? 0, limit: number(run.limit), calibration: run.calibration === true,
     finished: run.finished === true, ended: run.ended === true, replay: text(run.replay), number: Math.round(number(run.number, 1, 1e6) ?? 1),
     why: list(run.why, MOST_LINES).map(text).filter(Boolean), storable: number(run.storable) ?? 0,
     share: number(run.share, 0, 1), took: number(run.took, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0,
     correction_bytes: number(run.correction_bytes) ?? 0, level: text(run.level), fresh_share: number(run.fresh_share, 0, 1),
     output_bytes: number(run.output_bytes) ?? 0, outputs_corrected: number(run.outputs_corrected) ?? 0,
+    usual_ratio: number(run.usual_ratio, 0, 1) ?? 1,
   };
 }
 
@@ -211,11 +221,18 @@ export function foundText(found, language = locale()) {
 }
 
 export function countsText(run, language = locale()) {
-  const values = { done: run.cells.length, steps: run.expected, computed: run.computed, reused: run.reused };
+  const values = { done: run.cells.length, steps: run.expected, computed: run.computed, reused: run.reused, live: run.live };
   const head = run.replay ? say("replay", { replay: run.replay }, language) : run.number > 1 ? say("number", { number: run.number }, language) : "";
-  const middle = say(run.calibration ? "calibrating" : "counts", values, language);
+  const middle = say(run.calibration ? "calibrating" : run.live ? "counts_live" : "counts", values, language);
   const speed = run.speedup && !run.calibration ? say("speed", { speed: run.speedup.toFixed(1) }, language) : "";
   return head + middle + speed + (run.ended && !run.finished ? say("interrupted", {}, language) : "");
+}
+
+/** Where a run of so many steps leaves little to skip, else "". steps: of the run to come, null = not known. */
+export function fewText(facts, steps, language = locale()) {
+  const known = steps ?? facts.size?.expected ?? null;
+  const some = known !== null && known <= FEW_STEPS && !facts.linked && facts.wish.target > 1;
+  return some ? say("few", { steps: known }, language) : "";
 }
 
 export function predictionText(facts, language = locale()) {
@@ -248,6 +265,7 @@ const STYLE = `
 .synccache-cells { display: flex; align-items: flex-end; gap: 1px; height: 34px; flex: none; }
 .synccache-cells > span { position: relative; flex: 1 1 0; min-width: 0; border-radius: 2px 2px 0 0; }
 .synccache-cells > [data-action=compute] { height: 100%; background: #4a9eec; }
+.synccache-cells > [data-action=live] { height: 78%; background: #4080bf; }
 .synccache-cells > [data-action=reuse] { height: 55%; background: #35618f; }
 .synccache-cells > [data-action=wait] { height: 55%; background: var(--border-color, #4e4e4e); opacity: 0.5; }
 .synccache-cells i { position: absolute; left: 0; right: 0; height: 2px; background: #f7b83e; }
@@ -280,7 +298,7 @@ function part(name, attributes = {}) {
 function cellElements(done, expected, changes = []) {
   const most = Math.max(...changes.filter((c) => c !== null), 0);
   return Array.from({ length: expected }, (_, i) => {
-    const action = { c: "compute", r: "reuse" }[done[i]] ?? "wait";
+    const action = { c: "compute", l: "live", r: "reuse" }[done[i]] ?? "wait";
     const change = changes[i] ?? null;
     const title = say("cell", { step: i + 1, action: say(action) }) + (change === null ? "" : say("probe", { change: change.toPrecision(2) }));
     const mark = change === null || !most ? [] : [element("i", { style: `bottom: ${Math.round(90 * (change / most))}%` })];
@@ -336,8 +354,9 @@ class Strip {
     this.node = node;
     this.presets = presets;
     this.state = {};
+    this.followed = new WeakSet();
     this.parts = {
-      recognised: part("recognised"), prediction: part("prediction", { class: "synccache-quiet" }),
+      recognised: part("recognised"), prediction: part("prediction", { class: "synccache-quiet" }), few: part("few"),
       cells: part("cells", { class: "synccache-cells", role: "img" }), counts: part("counts"),
       memory: part("memory", { class: "synccache-quiet" }), notes: part("notes"), status: part("status", { role: "status", class: "synccache-quiet" }),
     };
@@ -371,7 +390,9 @@ class Strip {
     const { run, size, recognised, plan, text: said } = this.state;
     const found = recognised?.model ? recognised : run?.model ? run : null;
     this.parts.recognised.textContent = found ? foundText(found) : "";
-    this.parts.prediction.textContent = this.predicts() ? predictionText({ ...this.wish(), size, plan }) : "";
+    const facts = this.predicts() ? { ...this.wish(), size, plan } : null;
+    this.parts.prediction.textContent = facts ? predictionText(facts) : "";
+    this.parts.few.textContent = facts ? fewText(facts, this.stepsAhead()) : "";
     this.parts.cells.replaceChildren(...(run ? cellElements(run.cells, run.expected, run.changes) : []));
     this.parts.counts.textContent = run ? countsText(run) : "";
     this.parts.cells.setAttribute("aria-label", this.parts.counts.textContent);
@@ -384,6 +405,16 @@ class Strip {
     this.node.setDirtyCanvas?.(true, false);
   }
 
+  /** Of the first node behind this one that has them, sampler or scheduler; null where there is none. Its changes are seen. */
+  stepsAhead() {
+    const found = samplerSteps(this.node);
+    if (found && !this.followed.has(found)) {
+      this.followed.add(found);
+      onChange(found, () => this.render());
+    }
+    return number(found?.value, 0, MOST_STEPS);
+  }
+
   /** A calibration reuses nothing. */
   predicts() {
     return this.node.comfyClass === "SyncCache";
@@ -391,7 +422,8 @@ class Strip {
 
   wish() {
     const value = (name, otherwise) => number(widget(this.node, name)?.value) ?? otherwise;
-    const [target, ratio] = this.presets[widget(this.node, "preset")?.value] ?? [value("target_speedup", 3), value("cache_ratio", 1)];
+    const preset = this.presets[widget(this.node, "preset")?.value];
+    const [target, ratio] = preset ?? [value("target_speedup", 3), value("cache_ratio", 1)];
     const paper = widget(this.node, "preset")?.value === PAPER;
     const linked = !paper && (this.node.inputs?.some((input) => input.name === "plan_json" && input.link != null) ?? false);
     const asked = widget(this.node, "forecast_order")?.value;
@@ -399,7 +431,7 @@ class Strip {
     const custom = widget(this.node, "preset")?.value === CUSTOM;
     const probing = paper || (custom && value("probe_threshold", 0) > 0);
     const reuse = REUSE[widget(this.node, "reuse")?.value] ?? AUTO;
-    return { linked, wish: { target, ratio, order, paper, reuse, probing, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
+    return { linked, wish: { target, ratio, order, paper, preset: Boolean(preset), reuse, probing, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
   }
 }
 
@@ -499,6 +531,21 @@ function widget(node, name) {
   return node.widgets?.find((w) => w.name === name);
 }
 
+/** The widget `steps` of the nearest node that a model goes to from here, through any others; none where a link feeds it. */
+export function samplerSteps(start) {
+  const seen = new Set([start]);
+  for (const node of seen) { // grows
+    const steps = node === start ? null : widget(node, "steps");
+    if (steps) return node.inputs?.some((input) => input.widget?.name === "steps" && input.link != null) ? null : steps;
+    const links = (node.outputs ?? []).filter((output) => output.type === "MODEL").flatMap((output) => output.links ?? []);
+    for (const id of links) {
+      const next = node.graph?.getNodeById?.(node.graph.getLink?.(id)?.target_id);
+      if (next) seen.add(next);
+    }
+  }
+  return null;
+}
+
 function setValue(node, target, value) {
   target.value = value;
   target.callback?.(value, app.canvas, node);
@@ -576,6 +623,9 @@ app.registerExtension({
       const strip = shownOn.get(nodeById(detail?.node));
       if (strip instanceof Strip) strip.take(detail);
     });
+  },
+  afterConfigureGraph() { // a sampler may have got its steps after the strip that foretells them
+    for (const node of app.graph?.nodes ?? []) shownOn.get(node)?.render();
   },
   nodeCreated(node) {
     if (STRIPS.includes(node.comfyClass) || PLANS.includes(node.comfyClass)) dress(node);

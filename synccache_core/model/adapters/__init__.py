@@ -18,6 +18,7 @@ from ...errors import UnsupportedModel
 from ..cost import CostModel
 from ..grid import Grid
 from ..layout import Layout
+from ..live import Live
 from ..view import Pass, View, video_alone
 
 
@@ -35,11 +36,16 @@ class Adapter:
     rest: transformer_options under which a block leaves the video alone and computes the rest of the hidden state, such as
     the sound's tokens: so it does at every step.
 
+    live(block): how a block runs on some of its rows, see `live.Live`; None where it cannot.
+
     view(pass, block): where the video's tokens lie in the hidden state at a block, and how many others there are: a hidden
     state of another length is never touched. Without it, the video's are all.
 
     asks(model, transformer_options): None where it does not serve this model of its classes, such as one without a patch
     that makes the family; else what more `cost` must know, by the names of its keywords.
+
+    foreign(options): whether these transformer_options are of a pass with parts of the model switched off, such as a
+    guidance makes one: it is run as it is, and neither fed nor served.
     """
 
     name: str
@@ -52,13 +58,19 @@ class Adapter:
     blocks: Callable[[torch.nn.Module], Sequence["Block"]] = lambda model: in_a_row(model.blocks)
     listen: Callable[[Pass, Any], AbstractContextManager] = lambda one, call: nullcontext()
     rest: Mapping[str, object] | None = None
+    live: Callable[[torch.nn.Module], Live | None] = lambda block: None
     view: Callable[[Pass, int], View] = video_alone
+    foreign: Callable[[Mapping], bool] = lambda options: False
     asks: Callable[[torch.nn.Module, Mapping[str, Any]], Mapping[str, Any] | None] = lambda model, options: {}
 
     def of(self, model: torch.nn.Module, options: Mapping[str, Any]) -> "Adapter | None":
         """It as it serves a model under these transformer_options; None where it does not."""
         asked = self.asks(model, options) if type(model).__name__ in self.classes else None
         return asked if asked is None else replace(self, cost=partial(self.cost, **asked)) if asked else self
+
+    def lives(self, model: torch.nn.Module) -> bool:
+        """Whether a step of this model can be LIVE."""
+        return not self.layout(model).unknown and all(self.live(block.module) is not None for block in self.blocks(model))
 
 
 @dataclass(frozen=True)
@@ -103,5 +115,16 @@ def serve(model: torch.nn.Module, options: Mapping[str, Any] | None = None) -> A
         return outputs_only(model)
 
 
-from . import hunyuan_avatar, hunyuan_video, infinite_talk, wan_dancer, wan_s2v  # noqa: E402, F401 - register themselves
+from . import (  # noqa: E402 - they register themselves
+    humo,  # noqa: F401
+    hunyuan_avatar,  # noqa: F401
+    hunyuan_video,  # noqa: F401
+    infinite_talk,  # noqa: F401
+    ltx_av,  # noqa: F401
+    minimax_h3,  # noqa: F401
+    wan_animate,  # noqa: F401
+    wan_animate2,  # noqa: F401
+    wan_dancer,  # noqa: F401
+    wan_s2v,  # noqa: F401
+)
 from .outputs_only import outputs_only  # noqa: E402

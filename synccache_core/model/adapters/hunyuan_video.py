@@ -1,4 +1,4 @@
-"""HunyuanVideo 1.0 and 1.5: double blocks on (video, text), then single blocks on text and video in one sequence.
+"""HunyuanVideo 1.0 and 1.5: double blocks on video and text apart, then single blocks on both in one sequence, text first.
 
 There is no audio, and the text is read by no more than the blocks, so one residual of all blocks but the first stands in for
 them; the text that comes out of the first is handed on. Serves ComfyUI's HunyuanVideo; of its variants for single pictures

@@ -55,7 +55,8 @@ def wan_cost(
     CLIP vision has seen. times: noise levels that are embedded, more than 1 where each frame has its own."""
     text = text_of(model, text)
     block = block_cost(model, tokens, text + pictures * PICTURE)
-    return CostModel(block, refresh, extra + embedding_cost(model, tokens, text, pictures, times), layout)
+    other, keys = extra + embedding_cost(model, tokens, text, pictures, times), 4 * width(model) ** 2 * tokens
+    return CostModel(block, refresh, other, layout, keys=keys)
 
 
 def embedding_cost(model, tokens: int, text: int, pictures: int, times: int) -> float:

@@ -10,6 +10,7 @@ from ..layout import Layout
 from ..view import Pass, View
 from . import Adapter, register
 from .wan import cross_attention_cost, joined, patches, wan_cost, width
+from .wan_block import live
 
 
 def layout(model) -> Layout:
@@ -54,6 +55,7 @@ ADAPTER = register(
         grid=lambda latent: Grid.from_latent(latent.shape),
         cost=cost,
         width=width,
+        live=live,
         view=view,
     )
 )

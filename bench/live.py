@@ -1,0 +1,153 @@
+"""Live tokens beside the ways that reuse whole steps: `python -m bench.live [--world tiny|wild] [--part 20|few]
+[--clips N] [--plans] [--folder DIR] [--fresh] [--quick] [--json FILE] [--check]`.
+
+Held-out clips, shift 8, each way against the uncached video of the same clip and noise. Part 20: 20 uni_pc steps with
+guidance 6, at 3 and 4 times the speed; few: 8 Euler steps without guidance, at 1.4 times. Costs are in full steps of
+Wan2.2-S2V-14B at 832x480 and 77 frames, the reference's rows, which are always live, included. A LIVE way computes the
+tokens nearest to the mouth, as large a share of the video as its name says; or people, by the true mask, by that of the
+portrait, widened as the node does, or by the true one moved by half a picture. Compared with the preset of that speed, and
+with --plans, which calibrates first, with its plan. About five minutes a clip and part on one core; needs espeak-ng.
+Evidence about the mechanism, never about a real model's quality.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from demo.console import say
+from demo.table import live_share_14b
+from synccache_core import Config
+from synccache_core.config import AUTO_ORDER
+from synccache_core.decide.policy import live_schedule
+from synccache_core.planning.recording import Recording, merge
+
+from .harness import as_done, closeness, finish, held_out_scene, interval, parser
+from .metrics import mouth
+from .online import Kept, plans
+from .presets import OURS, PRESET, presets
+from .rows import Row, Run
+from .settings import Setting, add_world
+
+PARTS = {"20": (Setting(20, 6.0, "uni_pc"), (3.0, 4.0), (0.1, 0.2, 0.3)), "few": (Setting(8, 1.0), (1.4,), (0.15,))}
+PEOPLE = {"tiny": 0.67, "wild": 0.52}  # share of the tokens that their mask touches, on average
+KINDS = ("human", "portrait", "wrong")
+WITHOUT = (OURS[0], "plan")
+SHOWN = ("whole_db", "human_db", "mouth_db", "background_db", "mouth_correlation")
+REQUIRED_DB, BACKGROUND_DB, CORRELATION, SLACK = 3.0, 1.0, 0.02, 0.25
+CLIPS, FEW = 4, 1
+FOLDER = Path.home() / ".cache" / "synccache" / "live"
+
+
+def living(setting: Setting, speed: float, kind: str, share: float) -> Row:
+    """share: of the video's tokens that are live, by which the speed is planned."""
+    config = Config(level="output", forecast_order=AUTO_ORDER, **PRESET)
+    computed, lived = live_schedule(config, setting.evaluated, speed, 0.0, live_share_14b(share))
+    config = replace(config, schedule=computed, live=lived, live_reach=0)
+    return Row(f"live, {kind}", "live", round(100 * speed), config=config, live=kind)
+
+
+def ways(setting: Setting, speed: float, shares: Sequence[float], recording: Recording | None) -> list[Row]:
+    count = max(2, round(setting.steps / speed))
+    made = presets(setting, speed, count)[:1]
+    if recording is not None and speed == int(speed):
+        made += plans(recording, int(speed), count)[:1]
+    made = [replace(row, count=round(100 * speed)) for row in made]
+    made += [living(setting, speed, f"{share:g}", share) for share in shares]
+    return [*made, *(living(setting, speed, kind, PEOPLE[setting.world]) for kind in KINDS)]
+
+
+@torch.inference_mode()
+def film(job: tuple[Setting, int, Sequence[Row]]) -> dict[str, dict[str, float]]:
+    setting, number, rows = job
+    on, opening = setting.stage(number), held_out_scene(number, setting.world).opening
+    run = Run(setting, on, number)
+    frames = on.decode(run.uncached())
+    found = {"uncached": mouth(frames, opening, setting.world)}
+    for row in rows:
+        latents, cost = run.sample(row)
+        made = on.decode(latents)
+        found[row.key] = {**cost, **mouth(made, opening, setting.world), **closeness(made, frames, setting.world)}
+    return found
+
+
+def measured(setting: Setting, speeds: Sequence[float], shares: Sequence[float], options: argparse.Namespace):
+    """(speed -> ways, what the clips gave)."""
+    kept = Kept(options.folder / f"{setting.file}.jsonl", options.fresh)
+    recording = merge(kept.calibrations(setting)) if options.plans else None
+    made = {speed: ways(setting, speed, shares, recording) for speed in speeds}
+    rows = [row for each in made.values() for row in each]
+    lacking = {clip: [row for row in rows if row.key not in kept.films.get(clip, {})] for clip in range(options.clips)}
+    jobs = [(setting, clip, some) for clip, some in lacking.items() if some]
+    for job, found in as_done(film, jobs, setting.name):
+        kept.add(clip=job[1], found=found)
+    return made, kept
+
+
+def table(setting: Setting, made: dict[float, list[Row]], kept: Kept, clips: int) -> list[dict]:
+    """Every way, and how far it is ahead of the best without LIVE steps, paired over clips."""
+    rows = []
+    for speed, each in made.items():
+        films = {row.name: [kept.films[clip][row.key] for clip in range(clips)] for row in each}
+        means = {name: {key: float(np.mean([film[key] for film in found])) for key in found[0]}
+                 for name, found in films.items()}  # fmt: skip
+        for row in each:
+            mean = means[row.name]
+            line = {"way": row.name, "speed": speed, "asked": setting.steps / speed, "cost": mean["cost_full_steps_14b"],
+                    "computed": mean["computed_steps"], **{key: mean[key] for key in SHOWN}}  # fmt: skip
+            for key in SHOWN[1:4] if row.live else ():
+                best = max((name for name in WITHOUT if name in means), key=lambda name: means[name][key])
+                gains = [mine[key] - theirs[key] for mine, theirs in zip(films[row.name], films[best])]
+                line[f"{key.removesuffix('_db')}_ahead_db"] = interval(gains)
+            uncached = np.mean([kept.films[clip]["uncached"]["mouth_correlation"] for clip in range(clips)])
+            rows.append(line | {"correlation_lost": float(uncached) - mean["mouth_correlation"]})
+    return rows
+
+
+def missed(name: str, rows: Sequence[dict]) -> Iterator[str]:
+    for row in (row for row in rows if row["way"].startswith("live")):
+        where = f"{name}, {row['speed']:g}x, {row['way']}"
+        if row["cost"] > row["asked"] + SLACK:
+            yield f"{where}: it costs {row['cost']:.2f} full steps, allowed {row['asked']:.2f}"
+        wrong = row["way"].endswith("wrong")
+        for region in ("human", "mouth"):
+            ahead, required = row[f"{region}_ahead_db"], 0.0 if wrong else REQUIRED_DB
+            if ahead[0] < required:
+                yield f"{where}: {region} is {ahead[0]:.1f} dB ahead of the best without, required {required:g}"
+        if row["background_ahead_db"][0] < -BACKGROUND_DB:
+            yield f"{where}: background is {-row['background_ahead_db'][0]:.1f} dB behind, allowed {BACKGROUND_DB:g}"
+        if row["correlation_lost"] > CORRELATION:
+            yield f"{where}: mouth correlation is {row['correlation_lost']:.3f} lower, allowed {CORRELATION:g}"
+
+
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    made = parser("bench.live", __doc__, f"{FEW} clip")
+    made.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS), help="default: both")
+    made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
+    made.add_argument("--plans", action="store_true", help="compare with calibrated plans as well")
+    made.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was measured is kept (default: {FOLDER})")
+    made.add_argument("--fresh", action="store_true", help="forget what was measured")
+    add_world(made)
+    options = made.parse_args(arguments)
+    options.clips = options.clips or (FEW if options.quick else CLIPS)
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options, tables, short = options_of(arguments), {}, []
+    for part in options.part:
+        setting, speeds, shares = PARTS[part]
+        setting = replace(setting, world=options.world)
+        made, kept = measured(setting, speeds, shares, options)
+        tables[setting.name] = table(setting, made, kept, options.clips)
+        short += missed(setting.name, tables[setting.name])
+    say(f"{options.clips} clips of the world {options.world}")
+    return finish(tables, short, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
