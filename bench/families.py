@@ -4,8 +4,8 @@
 (PyTorch's "meta" device), with the tokens that stand beside the video in the stock workflow. The cost formula is held
 against PyTorch's operation counter, which follows one forward pass of that class; --quick leaves this out, --check asks for
 3 %. "reused step": its share of a computed one, with every residual kept. "10 of 40": speed-up where so many steps are
-computed. GiB: residuals of both branches of guidance in bfloat16, two anchors of each, at either cache ratio. Seconds are
-not measured. About 10 s a family. Needs ComfyUI.
+computed. GiB: residuals of both branches of guidance in bfloat16, two anchors of each, at either cache ratio. Nothing is
+timed. About 10 s a family. Needs ComfyUI.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from demo.find_host import find_host
 from synccache_core import Config, CostModel, Pass, find
 from synccache_core.model.cost import cache_bytes
 from synccache_core.model.overrides import override
+from synccache_core.reuse.depths import depth_bytes
 from synccache_core.reuse.residuals import wanted_groups
 from synccache_core.units import GIB
 
@@ -39,12 +40,14 @@ NO_HOST = "nothing could be counted: no ComfyUI found (COMFYUI_PATH)"
 
 @dataclass(frozen=True)
 class Sized:
-    """A family's model at true size, ready to be called. tokens: of the first block's hidden state."""
+    """A family's model at true size, ready to be called. options: its transformer_options. tokens: of the first block's
+    hidden state."""
 
     family: Family
     model: torch.nn.Module
     args: tuple
     kwargs: dict
+    options: dict
     tokens: int
     cost: CostModel
 
@@ -53,10 +56,11 @@ class Sized:
         return self.cost.layout
 
     def bytes_at(self, ratio: float) -> int:
-        adapter, video = find(self.model), video_of(self.args)
+        adapter, video = find(self.model, self.options), video_of(self.args)
         one = 2 * adapter.grid(video).tokens * adapter.width(self.model) * 2
         groups = len(wanted_groups(Config(cache_ratio=ratio), self.layout))
-        return cache_bytes(one, 0, "residual", groups, Config().forecast_order, 0)
+        inside = depth_bytes(one, 2, self.layout, groups) if adapter.through(self.model) else 0
+        return inside + cache_bytes(one, 0, "residual", groups, Config().forecast_order, 0)
 
 
 def video_of(args: Sequence):
@@ -66,19 +70,19 @@ def video_of(args: Sequence):
 
 def sized(family: Family) -> Sized:
     """Raises Absent where this ComfyUI does not have the class."""
-    model = family.make()
+    model, options = family.make(), family.options()
     args, kwargs = family.given(model, TEXT)
-    adapter = find(model)
+    adapter = find(model, options)
     grid = adapter.grid(video_of(args))
     view = adapter.view(Pass(model, grid, getattr(model, "_forward", model.forward), args, kwargs), 0)
     tokens = view.front + view.count + (view.behind or 0)
-    return Sized(family, model, args, kwargs, tokens, adapter.cost(model, grid, tokens, TEXT))
+    return Sized(family, model, args, kwargs, options, tokens, adapter.cost(model, grid, tokens, TEXT))
 
 
 def counted(of: Sized) -> float:
     """FLOPs of one forward pass, by PyTorch's counter."""
     with plain_attention(), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        of.model(*of.args, transformer_options={}, **of.kwargs)
+        of.model(*of.args, transformer_options=of.options, **of.kwargs)
     return float(counter.get_total_flops())
 
 

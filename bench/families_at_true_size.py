@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 
 import torch
 
@@ -17,13 +18,15 @@ class Absent(ImportError):
 @dataclass(frozen=True)
 class Family:
     """name: for --family. title, size: for the table. make() -> module on "meta". given(model, text tokens) -> (args,
-    kwargs) of its forward, but for transformer_options; the latent comes first."""
+    kwargs) of its forward, but for transformer_options; the latent comes first. options() -> these, of a family that a patch
+    makes. make and options raise Absent."""
 
     name: str
     title: str
     size: str
     make: Callable[[], torch.nn.Module]
     given: Callable[[torch.nn.Module, int], tuple[tuple, dict]]
+    options: Callable[[], dict] = dict
 
 
 def meta(*shape: int) -> torch.Tensor:
@@ -47,15 +50,19 @@ def wan(width: int, height: int, frames: int, model, text: int, more: Callable, 
     return (meta(1, channels, *latent), meta(1), meta(1, text, model.text_dim)), more(*latent)
 
 
-def wan_family(name: str, title: str, module: str, kind: str, size: tuple[int, int, int], more, extra: int = 0, **config):
+def wan_family(
+    name: str, title: str, module: str, kind: str, size: tuple[int, int, int], more, extra: int = 0,
+    options: Callable[[], dict] = dict, **config,
+) -> Family:
     width, height, frames = size
     return Family(
         name, title, f"{width}×{height}, {frames} frames", partial(hosted, f"wan.{module}", kind, **{**LARGE, **config}),
-        partial(wan, *size, more=more, extra=extra),
+        partial(wan, *size, more=more, extra=extra), options,
     )
 
 
 LARGE = {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40, "in_dim": 36, "out_dim": 16}  # Wan's 14B
+SMALL = {"dim": 1536, "ffn_dim": 8960, "num_heads": 12, "num_layers": 30, "in_dim": 16}  # Wan's 1.3B
 CLIP = (1, 257, 1280)
 
 
@@ -69,7 +76,52 @@ def dancing(frames: int, height: int, width: int) -> dict:
     return {"audio_embed": meta(1, 4 * frames - 3, 35), "clip_fea": meta(*CLIP), "clip_fea_ref": meta(*CLIP)}
 
 
+def animated(frames: int, height: int, width: int) -> dict:
+    face = meta(1, 3, 4 * (frames - 1) - 3, 512, 512)  # the reference, one of the latent frames, has none
+    return {"face_pixel_values": face, "pose_latents": meta(1, 16, frames - 1, height, width), "clip_fea": meta(*CLIP)}
+
+
+def seeing(frames: int, height: int, width: int) -> dict:
+    return {"clip_fea": meta(*CLIP)}
+
+
+def voice(frames: int) -> dict:
+    """What the stock node of InfiniteTalk puts into the options, for one speaker."""
+    try:
+        from comfy.ldm.wan.model_multitalk import MultiTalkCrossAttnPatch
+        from comfy_extras.nodes_model_patch import MultiTalkModelPatch
+    except ImportError:
+        raise Absent("this ComfyUI has no InfiniteTalk") from None
+    operations = importlib.import_module("comfy.ops").disable_weight_init
+    heard = SimpleNamespace(model=MultiTalkModelPatch(device="meta", dtype=torch.bfloat16, operations=operations))
+    return {"audio_embeds": meta(1, frames, 32, 768), "patches": {"attn2_patch": [MultiTalkCrossAttnPatch(heard)]}}
+
+
+def speaking(channels: int, frames: int, height: int, width: int) -> dict:
+    """HuMo: the 17B takes its reference with a mask, in as many channels as the latent and its condition have."""
+    return {"audio_embed": meta(1, frames, 8, 5, 1280), "reference_latent": meta(1, channels, 1, height, width)}
+
+
+def h3(**size) -> torch.nn.Module:
+    return hosted("minimax.model", "MiniMaxH3Model", **size).requires_grad_(False)
+
+
+def h3_given(model, text: int, width: int = 1344, height: int = 768, frames: int = 124) -> tuple[tuple, dict]:
+    """The prompt as ComfyUI makes it once for all steps."""
+    latents, sounds = (frames - 5) // 17 * 5 + 2, round(frames / 24 * 40)
+    latent = meta(1, 24, latents, height // 16, width // 16), meta(1, 32, 2, sounds)
+    return ([*latent], torch.tensor([700.0]), meta(1, text, model.hidden_size)), {}
+
+
 FAMILIES = [
     wan_family("wan_s2v", "Wan2.2-S2V", "model", "WanModel_S2V", (832, 480, 77), talking, in_dim=16),
     wan_family("wan_dancer", "WanDancer", "model_wandancer", "WanDancerModel", (480, 832, 149), dancing),
+    wan_family("wan_animate", "Wan-Animate", "model_animate", "AnimateWanModel", (832, 480, 77), animated, extra=1),
+    wan_family(
+        "infinite_talk", "InfiniteTalk", "model", "WanModel", (832, 480, 81), seeing, options=partial(voice, 21),
+        model_type="i2v",
+    ),
+    wan_family("humo", "HuMo 17B", "model", "HumoWanModel", (832, 480, 97), partial(speaking, 36)),
+    wan_family("humo", "HuMo 1.7B", "model", "HumoWanModel", (832, 480, 97), partial(speaking, 16), **SMALL),
+    Family("minimax_h3", "MiniMax-H3", "1344×768, 124 frames", h3, h3_given),
 ]

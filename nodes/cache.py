@@ -42,9 +42,9 @@ class SyncCache(io.ComfyNode):
                     "preset",
                     options=[*PRESETS, CUSTOM],
                     default="Balanced",
-                    tooltip="Faithful asks for 2×, Balanced for 3×, Fast for 4×, each with full memory; faster means "
-                    "further from the uncached video. Paper: the published method at 3.75×. Custom: the two sliders below; "
-                    "moving one selects it.",
+                    tooltip="Faithful asks for 2×, Balanced for 3×, Fast for 4×, each with full memory, or 0.4 of it where "
+                    "every block hears the audio; faster means further from the uncached video. Paper: the published method "
+                    "at 3.75×. Custom: the two sliders below; moving one selects it.",
                     extra_dict={"synccache_presets": PRESETS},
                 ),
                 io.Float.Input(

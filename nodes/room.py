@@ -7,8 +7,10 @@ import comfy.model_management
 import torch
 
 from ..synccache_core import Config, Sampler
+from ..synccache_core.config import RESIDUAL
 from ..synccache_core.decide.policy import level_for
 from ..synccache_core.model.cost import cache_bytes
+from ..synccache_core.reuse.depths import depth_bytes
 from ..synccache_core.reuse.residuals import wanted_groups
 from .guider import diffusion_model, served
 
@@ -43,4 +45,6 @@ def residual_bytes(model, noise_shape, config: Config, sampler: Sampler, noise: 
     held = sampler.corrected if config.correction else 0
     live, numbers = bool(config.live), noise or prod(noise_shape)
     wanted = cache_bytes(one, 4 * numbers, config.level, groups, config.forecast_order, held, live)
+    if config.level == RESIDUAL and adapter.through(dit):
+        wanted += depth_bytes(one, size, adapter.layout(dit), groups)
     return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted

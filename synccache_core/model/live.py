@@ -36,9 +36,6 @@ class Rows:
         """These rows, a copy."""
         return hidden.index_select(dim, self.index)
 
-    def shifted(self, by: int) -> "Rows":
-        return Rows(self.index + by, self.video)
-
 
 @dataclass(frozen=True)
 class Live:
@@ -56,7 +53,7 @@ class Live:
 
 @dataclass(frozen=True)
 class LiveBlock:
-    """A block at one call. given: what it was called with. run(hidden, given): calls it. packed: its states are [L, C]."""
+    """A block at one call. given: what it was called with. run(hidden, given): calls it. packed: states are [L, C]."""
 
     live: Live
     module: torch.nn.Module

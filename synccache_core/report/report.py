@@ -68,7 +68,7 @@ class RunReport:
     residual_bytes: int = 0
     correction_bytes: int = 0  # of outputs that correction holds beside residuals
     reuse_share: float | None = None
-    fresh_share: float | None = None  # reuse_share where every residual is kept, whatever is reused
+    fresh_share: float | None = None  # reuse_share at level "residual", whatever is reused
     output_bytes: int = 0  # of one output, and how many of them correction holds; 0 where none is looked at
     outputs_corrected: int = 0
     live_share: float | None = None
@@ -206,8 +206,8 @@ def _share_of(slow: Sequence[float], fast: Sequence[float]) -> float | None:
     return min(1.0, median(fast) / median(slow)) if slow and fast and median(slow) > 0 else None
 
 
-def account(report: RunReport, config: Config, residuals, outputs, cost: CostModel | None) -> None:
-    """Sizes and speed as they stand after an evaluation. residuals, outputs, cost: of the session."""
+def account(report: RunReport, config: Config, residuals, outputs, live, cost: CostModel | None) -> None:
+    """Sizes and speed as they stand after an evaluation. residuals, outputs, live, cost: of the session."""
     if cost:
         share = cost.share(config.level, len(residuals.groups), config.merge, config.probe)
         lived = report.lived * (report.live_share or 0.0)
@@ -216,7 +216,7 @@ def account(report: RunReport, config: Config, residuals, outputs, cost: CostMod
     report.residual_bytes = sum(residuals.sizes.values())
     if config.level == "residual":
         report.order = residuals.order
-    report.bytes_held = residuals.peak + (outputs.peak if outputs else 0)
+    report.bytes_held = residuals.peak + (outputs.peak if outputs else 0) + (live.depths.peak if live else 0)
     size, corrected = (outputs.size, outputs.corrected) if outputs else (0, 0)
     report.output_bytes, report.outputs_corrected = size, corrected
     report.correction_bytes = cache_bytes(0, size, config.level, 0, report.order, corrected) * (config.level == "residual")

@@ -12,6 +12,7 @@ from ..model.grid import Grid, token_weights
 from ..model.layout import Layout
 from ..model.live import Rows
 from ..model.view import View
+from .depths import Depths
 
 EDGE = 0.05  # a token that the mask covers by so much is the person's: soft edges are rounded up
 
@@ -42,13 +43,14 @@ def beside(view: View, hidden: torch.Tensor) -> tuple[Rows, Rows]:
 
 
 class LiveRows:
-    """The rows of one run. mask: human mask. reach: see `live_tokens`.
+    """The rows of one run. mask: human mask. reach: see `live_tokens`. depths: of the rows that are not live.
 
     What stands beside the video, such as the reference, is always live: nothing is stored of it.
     """
 
-    def __init__(self, mask: torch.Tensor, reach: int = 1):
+    def __init__(self, mask: torch.Tensor, reach: int = 1, depths: Depths | None = None):
         self.grid: Grid | None = None  # of the newest pass
+        self.depths = depths or Depths("same", None)
         self._mask, self._reach = mask, reach
         self._tokens: dict[Grid, torch.Tensor] = {}
         self._rows: dict[tuple, tuple[Rows, Rows]] = {}
@@ -70,7 +72,7 @@ class LiveRows:
                    layout.unknown or layout.audio != "after"}  # fmt: skip
         for reason in (reason for reason, found in reasons.items() if found):
             return replace(config, live=False), None, [f"live has no effect: {reason}"]
-        return config, cls(mask, config.live_reach), []
+        return config, cls(mask, config.live_reach, Depths(config.cache_device, config.memory_budget)), []
 
     def meet(self, grid: Grid) -> None:
         """A pass on this grid begins. Raises BadMask where the mask does not fit it."""
@@ -107,5 +109,6 @@ class LiveRows:
 
     def clear(self) -> None:
         self._mask = None
+        self.depths.clear()
         self._tokens.clear()
         self._rows.clear()

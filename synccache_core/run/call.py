@@ -11,6 +11,7 @@ from ..model.grid import Grid
 from ..model.layout import REFRESH, SPREAD
 from ..model.live import LiveBlock, Rows
 from ..model.view import State, View, ViewOf
+from ..reuse.depths import Depths
 from ..reuse.live import beside
 
 PLAIN, PROBE, STORE, REUSE, LIVE = "plain", "probe", "store", "reuse", "live"
@@ -42,7 +43,9 @@ class Call:
         self._start: torch.Tensor | None = None
         self._merged: torch.Tensor | None = None
         self._forecasts: list[torch.Tensor] | None = None
-        self._left: tuple[torch.Tensor, int, int] | None = None  # of the group that is open at a LIVE pass
+        # Of rows that are not live: where the group that is open began, and where it will end.
+        self._origin: torch.Tensor | None = None
+        self._end: torch.Tensor | None = None
         self._sums: dict[tuple[Hashable, int], torch.Tensor] = {}
         self._beside: dict[tuple, tuple[Rows, Rows]] = {}
         self._audio: dict[int, Callable] = {}
@@ -55,11 +58,10 @@ class Call:
         """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block, `rest`
         all of it but the video, `live` some of its rows: where these are all but the video's, it is the rest.
         """
+        through = rest is None and live is not None and self.layout.audio == "beside"
         if self.mode != PLAIN:
-            self.session.guard(self._before_block, index, hidden)
-        if self.mode == LIVE:
-            return self._live(index, hidden, run, live)
-        if self.mode == REUSE and rest is None and live is not None and self.layout.audio == "beside":
+            self.session.guard(self._before_block, index, hidden, through)
+        if self.mode == LIVE or self.mode == REUSE and through:
             return self._live(index, hidden, run, live)
         if self.mode == REUSE:
             return self._stand_in(index, hidden, run, rest)
@@ -108,17 +110,20 @@ class Call:
         """Compute the rest of the pass, if any, and keep nothing, such as what the view was told of the pass."""
         self.mode = PLAIN
         self.view = None
-        self._start = self._merged = self._forecasts = self._left = None
+        self._start = self._merged = self._forecasts = self._origin = self._end = None
         self._sums.clear()
         self._beside.clear()
 
-    def _before_block(self, index: int, hidden: State) -> None:
+    def _before_block(self, index: int, hidden: State, through: bool) -> None:
+        """through: whether the rows beside the video go through the block at every step."""
         if index == 0:
             self.length = self.view(index).tensor(hidden).shape[1]
         if index == 0 and not self.session.probes:
             self.mode = self.session.decide(self, self.view(index).tensor(hidden), None)
         if self.mode == STORE and index in self.layout.opens:
             self._open(self.layout.opens[index], index, hidden)
+        if self.mode == STORE and (self.session.live or through):
+            self._keep_depth(index, hidden)
 
     def _after_block(self, index: int, out: State) -> None:
         segment = self.layout.closes.get(index)
@@ -166,6 +171,29 @@ class Call:
             hidden = added
         return hidden if rest is None else rest(hidden)
 
+    def _keep_depth(self, index: int, hidden: State) -> None:
+        """What blocks have added to the rows that are not live since their group opened."""
+        first, _ = self._group_at(index)
+        if first is None:
+            return
+        view = self.view(index)
+        _, rest = self._rows(index, hidden)
+        held = rest.of(view.tensor(hidden).detach())
+        if index == first:
+            self._origin = held
+            return
+        for key, offset in zip(self.keys, (held - self._origin).chunk(len(self.keys))):
+            self._depths.put(key, index, offset)
+
+    def _group_at(self, index: int) -> tuple[int | None, int]:
+        """(first block, number of blocks) of the group that a block belongs to; None where nothing is stored for it."""
+        segment = next(s for s, blocks in enumerate(self.layout.runs) if index in blocks)
+        first = self.session.residuals.first_of(segment)
+        if first is None:
+            return None, 0
+        blocks = self.layout.runs[first : self.session.residuals.group_of(segment)[1] + 1]
+        return blocks[0][0], sum(map(len, blocks))
+
     def _live(self, index: int, hidden: State, run: Callable, live: LiveBlock) -> State:
         ready = self.session.guard(self._before_live, index, hidden)
         if ready is None:  # bookkeeping failed: the rest of this pass is computed
@@ -175,21 +203,36 @@ class Call:
         return out
 
     def _before_live(self, index: int, hidden: State) -> tuple[State, torch.Tensor, Rows, torch.Tensor, Rows]:
-        """What a reused pass hands on, to be written to; the live rows and what they hold; the rest, and its states here:
-        each block of a group is taken to add as much of the group's residual as the others.
+        """What a reused pass hands on, to be written to; the live rows and what they hold; the rest, and its states here: as
+        far from where the group opened as at the newest computed evaluation, or, where that is not held, on a line.
         """
         view = self.view(index)
         rows, rest = self._rows(index, hidden)
-        if self.layout.audio == "beside":
-            [(_, segment)] = self.layout.reuse_steps[index]
-            held = view.tensor(hidden)
-            return self._spread(segment, index, hidden), rows.of(held), rows, rest.of(held), rest
         added = [segment for _, segment in self.layout.reuse_steps.get(index, ())]
-        out = self._add(added[0], index, hidden) if added else hidden
+        put = self._spread if self.layout.audio == "beside" else self._add
+        out = put(added[0], index, hidden) if added else hidden
         out = view.copied(hidden) if out is hidden else out
-        residual, first, count = self._left
-        others = rest.of(view.tensor(out)).sub_(residual, alpha=1 - (index - first) / count)
-        return out, rows.of(view.tensor(hidden)), rows, others, rest
+        first, count = self._group_at(index)
+        if index == first:
+            self._origin = rest.of(view.tensor(hidden))
+            self._end = rest.of(view.tensor(out)) if count > 1 else None
+            if put == self._spread and count > 1:  # of which this is a share
+                self._end = self._origin.lerp(self._end, count)
+        return out, rows.of(view.tensor(hidden)), rows, self._others(index, (index - first) / count), rest
+
+    def _others(self, index: int, share: float) -> torch.Tensor:
+        """share: of its group's blocks that are through."""
+        if not share:
+            return self._origin
+        parts = self._origin.chunk(len(self.keys))
+        offsets = [self._depths.of(key, index, part) for key, part in zip(self.keys, parts)]
+        if any(offset is None for offset in offsets):
+            return torch.lerp(self._origin, self._end, share)
+        return torch.cat(offsets).add_(self._origin)
+
+    @property
+    def _depths(self) -> Depths:
+        return self.session.live.depths if self.session.live else self.session.residuals.depths
 
     def _rows(self, block: int, hidden: State) -> tuple[Rows, Rows]:
         """(live, the rest)"""
@@ -206,16 +249,11 @@ class Call:
         residuals = self.session.residuals
         if residuals.first_of(segment) != segment:
             return self._merge(segment, block, hidden)
-        group, last = residuals.group_of(segment)
+        group, _ = residuals.group_of(segment)
         out = self.view(block).copied(hidden)
         video = self.video(block, out)
-        forecasts = [self.session.forecast(key, group, video.device) for key in self.keys]
-        for part, added in zip(video.chunk(len(self.keys)), forecasts):
-            part += added
-        if self.mode == LIVE:
-            _, rest = self._rows(block, hidden)
-            residual = rest.shifted(-self.view(block).front).of(torch.cat(forecasts))
-            self._left = residual, block, sum(map(len, self.layout.runs[segment : last + 1]))
+        for part, key in zip(video.chunk(len(self.keys)), self.keys):
+            part += self.session.forecast(key, group, video.device)
         if residuals.freezes(segment) and self.layout.audio != "inside":
             self._merged = video.clone()
         return out

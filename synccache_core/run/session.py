@@ -12,7 +12,7 @@ from ..decide.policy import COMPUTE, REUSE, Decision, Facts, decide
 from ..errors import StateError
 from ..model.cost import CostModel
 from ..model.grid import Grid
-from ..model.layout import Layout
+from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
 from ..model.view import ViewOf
 from ..report.report import RunReport, account, without_blocks
@@ -260,7 +260,8 @@ class Session(Guarded):
         self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
         self.note(self.steps.meet(self.cost, self.live.share(grid, tokens) if self.live and self.live.any else 0.0, steps))
         self.report.reuse_share, self.report.live_share = self.steps.share, self.steps.live_share
-        self.report.fresh_share = None if self.layout.unknown else self.cost.reuse_share
+        fresh = self.cost.share("residual", groups_for_ratio(self.layout, self.config.cache_ratio), self.config.merge, True)
+        self.report.fresh_share = None if self.layout.unknown else fresh
 
     def _watch_others(self, current: Evaluation) -> None:
         """Stop where another cache works on this model: what it left out must not be taken for a computed result."""
@@ -278,7 +279,7 @@ class Session(Guarded):
         if current.odd_branch:
             self.note("a branch appeared that had nothing stored: it was computed while the others were reused")
         self.report.steps.append(current.record(decision, self._history.accumulated))
-        account(self.report, self.config, self.residuals, self.outputs, self.cost)
+        account(self.report, self.config, self.residuals, self.outputs, self.live, self.cost)
         if decision.reuse:
             self._run += 1
             self._stale = 0 if decision.live else self._stale + 1

@@ -18,7 +18,8 @@ def test_unknown_models_are_named_with_the_supported_list():
 
 
 def test_supported_are_the_families_by_their_titles():
-    assert {"InfiniteTalk", "Wan2.2-S2V", "WanDancer"} <= set(supported()) and len(set(supported())) == len(supported())
+    known = {"InfiniteTalk", "Wan2.2-S2V", "WanDancer", "Wan-Animate", "HuMo"}
+    assert known <= set(supported()) and len(set(supported())) == len(supported())
 
 
 class WanModel(nn.Module):

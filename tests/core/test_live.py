@@ -12,6 +12,7 @@ from synccache_core.decide.policy import live_schedule
 from synccache_core.decide.schedules import filled
 from synccache_core.model.adapters.wan_block import each, rotated
 from synccache_core.model.cost import cache_bytes
+from synccache_core.reuse.depths import Depths, Packed
 from synccache_core.reuse.live import LiveRows, beside, live_tokens
 from synccache_core.reuse.parts import Regions
 
@@ -154,8 +155,9 @@ def test_at_the_computed_input_live_rows_are_the_computed_ones(order):
     assert_close(outs[1], outs[0], 1e-5)
 
 
-def test_states_between_blocks_are_on_a_line():
-    """Segment 1 is blocks 1 and 2: their keys are made of z_0, and of z_0 and half of the residual."""
+@pytest.mark.parametrize("held", [True, False])
+def test_states_of_the_other_rows_are_as_far_as_at_the_computed_step_or_on_a_line(held):
+    """Segment 1 is blocks 1 and 2: keys of z_0 and what block 2 was given, or z_0 and half the residual."""
     case, seen = toy_live_case(), []
     live = case.adapter.live(None)
 
@@ -172,15 +174,40 @@ def test_states_between_blocks_are_on_a_line():
         states.append(call.video(block, state).clone())
 
     with running(case, mask, schedule=(True, False), live=True, live_reach=0, force_last=False) as session:
+        session.live.depths = Depths("same", None if held else 0)
         for _ in range(2):
             states.clear()
             with watched(look), session.evaluation(1.0):
                 case.call(case.model, x, 1.0, audio * 0)
             if not seen:
-                start, end = states[1], states[3]
-    assert len(seen) == 6
-    for got, want in zip(seen, (start, (start + end) / 2, end)):
-        assert torch.allclose(got, want[:, 1:], atol=1e-5)
+                start, inside, end = states[1:4]
+    want = inside if held else (start + end) / 2
+    assert len(seen) == 6 and torch.allclose(seen[0], start[:, 1:]) and torch.allclose(seen[2], end[:, 1:], atol=1e-5)
+    off = (seen[1] - want[:, 1:]).abs()
+    assert (off <= (want - start)[:, 1:].abs().amax(-1, keepdim=True) / 14 + 1e-5).all() and (off.max() > 1e-5) == held
+
+
+def test_four_bits_by_hand():
+    """Here all channels share a scale: the largest is kept, steps are a seventh of it."""
+    packed = Packed(torch.tensor([[[7.0, 1.4, -3.0, 0.0], [-0.7, 0.0, 0.0, 0.0]]]))
+    assert packed.nbytes == 2 * 2 + 2 * 4
+    assert packed.to(torch.device("cpu")).tolist() == [[[7, 1, -3, 0], [pytest.approx(-0.7), 0, 0, 0]]]
+    many = torch.randn(1, 3, 64)
+    off = (Packed(many).to(many.device) - many).unflatten(-1, (2, 32)).abs()
+    assert (off <= many.unflatten(-1, (2, 32)).abs().amax(-1, keepdim=True) / 14 + 1e-6).all()
+
+
+def test_depths_are_counted_and_kept_within_a_budget():
+    offset = torch.ones(1, 3, 32)
+    depths = Depths("same", 100)
+    depths.put("a", 1, offset)
+    depths.put("a", 1, offset)
+    assert depths.bytes == depths.peak == 3 * 16 + 3 * 4
+    depths.put("b", 1, offset)
+    assert depths.of("b", 1, offset) is None and torch.allclose(depths.of("a", 1, offset), offset)
+    assert depths.of("a", 1, offset[:, :2]) is None
+    depths.clear()
+    assert depths.bytes == 0 and depths.of("a", 1, offset) is None
 
 
 @pytest.mark.parametrize("groups", [((1, 2), (3,)), ((1, 2, 3),)])

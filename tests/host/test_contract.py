@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from . import talking, test_wan_dancer
+from . import talking, test_humo, test_wan_animate, test_wan_dancer
 from .conftest import TINY, made
 from .doors import check, host_case, randomised
 from .test_hunyuan_video import hunyuan_video, hunyuan_video_15
@@ -31,8 +31,9 @@ def s2v(stage):
 
 
 FAMILIES = {
-    "wan_s2v": s2v, "hunyuan_video": hunyuan_video, "hunyuan_video_15": hunyuan_video_15, "ltx_av": ltx_av,
-    "minimax_h3": minimax_h3, "infinite_talk": talking.case, "wan_dancer": test_wan_dancer.contract_case,
+    "wan_s2v": s2v, "hunyuan_video": hunyuan_video, "hunyuan_video_15": hunyuan_video_15, "infinite_talk": talking.case,
+    "wan_dancer": test_wan_dancer.contract_case, "wan_animate": test_wan_animate.contract_case,
+    "humo": test_humo.contract_case, "ltx_av": ltx_av, "minimax_h3": minimax_h3,
 }  # fmt: skip
 
 

@@ -7,6 +7,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench import families
+from bench.families_at_true_size import FAMILIES
+from synccache_core import Config, Sampler
+from synccache_core.decide.policy import level_for
+from synccache_core.units import GIB
+from tools.talk_workflows import TALK
+
 from .doors import contract
 from .talking import BLOCKS, TalkStage, case, saved
 from .test_semantics import close
@@ -323,3 +330,29 @@ def test_from_calibration_to_a_planned_run(talk, kind):
     assert close(out, plain, 0.3)
     with pytest.raises(core.planning.plan.PlanError, match="infinite_talk.*WanModel|WanModel.*infinite_talk"):
         talk.node(model=talk.plain, plan_json=planned)
+
+
+# What is said of the true size.
+
+
+@pytest.fixture(scope="module")
+def true_size(comfy):
+    return families.sized(next(family for family in FAMILIES if family.name == "infinite_talk"))
+
+
+def test_the_memory_that_the_help_page_names(true_size):
+    """web/docs/SyncCache.md, and the template's notes: GiB of a branch."""
+    for ratio, held in ((1.0, 25.0), (0.4, 10.0)):
+        assert true_size.bytes_at(ratio) / 2 / GIB == pytest.approx(held, abs=0.05)
+
+
+def test_the_speeds_that_are_named(true_size):
+    """Of presets, which keep 16 of 40 residuals: README.md at 40 steps, the template's notes at 12."""
+    cost, found = true_size.cost, {}
+    assert cost.speedup(40, 10, cost.share("residual", 16, "freeze", True)) == pytest.approx(3.45, abs=0.005)
+    for name, target in (("Faithful", 2.0), ("Balanced", 3.0), ("Fast", 4.0)):
+        level = level_for(Config(target_speedup=target, cache_ratio=None, level="auto"), cost, 12, Sampler()).level
+        share = cost.share(level, 16, "freeze", True)
+        computed = cost.budget(12, target, share)
+        found[name] = f"{computed} of 12{', whole results' * (level == 'output')} | {cost.speedup(12, computed, share):.1f}×"
+    assert all(f"| {name} | {said} |" in TALK for name, said in found.items()), found

@@ -63,8 +63,16 @@ def checkpoint(comfy, tmp_path_factory):
 
 
 @pytest.fixture
-def stage(comfy, checkpoint):
-    return DancerStage(comfy, checkpoint)
+def stage(comfy, checkpoint, monkeypatch):
+    """ComfyUI 0.20 takes the frame rate as a tensor per branch, and fails where two branches share a pass."""
+    from comfy.conds import CONDConstant
+    from comfy.model_patcher import ModelPatcher
+
+    stage = DancerStage(comfy, checkpoint)
+    given = stage.model.model.extra_conds(noise=torch.zeros(1, 16, 3, 4, 8), device=torch.device("cpu"), fps=30.0)
+    if not isinstance(given["fps"], CONDConstant):
+        monkeypatch.setattr(ModelPatcher, "get_free_memory", lambda self, device: 0)
+    return stage
 
 
 class TestWanDancer(OfAFamily):
@@ -85,7 +93,7 @@ class TestWanDancer(OfAFamily):
 
 @pytest.mark.parametrize("has_convolution", [True, False])
 def test_a_reference_stands_in_front(comfy, has_convolution):
-    """ComfyUI 0.33 makes no positions for it, so that no pass can be run: where it puts it is read off the concatenation."""
+    """ComfyUI 0.33 makes no positions for it, so that no pass can be run: the view goes by what its convolution gives."""
     core, model = comfy.core, kind(**({"in_dim_ref_conv": 16} if has_convolution else {}))
     given = {"reference_latent": torch.zeros(1, 16, 6, 8), "time_dim_concat": torch.zeros(1, 36, 2, 6, 8)}
     one = core.Pass(model, core.Grid(3, 3, 4), model._forward, (torch.zeros(1, 36, 3, 6, 8),), given)

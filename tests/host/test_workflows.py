@@ -15,6 +15,7 @@ from tests.host.workflow import EDITOR_ONLY, to_api
 from tools.avatar_workflows import FILE_INPUTS
 from tools.make_workflows import stand_in, workflows
 from tools.more_workflows import CHUNKS
+from tools.talk_workflows import FILE_INPUTS as TALK_FILES
 from tools.workflows.graph import MUTED, TITLE
 
 pytestmark = [pytest.mark.host]
@@ -22,9 +23,10 @@ FOLDER = ROOT / "workflows"
 FILES = sorted(path.stem for path in FOLDER.glob("*.json"))
 REAL = [name for name in FILES if name.startswith("wan22")]
 AVATAR = [name for name in FILES if name.startswith("hunyuan_avatar")]  # run in test_avatar_workflows.py
+TALK = [name for name in FILES if name == "infinite_talk"]  # run in test_talk_workflows.py
 MODEL_FILES = {
     **dict.fromkeys(REAL, {"unet_name", "clip_name", "vae_name", "audio_encoder_name"}),
-    **dict.fromkeys(AVATAR, FILE_INPUTS),
+    **dict.fromkeys(AVATAR, FILE_INPUTS), **dict.fromkeys(TALK, TALK_FILES),
 }  # fmt: skip
 TYPES = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool}
 STEPS = 8
@@ -181,7 +183,8 @@ def test_every_value_is_one_that_the_widget_can_have(name, info):
 def is_widget(spec: list) -> bool:
     """Of an input as the server declares it; some are sockets although they could be widgets."""
     kind, *options = spec
-    return (isinstance(kind, list) or kind in (*TYPES, "COMBO")) and not (options and options[0].get("forceInput"))
+    widget = isinstance(kind, list) or kind in (*TYPES, "COMBO", "COMFY_DYNAMICCOMBO_V3")
+    return widget and not (options and options[0].get("forceInput"))
 
 
 @each
@@ -199,7 +202,7 @@ def test_no_widget_is_left_over(name, info):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", REAL + AVATAR)
+@pytest.mark.parametrize("name", REAL + AVATAR + TALK)
 def test_only_model_files_are_missing(name, server, info):
     prompt = queued(saved(name), info)
     with pytest.raises(HTTPError) as refused:
@@ -216,7 +219,7 @@ def frames(path) -> int:
         return sum(1 for _ in film.decode(video=0))
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name not in AVATAR])
+@pytest.mark.parametrize("name", [name for name in FILES if name not in AVATAR + TALK])
 @pytest.mark.slow
 def test_it_runs(name, server, info):
     """A real graph with the Tiny Talker in place of its loaders. Its chunk has 9 latent frames of 4, the first of one

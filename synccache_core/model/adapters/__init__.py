@@ -68,6 +68,10 @@ class Adapter:
         asked = self.asks(model, options) if type(model).__name__ in self.classes else None
         return asked if asked is None else replace(self, cost=partial(self.cost, **asked)) if asked else self
 
+    def through(self, model: torch.nn.Module) -> bool:
+        """Whether rows beside the video go through its blocks at every step."""
+        return self.layout(model).audio == "beside" and self.rest is None and self.lives(model)
+
     def lives(self, model: torch.nn.Module) -> bool:
         """Whether a step of this model can be LIVE."""
         return not self.layout(model).unknown and all(self.live(block.module) is not None for block in self.blocks(model))
@@ -115,5 +119,15 @@ def serve(model: torch.nn.Module, options: Mapping[str, Any] | None = None) -> A
         return outputs_only(model)
 
 
-from . import hunyuan_avatar, hunyuan_video, infinite_talk, ltx_av, minimax_h3, wan_dancer, wan_s2v  # noqa: E402, F401 - register themselves
+from . import (  # noqa: E402 - they register themselves
+    humo,  # noqa: F401
+    hunyuan_avatar,  # noqa: F401
+    hunyuan_video,  # noqa: F401
+    infinite_talk,  # noqa: F401
+    ltx_av,  # noqa: F401
+    minimax_h3,  # noqa: F401
+    wan_animate,  # noqa: F401
+    wan_dancer,  # noqa: F401
+    wan_s2v,  # noqa: F401
+)
 from .outputs_only import outputs_only  # noqa: E402

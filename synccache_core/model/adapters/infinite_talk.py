@@ -7,7 +7,7 @@ there. Where the self-attention is skipped, the voice is given what was last com
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from math import prod
+from dataclasses import replace
 from typing import Any
 
 from ..cost import CostModel
@@ -15,11 +15,11 @@ from ..grid import Grid
 from ..layout import Layout
 from ..view import Pass, View
 from . import Adapter, register
+from .wan import cross_attention_cost, joined, patches, wan_cost, width
 
 VOICES, WHERE = "MultiTalkCrossAttnPatch", "MultiTalkGetAttnMapPatch"  # classes of ComfyUI's patches
 AFTER_TEXT, AFTER_SELF = "attn2_patch", "attn1_patch"  # where it lists them
 MAP = "x_ref_attn_map"
-IMAGE_TOKENS = 257  # of the portrait, by CLIP
 RESTED = "who speaks where was not looked for in skipped blocks: there it is as last computed, the voices are fresh"
 
 
@@ -29,11 +29,10 @@ def layout(model) -> Layout:
 
 def view(one: Pass, block: int) -> View:
     """A reference of some checkpoints comes first; frames joined to the video and references in context come behind it."""
-    reference, joined, context = map(one.arguments.get, ("reference_latent", "time_dim_concat", "context_latents"))
+    reference, context = map(one.arguments.get, ("reference_latent", "context_latents"))
     in_front = reference is not None and one.model.ref_conv is not None
-    front = prod(size // 2 for size in reference.shape[-2:]) if in_front else 0
-    behind = 0 if joined is None else Grid.from_latent(joined.shape).tokens
-    return View(one.grid.tokens, front, behind + sum(prod(more.shape[-3:]) // 4 for more in context or ()))
+    front = patches((1, *reference.shape[-2:])) if in_front else 0
+    return View(one.grid.tokens, front, joined(one) + sum(patches(more.shape[-3:]) for more in context or ()))
 
 
 def asks(model, options: Mapping[str, Any]) -> dict[str, int] | None:
@@ -53,19 +52,19 @@ def _named(options: Mapping[str, Any], place: str, name: str) -> list:
 @contextmanager
 def listen(one: Pass, call):
     """The patches from the first voice to the last one in ComfyUI's list become one, for this pass."""
-    patches = one.options.get("patches", {})
-    before = patches.get(AFTER_TEXT, [])
+    lists = one.options.get("patches", {})
+    before = lists.get(AFTER_TEXT, [])
     places = [place for place, patch in enumerate(before) if type(patch).__name__ == VOICES]
     if not places:
         yield
         return
     first, end = places[0], places[-1] + 1
     call.offer_audio({index: _skipped(call, index, before[first:end]) for index in call.layout.refresh})
-    patches[AFTER_TEXT] = [*before[:first], _computed(call, before[first:end]), *before[end:]]
+    lists[AFTER_TEXT] = [*before[:first], _computed(call, before[first:end]), *before[end:]]
     try:
         yield
     finally:
-        patches[AFTER_TEXT] = before
+        lists[AFTER_TEXT] = before
 
 
 def _computed(call, voices: Sequence[Callable]) -> Callable:
@@ -105,29 +104,16 @@ def _run(voices: Sequence[Callable]) -> Callable:
 def cost(
     model, grid: Grid, tokens: int, text: int | None = None, heard: int = 32, channels: int = 768, apart: int = 0
 ) -> CostModel:
-    """FLOPs of one branch; L all tokens, V video tokens, T latent frames, S tokens of one of them, d width, n the prompt's
-    tokens and i the portrait's. heard, channels, apart: see `asks`.
+    """FLOPs of one branch; L all tokens, V video tokens, T latent frames, S tokens of one of them, d width. heard, channels,
+    apart: see `asks`.
 
-    block:   (12 d^2 + 4 d ffn) L + 4 L^2 d + 4 (n + i) (L d + d^2) + 2 apart L S d
+    block:   a Wan block's with prompt and portrait, and 2 apart L S d to tell the speakers apart
     refresh: 4 d^2 V + 4 V heard d + 4 T heard channels d
     """
-    block = model.blocks[0]
-    ffn, d = block.ffn[0].weight.shape
-    text = int(getattr(model, "text_len", 512)) if text is None else text
-    image, area = (0 if model.img_emb is None else IMAGE_TOKENS), grid.height * grid.width
-    heavy = (12 * d * d + 4 * d * ffn) * tokens + 4 * tokens**2 * d + 4 * (text + image) * (tokens * d + d * d)
-    heavy += 2 * apart * tokens * area * d
-    refresh = 4 * d * d * grid.tokens + 4 * grid.tokens * heard * d + 4 * grid.frames * heard * channels * d
-    return CostModel(heavy, refresh, _other(model, d, tokens, text, image), layout(model))
-
-
-def _other(model, d: int, tokens: int, text: int, image: int) -> float:
-    """Patch embedding, head, embeddings of time, text and portrait."""
-    latent, out = model.patch_embedding.weight[0].numel(), model.head.head.weight.shape[0]
-    text_in, times = model.text_embedding[0].weight.shape[1], model.time_embedding[0].weight.shape[1]
-    seen = model.img_emb.proj[1].weight.shape[0] if image else 0
-    embedded = 2 * text * (text_in * d + d * d) + 2 * image * (seen * seen + seen * d) + 2 * d * (times + 7 * d)
-    return 2 * tokens * (latent + out) * d + embedded
+    d, pictures = width(model), int(model.img_emb is not None)
+    refresh = cross_attention_cost(d, grid.tokens, grid.frames * heard, heard, channels)
+    made = wan_cost(model, layout(model), tokens, text, refresh, pictures=pictures)
+    return replace(made, block=made.block + 2 * apart * tokens * grid.height * grid.width * d)
 
 
 ADAPTER = register(
@@ -138,7 +124,7 @@ ADAPTER = register(
         layout=layout,
         grid=lambda latent: Grid.from_latent(latent.shape),
         cost=cost,
-        width=lambda model: int(model.dim),
+        width=width,
         listen=listen,
         view=view,
         asks=asks,
