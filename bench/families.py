@@ -23,6 +23,7 @@ from demo.find_host import find_host
 from synccache_core import Config, CostModel, Pass, find
 from synccache_core.model.cost import cache_bytes
 from synccache_core.model.overrides import override
+from synccache_core.reuse.depths import depth_bytes
 from synccache_core.reuse.residuals import wanted_groups
 from synccache_core.units import GIB
 
@@ -57,8 +58,9 @@ class Sized:
     def bytes_at(self, ratio: float) -> int:
         adapter, video = find(self.model, self.options), video_of(self.args)
         one = 2 * adapter.grid(video).tokens * adapter.width(self.model) * 2
-        groups = len(wanted_groups(Config(cache_ratio=ratio), self.layout))
-        return cache_bytes(one, 0, "residual", groups, Config().forecast_order, 0)
+        groups = wanted_groups(Config(cache_ratio=ratio), self.layout)
+        inside = depth_bytes(self.layout, groups, one // 2) if adapter.through(self.model) else 0
+        return inside + cache_bytes(one, 0, "residual", len(groups), Config().forecast_order, 0)
 
 
 def video_of(args: Sequence):

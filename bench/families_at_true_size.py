@@ -132,6 +132,19 @@ HUNYUAN_15 = {
     "vec_in_dim": None, "context_in_dim": 3584, "patch_size": [1, 1, 1], "guidance_embed": False, "vision_in_dim": 1152,
     "use_cond_type_embedding": True, "meanflow_sum": True,
 }  # fmt: skip
+
+
+def h3(**size) -> torch.nn.Module:
+    return hosted("minimax.model", "MiniMaxH3Model", **size).requires_grad_(False)
+
+
+def h3_given(model, text: int, width: int = 1344, height: int = 768, frames: int = 124) -> tuple[tuple, dict]:
+    """The prompt as ComfyUI makes it once for all steps."""
+    latents, sounds = (frames - 5) // 17 * 5 + 2, round(frames / 24 * 40)
+    latent = meta(1, 24, latents, height // 16, width // 16), meta(1, 32, 2, sounds)
+    return ([*latent], torch.tensor([700.0]), meta(1, text, model.hidden_size)), {}
+
+
 FAMILIES = [
     wan_family("wan_s2v", "Wan2.2-S2V", "model", "WanModel_S2V", (832, 480, 77), talking, in_dim=16),
     wan_family("wan_dancer", "WanDancer", "model_wandancer", "WanDancerModel", (480, 832, 149), dancing),
@@ -147,9 +160,9 @@ FAMILIES = [
            partial(shown, (33, 160, 90))),
     Family("hunyuan_video_15", "HunyuanVideo 1.5", "832×480, 121 frames", partial(hunyuan, **HUNYUAN_15),
            partial(shown, (31, 30, 52))),
+    Family("minimax_h3", "MiniMax-H3", "1344×768, 124 frames", h3, h3_given),
 ]  # fmt: skip
 # Of these the tests hold the formula against the counter.
 ELSEWHERE = {
     "hunyuan_avatar": "tests/host/test_hunyuan_avatar.py", "ltx_av": "tests/host/test_ltx_av.py",
-    "minimax_h3": "tests/host/test_minimax_h3.py",
 }  # fmt: skip

@@ -38,21 +38,32 @@ LTX_AV = {
     "caption_channels": 32, "num_layers": 13, "connector_attention_head_dim": 8, "connector_num_attention_heads": 2,
     "connector_num_layers": 1, "audio_connector_attention_head_dim": 8, "audio_connector_num_attention_heads": 2,
 }  # fmt: skip
+H3 = {
+    "hidden_size": 64, "num_layers": 13, "token_refiner_num_layers": 1, "num_attention_heads": 3, "attention_head_dim": 24,
+    "ffn_hidden_size": 96, "text_dim": 32, "timestep_input_dim": 32, "time_embed_hidden_size": 64, "time_embed_dim": 32,
+    "rope_inv_freq_len": 4,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Joint:
     """A model of picture and sound. kind: of ComfyUI's supported models; config: in miniature; shapes: of the latents of
-    picture and sound; text: width of a prompt.
+    picture and sound; text: width of a prompt. tokens: of the picture, more than of sound and text.
+    scale: of the weights, so that what blocks add changes from step to step.
     """
 
     kind: str
     config: dict = field(hash=False)
     shapes: tuple[tuple[int, ...], ...]
     text: int
+    tokens: int
+    scale: float = 0.08
 
 
-MODELS = {"LTX-2": Joint("LTXAV", LTX_AV, ((1, 16, 4, 6, 6), (1, 8, 25, 16)), 64)}
+MODELS = {
+    "LTX-2": Joint("LTXAV", LTX_AV, ((1, 16, 4, 6, 6), (1, 8, 25, 16)), 64, 4 * 6 * 6),
+    "MiniMax-H3": Joint("MiniMaxH3", H3, ((1, 24, 7, 8, 8), (1, 32, 2, 37)), 32, 7 * 4 * 4, 0.15),
+}
 
 
 class Stage:
@@ -68,7 +79,10 @@ class Stage:
         model, generator = made.get_model({}, "").requires_grad_(False), torch.Generator().manual_seed(seed)
         for name, weight in model.diffusion_model.named_parameters():
             one = weight.ndim == 1 and name.endswith("weight")
-            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.08 + one)
+            weight.copy_(torch.randn(weight.shape, generator=generator) * joint.scale + one)
+        for name, angles in model.diffusion_model.named_buffers():
+            if name.endswith("inv_freq"):
+                angles.copy_(0.3 ** torch.arange(len(angles)))
         self.model = comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
         self.prompt = torch.randn(1, 8, joint.text, generator=generator)
 
@@ -103,10 +117,10 @@ class Stage:
         finally:
             hook.remove()
 
-    @staticmethod
-    def _ran(seen: set, sigma: float, block, args, kwargs) -> None:
-        """A last block that runs for the sound alone is no computed step."""
-        if (kwargs.get("transformer_options") or {}).get("run_vx", True):
+    def _ran(self, seen: set, sigma: float, block, args, kwargs) -> None:
+        """A last block that runs for the sound alone, or on its rows, is no computed step."""
+        some = isinstance(args[0], torch.Tensor) and len(args[0]) < self.joint.tokens
+        if (kwargs.get("transformer_options") or {}).get("run_vx", True) and not some:
             seen.add(sigma)
 
 

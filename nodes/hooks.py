@@ -52,8 +52,7 @@ class Active:
             self.session.note("guidance switches off parts of the model in some passes: those were computed as they are")
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
         foreign = guiding or not (ours and even)
-        rests = self.adapter.rest is not None or self.session.layout.audio != "beside"
-        if options.get(PREFETCH) and rests and not foreign and self.session.expects_reuse:
+        if options.get(PREFETCH) and not self.adapter.through(one.model) and not foreign and self.session.expects_reuse:
             options[PREFETCH] = False  # weights of blocks that are not run
         return one, self.session.call(branches, grid, foreign, partial(self.adapter.view, one))
 

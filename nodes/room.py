@@ -7,6 +7,7 @@ import comfy.model_management
 import torch
 
 from ..synccache_core import Config, Sampler
+from ..synccache_core.config import RESIDUAL
 from ..synccache_core.decide.policy import level_for
 from ..synccache_core.model.cost import cache_bytes
 from ..synccache_core.reuse.depths import depth_bytes
@@ -46,5 +47,6 @@ def residual_bytes(model, noise_shape, config: Config, sampler: Sampler, noise: 
     held = sampler.corrected if config.correction else 0
     live, order, numbers = bool(config.live), config.forecast_order, noise or prod(noise_shape)
     wanted = cache_bytes(one, 4 * numbers, config.level, len(groups), order, held, live)
-    wanted += depth_bytes(layout, groups, one // size) * live
+    if live or config.level == RESIDUAL and adapter.through(dit):
+        wanted += depth_bytes(layout, groups, one // size)
     return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted

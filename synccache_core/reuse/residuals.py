@@ -9,6 +9,7 @@ from ..errors import BadConfig
 from ..model.layout import Layout, even_groups, groups_for_ratio
 from ..units import readable
 from .backtest import Backtest
+from .depths import Depths
 from .store import ResidualStore, fit
 
 
@@ -31,6 +32,7 @@ class Residuals:
 
     Without a byte budget every group fits; with one, `settle` decides after the first evaluation, when sizes are known.
     first_order: of the forecast, until a backtest knows better. beside: what `Call.remember` keeps with them, small.
+    depths: where the video stands inside segments, for rows beside it that go through the blocks.
     """
 
     def __init__(self, config: Config, layout: Layout, first_order: int = MAX_ORDER):
@@ -42,6 +44,7 @@ class Residuals:
         self._store = ResidualStore(config.forecast_order, config.memory_budget, device, config.max_gain)
         self._magnitudes: list[torch.Tensor] = []
         self.beside: dict[Hashable, torch.Tensor] = {}
+        self.depths = Depths(config.cache_device, config.memory_budget)
         self._backtest = Backtest(config.forecast_order, first_order, config.max_gain, config.backtest)
 
     @property
@@ -50,7 +53,7 @@ class Residuals:
 
     @property
     def peak(self) -> int:
-        return self._store.peak
+        return self._store.peak + self.depths.peak
 
     @property
     def order(self) -> int:
@@ -129,6 +132,7 @@ class Residuals:
         self._store.clear()
         self._magnitudes.clear()
         self.beside.clear()
+        self.depths.clear()
         self._backtest.clear()
 
     def _fewer(self, count: int) -> tuple[tuple[int, ...], ...]:

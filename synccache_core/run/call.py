@@ -11,6 +11,7 @@ from ..model.grid import Grid
 from ..model.layout import REFRESH, SPREAD
 from ..model.live import LiveBlock, Rows
 from ..model.view import State, View, ViewOf
+from ..reuse.depths import Depths
 from ..reuse.live import beside
 
 PLAIN, PROBE, STORE, REUSE, LIVE = "plain", "probe", "store", "reuse", "live"
@@ -57,11 +58,10 @@ class Call:
         """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block, `rest`
         all of it but the video, `live` some of its rows: where these are all but the video's, it is the rest.
         """
+        through = rest is None and live is not None and self.layout.audio == "beside"
         if self.mode != PLAIN:
-            self.session.guard(self._before_block, index, hidden)
-        if self.mode == LIVE:
-            return self._live(index, hidden, run, live)
-        if self.mode == REUSE and rest is None and live is not None and self.layout.audio == "beside":
+            self.session.guard(self._before_block, index, hidden, through)
+        if self.mode == LIVE or self.mode == REUSE and through:
             return self._live(index, hidden, run, live)
         if self.mode == REUSE:
             return self._stand_in(index, hidden, run, rest)
@@ -118,14 +118,15 @@ class Call:
         self._sums.clear()
         self._beside.clear()
 
-    def _before_block(self, index: int, hidden: State) -> None:
+    def _before_block(self, index: int, hidden: State, through: bool) -> None:
+        """through: whether the rows beside the video go through the block at every step."""
         if index == 0:
             self.length = self.view(index).tensor(hidden).shape[1]
         if index == 0 and not self.session.probes:
             self.mode = self.session.decide(self, self.view(index).tensor(hidden), None)
         if self.mode == STORE and index in self.layout.opens:
             self._open(self.layout.opens[index], index, hidden)
-        if self.mode == STORE and self.session.live:
+        if self.mode == STORE and (self.session.live or through):
             self._keep_depth(index, hidden)
 
     def _after_block(self, index: int, out: State) -> None:
@@ -180,13 +181,13 @@ class Call:
         if first is None:
             return
         view = self.view(index)
-        _, rest = self.session.live.rows(self.grid, view, view.tensor(hidden))
+        _, rest = self._rows(index, hidden)
         held = rest.of(view.tensor(hidden).detach())
         if index == first:
             self._origin = held
             return
         for key, offset in zip(self.keys, (held - self._origin).chunk(len(self.keys))):
-            self.session.live.depths.put(key, index, offset)
+            self._depths.put(key, index, offset)
 
     def _group_at(self, index: int) -> tuple[int | None, int]:
         """(first block, number of blocks) of the group that a block belongs to; None where nothing is stored for it."""
@@ -211,17 +212,16 @@ class Call:
         """
         view = self.view(index)
         rows, rest = self._rows(index, hidden)
-        if self.layout.audio == "beside":
-            [(_, segment)] = self.layout.reuse_steps[index]
-            held = view.tensor(hidden)
-            return self._spread(segment, index, hidden), rows.of(held), rows, rest.of(held), rest
         added = [segment for _, segment in self.layout.reuse_steps.get(index, ())]
-        out = self._add(added[0], index, hidden) if added else hidden
+        put = self._spread if self.layout.audio == "beside" else self._add
+        out = put(added[0], index, hidden) if added else hidden
         out = view.copied(hidden) if out is hidden else out
         first, count = self._group_at(index)
         if index == first:
             self._origin = rest.of(view.tensor(hidden))
             self._end = rest.of(view.tensor(out)) if count > 1 else None
+            if put == self._spread and count > 1:  # of which this is a share
+                self._end = self._origin.lerp(self._end, count)
         return out, rows.of(view.tensor(hidden)), rows, self._others(index, (index - first) / count), rest
 
     def _others(self, index: int, share: float) -> torch.Tensor:
@@ -229,10 +229,14 @@ class Call:
         if not share:
             return self._origin
         parts = self._origin.chunk(len(self.keys))
-        offsets = [self.session.live.depths.of(key, index, part) for key, part in zip(self.keys, parts)]
+        offsets = [self._depths.of(key, index, part) for key, part in zip(self.keys, parts)]
         if any(offset is None for offset in offsets):
             return torch.lerp(self._origin, self._end, share)
         return torch.cat(offsets).add_(self._origin)
+
+    @property
+    def _depths(self) -> Depths:
+        return self.session.live.depths if self.session.live else self.session.residuals.depths
 
     def _rows(self, block: int, hidden: State) -> tuple[Rows, Rows]:
         """(live, the rest)"""

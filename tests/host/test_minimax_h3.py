@@ -302,6 +302,16 @@ def test_weights_are_fetched_ahead_on_reused_steps_as_well(film, monkeypatch):
     assert run.reports[0].reused == 5 and asked == [True] * 12
 
 
+@pytest.mark.parametrize("ratio", [1.0, 0.4])
+def test_room_is_asked_for_what_is_held(film, ratio):
+    """Residuals, and where the picture stands inside segments; one anchor each."""
+    model, run, _ = film.attach(schedule=SCHEDULE, correction=False, cache_ratio=ratio)
+    film.sample(model)
+    config = film.comfy.core.Config(level="residual", forecast_order=0, correction=False, cache_ratio=ratio)
+    asked = film.comfy.host.residual_bytes(film.model, SHAPES[0], config, film.comfy.core.Sampler())
+    assert run.reports[0].bytes_held == asked > 0
+
+
 def test_a_mask_for_every_frame_of_the_film(film):
     """Every fifth latent frame stands for one of the film."""
     mask = torch.zeros(22, 8, 8)

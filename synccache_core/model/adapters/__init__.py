@@ -68,6 +68,10 @@ class Adapter:
         asked = self.asks(model, options) if type(model).__name__ in self.classes else None
         return asked if asked is None else replace(self, cost=partial(self.cost, **asked)) if asked else self
 
+    def through(self, model: torch.nn.Module) -> bool:
+        """Whether rows beside the video go through its blocks at every step."""
+        return self.layout(model).audio == "beside" and self.rest is None and self.lives(model)
+
     def lives(self, model: torch.nn.Module) -> bool:
         """Whether a step of this model can be LIVE."""
         return not self.layout(model).unknown and all(self.live(block.module) is not None for block in self.blocks(model))

@@ -66,7 +66,7 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
 
 
 def part(given: Given, rows: Rows) -> Given:
-    """mod_segments: (from, to, row or rows of the modulation) of rows in a row. rope_freqs: [1, L, 1, C/2, 2, 2]."""
+    """mod_segments: (from, to, row or rows of the modulation). rope_freqs: rotations [1, L, 1, C/2, 2, 2]."""
     found = []
     for start, end, row in given["mod_segments"]:
         first, last = torch.searchsorted(rows.at, torch.tensor([start, end])).tolist()
