@@ -238,15 +238,16 @@ def run_sampler(stage, model, function):
 
 
 def run_custom(stage, model, sampler, sigmas, conditioning=None, latent=None, noise=None):
-    """As the custom sampler nodes run it. sampler: a name, or one of the host's SAMPLER objects."""
+    """As the custom sampler nodes run it, without gradients. sampler: a name, or one of the host's SAMPLER objects."""
     samplers = stage.comfy.samplers
     positive, negative, empty = conditioning or stage.conditioning()
     latent = empty["samples"] if latent is None else latent
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0)) if noise is None else noise
     sampler = samplers.sampler_object(sampler) if isinstance(sampler, str) else sampler
-    return samplers.sample(
-        model, noise, positive, negative, 3.0, torch.device("cpu"), sigmas=sigmas, sampler=sampler, latent_image=latent
-    )
+    with torch.no_grad():
+        return samplers.sample(
+            model, noise, positive, negative, 3.0, torch.device("cpu"), sigmas=sigmas, sampler=sampler, latent_image=latent
+        )
 
 
 def test_a_target_out_of_reach_is_said_so(stage):
