@@ -48,5 +48,5 @@ def residual_bytes(model, noise_shape, config: Config, sampler: Sampler, noise: 
     live, order, numbers = bool(config.live), config.forecast_order, noise or prod(noise_shape)
     wanted = cache_bytes(one, 4 * numbers, config.level, len(groups), order, held, live)
     if live or config.level == RESIDUAL and adapter.through(dit):
-        wanted += depth_bytes(layout, groups, one // size)
+        wanted += depth_bytes(layout, groups, one // size, size)
     return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted

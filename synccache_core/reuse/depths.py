@@ -35,10 +35,10 @@ class Packed:
         return steps.to(self._scale.dtype).sub_(LEVELS).mul_(self._scale).flatten(-2)
 
 
-def depth_bytes(layout: Layout, groups: Sequence[Sequence[int]], numbers: int) -> int:
-    """At most, of `numbers` in a hidden state of all branches: as if no row were live."""
+def depth_bytes(layout: Layout, groups: Sequence[Sequence[int]], numbers: int, size: int) -> int:
+    """At most, of `numbers` in a hidden state of all branches, of `size` bytes each: as if no row were live."""
     inside = sum(len(layout.runs[segment]) for group in groups for segment in group) - len(groups)
-    return inside * (numbers // 2 + numbers // TOGETHER * 2)
+    return inside * (numbers // 2 + numbers // TOGETHER * size)
 
 
 class Depths:
