@@ -1,37 +1,47 @@
-"""What a setting of `bench.quality` needs before its clips, kept in a file: calibrations, and the rivals' settings."""
+"""What a setting of `bench.quality` needs before its clips: calibrations and the rivals' settings, kept in a file.
+
+Both from clips that no test uses. Thresholds are bisected on uncached runs of those clips, over which a cache's own code is
+stepped without the model, so that it computes a given number of steps on average; then one threshold serves every clip.
+Where a paper has several forms, the one with the least error of the final latent on the first two of the clips is taken,
+for every number of steps on its own.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from demo.sampling import integrate
-from demo.standalone import LATENT
+from demo.standalone import LATENT, Standalone
 from demo.table import WAN_14B
 from synccache_core import Grid, __version__
 from synccache_core.attach import calibrate
-from synccache_core.decide.paper import SPEEDUP
 from synccache_core.planning.plan import Budget
 from synccache_core.planning.planner import Planner
 from synccache_core.planning.recording import Recording, merge
 from synccache_core.planning.replays import replayed
 
-from .fitting import dicache_forms, edges, forms, lexicographic_path, thresholded, trace, tried
 from .harness import on_all_cores, packed, unpacked
-from .presets import PAPER_SPEED, paper, without_calibration
-from .rivals import Make
-from .rows import Ours, Row, Run, most_computed, planned_sigmas
+from .hooks import Trace, guided, hooked, magnitudes, polynomial_fit, sample_with, simulate, trace
+from .remember import Memory
+from .rivals import Make, Scheduled, make
+from .rows import Run, as_quick, most_computed, planned_sigmas
 from .settings import TESTED, Setting
 
-CALIBRATION = tuple(range(100, 106))  # bench.schedules plans from the same
+CALIBRATION = tuple(range(100, 106))
 TRIED = 2  # of them, on which forms are compared and LeMiCa's edges measured
 REPLAYS = 5
 UNIPC_GRIDS = ((0, False), (1, False), (1, True))  # order, correction of the plan whose steps UniPC takes for its sigmas
 LEAST = 3  # two steps to start with, and the last
+THRESHOLDS, HALVINGS = (1e-6, 1e3), 26
+LONGEST_GAP = 20  # steps, of LeMiCa's edges
+PROBED_EVERY, PROBED_GAP = 2, 4  # steps, of how far the flow carries an error
 
 
 @dataclass
@@ -67,13 +77,17 @@ def recorded(setting: Setting, number: int, mask: torch.Tensor | None = None) ->
     return x, replace(recording, run=replace(recording.run, sampler=setting.sampler))
 
 
-def record(job: tuple[Setting, int]) -> tuple[Recording, Recording]:
-    """Calibrations of one clip without mask, replayed at two speeds and at one number of steps, and with one."""
+def unmasked(job: tuple[Setting, int]) -> Recording:
+    """A calibration of one clip without mask, replayed at two speeds and at one number of steps."""
     setting, number = job
-    speeds = [Budget(speedup=setting.steps / setting.count(count), cache_ratio=1.0) for count in TESTED]
-    budgets = (*speeds, Budget(computed=setting.count(TESTED[0]), cache_ratio=1.0))
-    mask = Run(setting, setting.stage(number), number).mask
-    return replays(setting, number, budgets, REPLAYS), recorded(setting, number, mask)[1]
+    speeds = [as_quick(setting, setting.count(count)) for count in TESTED]
+    return replays(setting, number, (*speeds, Budget(computed=setting.count(TESTED[0]), cache_ratio=1.0)), REPLAYS)
+
+
+def record(job: tuple[Setting, int]) -> tuple[Recording, Recording]:
+    """Calibrations of one clip without mask and with one."""
+    setting, number = job
+    return unmasked(job), recorded(setting, number, Run(setting, setting.stage(number), number).mask)[1]
 
 
 def replays(setting: Setting, number: int, budgets: Sequence[Budget], count: int) -> Recording:
@@ -137,21 +151,143 @@ def dicache_at_cost(setting: Setting, planner: Planner, runs: Sequence, asked: i
     return found
 
 
-def rows_of(setting: Setting, made: Fit, counts: Sequence[int]) -> list[Row]:
-    """All ways at one setting but ComfyUI's own. counts: of 40 steps."""
-    planner = Planner(made.recording)
-    rows = Ours(setting, planner, Planner(made.masked)).rows(counts)
-    for asked in counts:
-        count = setting.count(asked)
-        for sampler in ("euler", "uni_pc"):
-            stock = tuple(replace(setting, steps=count).sigmas)
-            best = planned_sigmas(planner, count, *((0, False) if sampler == "euler" else made.unipc[asked]))
-            for name, sigmas in (("stock", stock), ("planned", best)):
-                label = f"no cache, fewer steps, {sampler}, {name} sigmas"
-                rows.append(Row(label, "plain", count, sigmas=sigmas, sampler=sampler))
-        rows += without_calibration(setting, asked, planner.recording.cost)
-    if TESTED[0] in counts:
-        cost = planner.recording.cost
-        rows.append(paper(setting, SPEEDUP, setting.count(TESTED[0]), cost, PAPER_SPEED))
-    rows += [Row(name, "rival", setting.count(asked), cache=make) for name, asked, make in made.rivals if asked in counts]
-    return rows
+# -- rivals -------------------------------------------------------------------------------------------------------------
+
+
+def warm_up(computed: int) -> int:
+    """Steps that are computed at the start, of methods that leave the number to the user."""
+    return max(2, computed // 4)
+
+
+def fixed_interval(computed: int, steps: int) -> tuple[int, ...]:
+    """0 and then every steps / computed, rounded down."""
+    return tuple(step * steps // computed for step in range(computed))
+
+
+def after_three(computed: int, steps: int) -> tuple[int, ...]:
+    """TaylorSeer's: 0, 1, 2 to have all orders, then a fixed interval."""
+    rest = (round(2 + k * (steps - 2) / (computed - 2)) for k in range(1, computed - 2))
+    return tuple(range(min(3, computed))) + tuple(rest)
+
+
+def lexicographic_path(edges: Sequence[Sequence[float]], computed: int) -> tuple[int, ...]:
+    """LeMiCa (arXiv 2511.00090): of all paths 0 = s_1 < ... < s_n < T the one whose edges, sorted from the worst down, are
+    least in lexicographic order. edges [T][T + 1]: [i][j] is the damage of reusing step i until j (T: to the end).
+
+    Adding an edge to two paths keeps the order of their sorted edges, so that the best path to each step is enough.
+    """
+    steps = len(edges)
+    best: list[tuple[tuple[float, ...], tuple[int, ...]] | None] = [((), (0,)), *[None] * steps]
+    for count in range(1, computed + 1):
+        reached = [None] * (steps + 1)
+        for end in range(count, steps) if count < computed else (steps,):
+            ways = [(tuple(sorted((*best[i][0], edges[i][end]), reverse=True)), (*best[i][1], end))
+                    for i in range(end) if best[i] is not None]  # fmt: skip
+            reached[end] = min(ways, default=None)
+        best = reached
+    return best[steps][1][:-1]
+
+
+def bisect(
+    count_at: Callable[[float], float], wanted: float, halvings: int = HALVINGS, within: tuple[float, float] = THRESHOLDS
+) -> float:
+    """The threshold at which count_at, which falls with it, is nearest to `wanted`; of equals the one found first."""
+    low, high = np.log(within)
+    tried = []
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        count = count_at(float(np.exp(middle)))
+        tried.append((abs(count - wanted), len(tried), middle))
+        low, high = (middle, high) if count > wanted else (low, middle)
+        if count == wanted:
+            break
+    return float(np.exp(min(tried)[2]))
+
+
+def forms(runs: Sequence[Trace], computed: int, steps: int) -> dict[str, list[Make]]:
+    """Every form of every method that needs no more than traces, at one number of computed steps."""
+    warm = {"warm": warm_up(computed)}
+    least = ceil((steps - computed) / max(1, computed - warm["warm"]))
+    tea = [("teacache", {**warm, "polynomial": polynomial_fit(runs, of), "of": of}) for of in ("time", "modulated")]
+    mag = [("magcache", {**warm, "ratios": magnitudes(runs), "longest": most}) for most in (least, steps)]
+    adaptive = {"TeaCache-like": tea, "MagCache": mag, "DiCache": dicache_forms(computed)}
+    adaptive["EasyCache formula"] = [("easycache", warm)]
+    taylor = [("taylorseer", {"schedule": after_three(computed, steps), "order": order}) for order in (1, 2)]
+    fixed = {"fixed interval (FORA-like)": [("scheduled", {"schedule": fixed_interval(computed, steps)})]}
+    found = {name: thresholded(made, runs, computed, steps) for name, made in adaptive.items()}
+    return {**fixed, **found, "TaylorSeer-Lite": taylor}
+
+
+def dicache_forms(computed: int) -> list[Make]:
+    return [("dicache", {"warm": warm_up(computed), "minus": minus}) for minus in (False, True)]
+
+
+def thresholded(specs: Sequence[Make], runs: Sequence[Trace], computed: int, steps: int) -> list[Make]:
+    """The caches with the thresholds at which they compute so many steps on average."""
+    def count_at(spec: Make, threshold: float) -> float:
+        caches = [make((spec[0], {**spec[1], "threshold": threshold}), steps) for _ in runs]
+        return sum(map(simulate, caches, runs)) / len(runs)
+
+    return [(name, {**settings, "threshold": bisect(partial(count_at, (name, settings)), computed)})
+            for name, settings in specs]  # fmt: skip
+
+
+@torch.inference_mode()
+def edges(job: tuple[Setting, int]) -> np.ndarray:
+    """LeMiCa's [T, T + 1]: damage to the final latent, mean |.|, of reusing step i up to j, everything else computed.
+
+    Adapted: the paper runs on to the end after every gap; here the error at j, which is exact, is multiplied by how far the
+    flow carries one from j to the end, measured at every second j and interpolated. Gaps are LONGEST_GAP long at most.
+    Euler steps, whatever the sampler: the error of a gap is not the sampler's.
+    """
+    setting, number = job
+    on, sigmas, steps = setting.stage(number), setting.sigmas, setting.steps
+    memory = Memory(on.talker.dit.blocks)  # of the path alone, where every gap starts; runs to the end would crowd it out
+    with memory:
+        path, rests = uncached(on, sigmas)
+    damage, carried = np.full((steps, steps + 1), np.inf), {}
+    for i in range(steps):
+        with memory:
+            found = gap(on, sigmas, i, path[i], min(LONGEST_GAP, steps - i))
+        for j, x in found.items():
+            damage[i, j] = float((x - path[j]).abs().mean())
+        j = i + PROBED_GAP
+        if j in found and j < steps and i % PROBED_EVERY == 0:
+            end = integrate("euler", found[j], sigmas[j:], rests)
+            carried[j] = float((end - path[-1]).abs().mean()) / damage[i, j]
+    places = sorted(carried)
+    return damage * np.interp(np.arange(steps + 1), [*places, steps], [*(carried[j] for j in places), 1.0])
+
+
+def uncached(on: Standalone, sigmas: Sequence[float]) -> tuple[list[torch.Tensor], Callable]:
+    """x before every step and at the end, and the velocity that made them."""
+    def velocity(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        return on.guided(x, sigma, None)
+
+    path = [on.noise()]
+    for here, there in zip(sigmas, sigmas[1:]):
+        path.append(path[-1] + (there - here) * velocity(path[-1], here))
+    return path, velocity
+
+
+def gap(on: Standalone, sigmas: Sequence[float], first: int, x: torch.Tensor, most: int) -> dict[int, torch.Tensor]:
+    """{j: x before step j} where step `first` was computed and those after it reused its residual."""
+    cache, found = Scheduled(most, (0,)), {}
+    with hooked(on.talker.dit, cache):
+        for here in range(first, first + most):
+            x = x + (sigmas[here + 1] - sigmas[here]) * guided(on, cache, x, sigmas[here])
+            found[here + 1] = x
+    return found
+
+
+@torch.inference_mode()
+def tried(job: tuple[Setting, int, Sequence[Make], Sequence[tuple[float, ...]]]) -> tuple[list[float], list[float]]:
+    """Relative L2 of the final latent, of caches and of uncached runs at other sigmas. job: setting, clip, both."""
+    setting, number, specs, grids = job
+    on = setting.stage(number)
+    with Memory(on.talker.dit.blocks):
+        plain = integrate(setting.sampler, on.noise(), setting.sigmas, lambda x, s: on.guided(x, s, None))
+        moved = (plain - on.noise()).norm()
+        caches = (sample_with(on, make(spec, setting.steps), setting.sampler, setting.sigmas) for spec in specs)
+        others = (integrate("uni_pc", on.noise(), grid, lambda x, s: on.guided(x, s, None)) for grid in grids)
+        return tuple([((x - plain).norm() / moved).item() for x in each] for each in (caches, others))

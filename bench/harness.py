@@ -112,13 +112,16 @@ def publish(tables: dict[str, list[dict]], caveat: str, options: argparse.Namesp
 
 
 def write(file: Path, tables: dict[str, list[dict]]) -> None:
+    """As JSON, a row a line."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(tables, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    made = (",\n".join(json.dumps(row, allow_nan=False) for row in rows) for rows in tables.values())
+    text = ",\n".join(f"{json.dumps(title)}: [\n{rows}\n]" for title, rows in zip(tables, made))
+    file.write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
 
 
-def finish(tables: dict[str, list[dict]], missed: Iterable[str], options: argparse.Namespace) -> int:
+def finish(tables: dict[str, list[dict]], missed: Iterable[str], options: argparse.Namespace, caveat: str = CAVEAT) -> int:
     """Print the tables, write them, and say what falls short; the exit status."""
-    publish(tables, CAVEAT, options)
+    publish(tables, caveat, options)
     lines = list(missed) if options.check else []
     for line in lines:
         say(f"missed: {line}")

@@ -1,9 +1,12 @@
-"""A whole-step cache on diffsynth's Wan-S2V transformer. Nothing stays on the model."""
+"""A whole-step cache on diffsynth's Wan-S2V transformer, and what a cache sees of an uncached run. Nothing stays on the
+model."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
 from functools import partial
 
+import numpy as np
 import torch
 
 from demo import sampling, thirdparty
@@ -11,8 +14,10 @@ from demo.sampling import integrate
 from demo.standalone import Standalone
 from synccache_core.model.samplers import Sampler, response
 
-from .rivals import Cache, Entry
+from .rivals import Cache, Entry, relative
+from .settings import Setting
 
+DEGREE = 4  # of TeaCache's polynomial
 BRANCHES = ("cond", "uncond")  # whoever comes first decides
 
 
@@ -112,3 +117,86 @@ def sampler_of(name: str, sigmas: Sequence[float]) -> Sampler:
     if not bare.multistep:
         return bare
     return Sampler(name, response=response(lambda velocity, x: integrate(name, x, sigmas, velocity), len(sigmas) - 1))
+
+
+@dataclass
+class Trace:
+    """The conditional branch of an uncached run of T steps: tokens, modulated, probe and y [T, 1, L, C], time [T, 1, 6, C],
+    x and v [T, 1, 16, t, h, w].
+    """
+
+    x: torch.Tensor
+    tokens: torch.Tensor
+    time: torch.Tensor
+    modulated: torch.Tensor
+    probe: torch.Tensor
+    y: torch.Tensor
+    v: torch.Tensor
+
+
+class Watch(Cache):
+    """Computes everything and keeps what a Trace holds."""
+
+    depth, reads = 1, "nothing"
+
+    def __init__(self, steps: int):
+        super().__init__(steps)
+        self.seen = {field.name: [] for field in fields(Trace)}
+
+    def _keep(self, **values: torch.Tensor) -> None:
+        for name, value in values.items() if self.branch == "cond" else ():
+            self.seen[name].append(value.clone())
+
+    def latent(self, x: torch.Tensor) -> None:
+        self._keep(x=x)
+
+    def enter(self, entry: Entry) -> None:
+        self._keep(tokens=entry.tokens, time=entry.time, modulated=entry.modulated())
+
+    def probe(self, tokens: torch.Tensor, probe: torch.Tensor) -> None:
+        self._keep(probe=probe)
+
+    def leave(self, tokens: torch.Tensor, y: torch.Tensor) -> None:
+        self._keep(y=y)
+
+    def output(self, x: torch.Tensor, v: torch.Tensor) -> None:
+        self._keep(v=v)
+
+
+def trace(job: tuple[Setting, int]) -> Trace:
+    """job: setting, number of a clip."""
+    setting, number = job
+    watch = Watch(setting.steps)
+    sample_with(setting.stage(number), watch, setting.sampler, setting.sigmas)
+    return Trace(**{name: torch.stack(values) for name, values in watch.seen.items()})
+
+
+def simulate(cache: Cache, run: Trace) -> int:
+    """How many steps it would compute if skipping changed nothing."""
+    for step in range(len(run.x)):
+        cache.step()
+        entry = Entry(run.tokens[step], run.time[step], lambda step=step: run.modulated[step])
+        instead = cache.latent(run.x[step])
+        instead = cache.enter(entry) if instead is None else instead
+        if instead is None and cache.depth:
+            instead = cache.probe(run.tokens[step], run.probe[step])
+        if instead is None:
+            cache.leave(run.tokens[step], run.y[step])
+            cache.output(run.x[step], run.v[step])
+    return cache.computed
+
+
+def polynomial_fit(runs: Sequence[Trace], of: str) -> tuple[float, ...]:
+    """TeaCache's p: from the indicator's relative change to that of the model's output, over all clips and steps."""
+    pairs = [(relative(getattr(run, of)[t], getattr(run, of)[t - 1]), relative(run.v[t], run.v[t - 1]))
+             for run in runs for t in range(1, len(run.x))]  # fmt: skip
+    return tuple(float(c) for c in np.polyfit(*zip(*pairs), DEGREE))
+
+
+def magnitudes(runs: Sequence[Trace]) -> tuple[float, ...]:
+    """MagCache's ratios, with 1 for the first step: means over tokens and clips."""
+    found = []
+    for run in runs:
+        norms = (run.y - run.tokens).norm(dim=-1)[:, 0]
+        found.append((norms[1:] / norms[:-1]).mean(1))
+    return (1.0, *torch.stack(found).mean(0).tolist())

@@ -1,7 +1,8 @@
-"""The Human Mask node against the renderer's true masks: `python -m bench.mask [--quick] [--json FILE] [--check]`.
+"""The Human Mask node against the renderer's true masks: `python -m bench.mask [--real] [--quick] [--json FILE] [--check]`.
 
 Needs ComfyUI and ultralytics; the detector is trained first where `--detector` is not there (demo/detector.py, two minutes
-of CPU time). Held-out people only. Numbers about a tiny renderer and a tiny detector, never about real photographs.
+of CPU time). Held-out people only. Numbers about a tiny renderer and a tiny detector, never about real photographs: those
+come with `--real`, which also needs MediaPipe and a few packages with pictures of people (bench/real_people.py).
 """
 
 import argparse
@@ -15,20 +16,22 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy
 import torch
 
 from demo.comfy_graph import load_nodes
-from demo.dataset import draw_sound
 from demo.detector import posed
 from demo.features import mouth_opening_curve
 from demo.find_host import find_host
 from demo.portraits import HELD_OUT_SEED, Clip, render_clip, render_pair
+from demo.training.dataset import draw_sound
 from synccache_core import Grid, token_weights
 from synccache_core.human.mask import grow, motion_pixels
 
-from .harness import finish, parser
+from . import real_people
+from .harness import CAVEAT, finish, parser
 
 SIZE, FRAMES, LATENTS, STRIDE = 96, 33, 9, 4
 DETECTOR = Path("out/renderer_people.safetensors")
@@ -61,21 +64,29 @@ class Row:
         return {"figure": self.figure, "value": round(self.value, 5), "wanted": self.wanted, "items": self.items}
 
 
-def open_node(detector: Path) -> tuple[Callable, float]:
-    """(IMAGE, **inputs) -> MASK of the real node in ComfyUI, with one detector file offered; and its default motion."""
+class Node(NamedTuple):
+    """mask_of: (IMAGE, **inputs) -> MASK of the real node in ComfyUI. motion: its default. pack: the package it is in."""
+
+    mask_of: Callable
+    motion: float
+    pack: str
+
+
+def open_node(detector: Path) -> Node:
+    """With one detector file offered, and taken unless the inputs say otherwise."""
     nodes = load_nodes(find_host())
     import folder_paths
 
     folder_paths.set_temp_directory(tempfile.mkdtemp(prefix="synccache_previews_"))
     package = nodes["SyncCache"].__module__.rpartition(".nodes.")[0]
     module = importlib.import_module(f"{package}.nodes.mask")
-    folder_paths.folder_names_and_paths["ultralytics_segm"] = ([str(detector.resolve().parent)], {".safetensors"})
+    folder_paths.folder_names_and_paths["ultralytics_segm"] = ([str(detector.resolve().parent)], {detector.suffix})
     with_id = type("WithId", (module.SyncCacheHumanMask,), {"hidden": SimpleNamespace(unique_id="1")})
 
     def mask_of(image: torch.Tensor, **inputs) -> torch.Tensor:
-        return with_id.execute(image=image, detector=f"segm/{detector.name}", **{**FIXED, **inputs}).args[0]
+        return with_id.execute(image=image, **{"detector": f"segm/{detector.name}", **FIXED, **inputs}).args[0]
 
-    return mask_of, module.MOTION
+    return Node(mask_of, module.MOTION, package)
 
 
 def iou(found: torch.Tensor, true: numpy.ndarray) -> float:
@@ -133,16 +144,33 @@ def token_sums(count: int) -> Row:
         mask = (torch.from_numpy(render_clip(seed, opening(seed), SIZE).human_mask) > 0.5).float()
         pixels = torch.tensor([1.0] + [STRIDE] * (LATENTS - 1)) * 16 * 16
         for given, true in ((mask, mask.sum()), (mask[:1], mask[0].sum() * FRAMES)):
-            weights = token_weights(given, grid, STRIDE).view(LATENTS, -1)
+            weights = token_weights(given, grid).view(LATENTS, -1)
             worst = max(worst, abs(float((weights.sum(dim=1) * pixels).sum() - true)))
     return Row("token weights, difference from the mask's sum, pixels", worst, 0.0, at_least=False, items=2 * count)
 
 
-def measure(mask_of: Callable, default_margin: float, quick: bool) -> list[Row]:
+def measure(node: Node, quick: bool) -> list[Row]:
     many, few = (20, 2) if quick else (48, 8)
     return [
-        *portraits(mask_of, many), *clips(mask_of, few), margin(0.0, few), margin(default_margin, many), token_sums(few),
+        *portraits(node.mask_of, many), *clips(node.mask_of, few), margin(0.0, few), margin(node.motion, many),
+        token_sums(few),
     ]  # fmt: skip
+
+
+def measure_real(node: Node, quick: bool) -> tuple[list[dict], list[Row]]:
+    """A line for each picture or clip, and what is required of the clips."""
+    lines = [real_people.line(look, iou) for look in real_people.looks(node.mask_of, node.pack, quick)]
+    films = [line for line in lines if line["who"] in real_people.CLIPS]
+    alike = [line["IoU of the two"] for line in films]
+    rows = []
+    for name in ("YOLO11n", "MediaPipe"):
+        full = sum(line[f"{name} finds"] == line["frames"] for line in films)
+        rows.append(Row(f"clips with somebody in every frame, {name}", full, len(films), items=len(films)))
+    return lines, [
+        *rows,
+        Row("IoU of the two, mean of the clips", float(numpy.mean(alike)), real_people.LEAST_IOU, items=len(films)),
+        Row("IoU of the two, least of the clips", min(alike), items=len(films)),
+    ]
 
 
 def trained(detector: Path) -> Path:
@@ -161,14 +189,26 @@ def require(made: argparse.ArgumentParser) -> None:
         made.error("ultralytics is not installed: DETECTOR=1 make setup")
 
 
+def require_real(made: argparse.ArgumentParser) -> None:
+    if lacking := real_people.absent():
+        made.error(f"not installed: {', '.join(lacking)}. {real_people.HOW}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     made = parser("bench.mask", __doc__, "20 portraits and 2 clips of a kind instead of 48 and 8")
     made.add_argument("--detector", type=Path, default=DETECTOR, help=f"a .safetensors detector (default: {DETECTOR})")
+    made.add_argument("--real", action="store_true", help="real people instead; --quick: 8 frames of each clip")
     options = made.parse_args(argv)
     require(made)
-    rows = measure(*open_node(trained(options.detector)), options.quick)
+    if options.real:
+        require_real(made)
+        lines, rows = measure_real(open_node(real_people.model()), options.quick)
+        tables = {"the Human Mask node on real people": lines, "in all": [row.shown for row in rows]}
+    else:
+        rows = measure(open_node(trained(options.detector)), options.quick)
+        tables = {"the Human Mask node against the renderer's masks": [row.shown for row in rows]}
     short = [f"{row.figure}: {row.value:.4f}, required {row.wanted}" for row in rows if row.missed]
-    return finish({"the Human Mask node against the renderer's masks": [row.shown for row in rows]}, short, options)
+    return finish(tables, short, options, real_people.CAVEAT if options.real else CAVEAT)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,7 @@ from synccache_core.planning.recording import Recording
 
 from .harness import closeness, finish, held_out_scene, interval, on_all_cores, parser
 from .mask import DETECTOR, open_node, require, trained
-from .settings import add_world
-from .ways import GUIDANCE
+from .settings import GUIDANCE, add_world
 
 STEPS, SHIFT, SPEEDUP, COMPUTED, HUMAN_WEIGHT = 40, 8.0, 3.0, 8, 0.75
 FIRST, CLIPS, FEW = 200, 8, 2
@@ -64,7 +63,7 @@ def numbers(count: int, world: str = "tiny") -> list[int]:
 
 def found_masks(job: tuple[Path, Sequence[int]]) -> list[torch.Tensor]:
     """The node's mask [1, H, W] of each portrait, widened for motion as it does by default."""
-    mask_of, motion = open_node(job[0])
+    mask_of, motion, _ = open_node(job[0])
     pictures = (torch.from_numpy(render_portrait(HELD_OUT_SEED + n, SIZE))[None].float() for n in job[1])
     return [mask_of(picture, motion=motion) for picture in pictures]
 

@@ -19,11 +19,11 @@ from demo.scene import Settings
 from demo.talker import FRAMES, SIZE, negative, positive
 from demo.worlds import WORLDS
 
-from .fitting import bisect, warm_up
+from .fit import bisect, warm_up
 from .harness import held_out_scene
 from .metrics import figures
 from .rows import Row, Run, costs
-from .settings import SHIFT, Setting
+from .settings import Setting
 
 CACHES = {"EasyCache of ComfyUI": "EasyCacheNode", "LazyCache of ComfyUI": "LazyCacheNode"}
 FLOOR = Row("uncached in ComfyUI", "floor", 0, often=False, floor="ComfyUI")
@@ -42,7 +42,7 @@ class Native:
 
     def __post_init__(self):
         self.on = self.setting.stage(self.number, self.seed)  # before ComfyUI changes where modules are found
-        settings = Settings(self.setting.steps, self.setting.guidance, SHIFT, self.seed)
+        settings = Settings(self.setting.steps, self.setting.guidance, self.setting.shift, self.seed)
         self.comfy = Host(find_host(), held_out_scene(self.number, self.setting.world), settings, self.setting.world)
         self.comfy.sampler_name = self.setting.sampler
         self.calls = 0

@@ -31,9 +31,9 @@ from synccache_core.planning.planned import describe
 from synccache_core.planning.planner import Planner
 from synccache_core.planning.recording import Recording, merge
 
-from .fit import replays
-from .fitting import thresholded, trace, warm_up
+from .fit import replays, thresholded, warm_up
 from .harness import as_done, closeness, finish, interval, on_all_cores, parser
+from .hooks import trace
 from .presets import OURS, OWN, evenly, own_sigmas, paper, presets
 from .remember import Memory
 from .rivals import Make

@@ -1,20 +1,20 @@
 """Speed against fidelity: SyncCache beside plain sampling with fewer steps and beside published caches, at equal cost.
 
 `python -m bench.quality [--world tiny|wild] [--quick] [--settings NAME ...] [--clips N] [--seeds N] [--curves] [--fresh]
-[--json FILE] [--check]`.
+[--promises] [--json FILE] [--check]`.
 
 Held-out clips of the Tiny or the Wild Talker, shift 8, each way against the uncached video of the same setting, clip and
 noise. Cost is computed work in full steps by operation count, for this model and for Wan2.2-S2V-14B at 832x480x77; seconds
 play no part. In the wild world regions, and masks of the human, follow the people of the uncached video.
-Methods and their adaptations: `rivals.py`, `fitting.py`; ComfyUI's EasyCache and LazyCache: `native.py`; presets, the
+Methods and their adaptations: `rivals.py`, `fit.py`; ComfyUI's EasyCache and LazyCache: `native.py`; presets, the
 paper's settings and even reuse: `presets.py`. Plans, thresholds
 and rivals' tables come from clips 100 to 105, that are not tested. Ablations, and costs at which nothing is required, are
 measured with the first seed only.
 Intervals: 95 %, bootstrap over clips, each the mean of its seeds; differences are paired.
 
 Everything measured is kept in --folder and taken up again at the next start, film by film; --fresh forgets it.
-docs/results/films is such a folder, with what docs/RESULTS.md shows of most settings. One setting of 12 clips and 2 seeds
-takes about two hours on two cores at 40 steps, --quick a fraction of it. Needs espeak-ng.
+One setting of 12 clips and 2 seeds takes about two hours on two cores at 40 steps, --quick a fraction of it. --promises
+asks instead what plans promise and keep (`promises.py`), about an hour. Needs espeak-ng.
 Evidence about the mechanism, never about a real model's quality.
 """
 
@@ -22,6 +22,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -29,11 +30,14 @@ from pathlib import Path
 from demo.console import say
 from demo.find_host import find_host
 from synccache_core import __version__
+from synccache_core.decide.paper import SPEEDUP
+from synccache_core.planning.planner import Planner
 
-from . import native, rows
-from .fit import fit, rows_of
+from . import native, promises, rows
+from .fit import Fit, fit
 from .harness import as_done, finish, on_all_cores, packed, parser, unpacked
-from .rows import Row, floors
+from .presets import PAPER_SPEED, paper, without_calibration
+from .rows import Ours, Row, floors, planned_sigmas
 from .settings import JUDGED, SETTINGS, TESTED, Setting, add_world, setting_in
 from .tables import Results, demanded, tables
 
@@ -82,6 +86,26 @@ def measure(store: Store, setting: Setting, films: Sequence[tuple[int, int]], wa
         store.add(clip, (seed - clip) // SEED_STEP, found)
 
 
+def rows_of(setting: Setting, made: Fit, counts: Sequence[int]) -> list[Row]:
+    """All ways at one setting but ComfyUI's own. counts: of 40 steps."""
+    planner = Planner(made.recording)
+    rows = Ours(setting, planner, Planner(made.masked)).rows(counts)
+    for asked in counts:
+        count = setting.count(asked)
+        for sampler in ("euler", "uni_pc"):
+            stock = tuple(replace(setting, steps=count).sigmas)
+            best = planned_sigmas(planner, count, *((0, False) if sampler == "euler" else made.unipc[asked]))
+            for name, sigmas in (("stock", stock), ("planned", best)):
+                label = f"no cache, fewer steps, {sampler}, {name} sigmas"
+                rows.append(Row(label, "plain", count, sigmas=sigmas, sampler=sampler))
+        rows += without_calibration(setting, asked, planner.recording.cost)
+    if TESTED[0] in counts:
+        cost = planner.recording.cost
+        rows.append(paper(setting, SPEEDUP, setting.count(TESTED[0]), cost, PAPER_SPEED))
+    rows += [Row(name, "rival", setting.count(asked), cache=make) for name, asked, make in made.rivals if asked in counts]
+    return rows
+
+
 def native_rows(setting: Setting, file: Path, counts: Sequence[int], fresh: bool) -> list[Row]:
     """ComfyUI's caches with their thresholds, which are kept in a file; none where there is no ComfyUI."""
     if find_host() is None:
@@ -121,6 +145,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
     made.add_argument("--seeds", type=int, help=f"noises for each clip (default: {SEEDS})")
     made.add_argument("--curves", action="store_true", help="leave out SyncCache's ablations and the noise floor")
+    made.add_argument("--promises", action="store_true", help="instead: what plans promise and keep")
     made.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was measured is kept (default: {FOLDER})")
     made.add_argument("--fresh", action="store_true", help="forget what was measured")
     found = made.parse_args(arguments)
@@ -133,6 +158,9 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 def report(options: argparse.Namespace) -> Iterator[tuple[dict[str, list[dict]], list[str]]]:
     films = [(clip, seed) for seed in range(options.seeds) for clip in range(options.clips)]
     for setting in (setting_in(options.world, label) for label in options.settings):
+        if options.promises:
+            yield promises.tables(setting, range(options.clips))
+            continue
         yield tables(compare(setting, films, TESTED if options.quick else setting.counts, options))
 
 

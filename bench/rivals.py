@@ -8,7 +8,7 @@ R = y - h. |.| is the mean of absolute values, so that |a - b| / |b| is the rela
   20 % of the steps, which would use up 8 computed ones: max(2, computed // 4) for all, as in our own online mode;
 * what is reused is what the paper reuses, audio included: it stands still on a skipped step.
 
-No published polynomial or list of ratios is for this model: `fitting.py` measures them, and sets thresholds, on clips of
+No published polynomial or list of ratios is for this model: `fit.py` measures them, and sets thresholds, on clips of
 their own. Costs: a skipped step spends the embeddings and the head, DiCache one block more, EasyCache nothing; element-wise
 work (TeaCache's modulated input, distances) is not counted.
 """
@@ -100,7 +100,7 @@ class Scheduled(Cache):
     """R of the last computed step, at given steps.
 
     FORA (arXiv 2407.01425) at a fixed interval, with the residual of all blocks instead of the outputs of every attention
-    and MLP; LeMiCa (arXiv 2511.00090) along `fitting.lexicographic_path`.
+    and MLP; LeMiCa (arXiv 2511.00090) along `fit.lexicographic_path`.
     """
 
     def __init__(self, steps: int, schedule: Sequence[int]):

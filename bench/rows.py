@@ -14,7 +14,7 @@ from demo.sampling import evaluated_at, integrate
 from demo.standalone import LATENT, Standalone
 from demo.table import WAN_14B, live_share_14b
 from demo.worlds import WORLDS
-from synccache_core import Config, Grid, __version__, attach
+from synccache_core import Config, Grid, __version__, attach, fewer
 from synccache_core.config import MAX_ORDER
 from synccache_core.model.adapters import find
 from synccache_core.model.cost import CostModel, affordable
@@ -122,8 +122,10 @@ class Ours:
         best = self.best("residual", count)
         for ratio in RATIOS:
             groups = self.planner.segmentation.best(groups_for_ratio(layout, ratio))
-            plan = replace(self.plan(best), groups=self.planner.segmentation.groups[groups])
-            made.append(Row(f"planned, residuals, rho {ratio:g}", "ours", count, often=False, plan=plan))
+            name = f"planned, residuals, rho {ratio:g}"
+            cuts = {name: self.planner.segmentation.groups[groups], f"{name}, even cuts": even_groups(layout, groups)}
+            made += [Row(name, "ours", count, often=False, plan=replace(self.plan(best), groups=groups))
+                     for name, groups in cuts.items()]  # fmt: skip
         for level, order in product(("output", "residual"), (0, 1, 2)):
             plan = self.plan(self.best(level, count, order))
             made.append(Row(f"planned, {level}s, order {order}", "ours", count, often=False, plan=plan))
@@ -133,7 +135,7 @@ class Ours:
 
     def at_cost(self, planner: Planner, count: int) -> Plan:
         """The best plan that is as quick as `count` bare steps."""
-        budget = Budget(speedup=self.setting.steps / count, cache_ratio=1.0)
+        budget = as_quick(self.setting, count)
         return planner.plan(planner.choose(budget), budget, __version__, created=CREATED)
 
     def plan(self, choice: Choice) -> Plan:
@@ -149,6 +151,11 @@ class Ours:
     def online(self, name: str, count: int, often: bool = False, masked: bool = False, **settings) -> Row:
         target = self.planner.recording.cost.speedup(self.setting.steps, count)
         return Row(name, "ours", count, often=often, masked=masked, config=Config(target_speedup=target, **settings))
+
+
+def as_quick(setting: Setting, count: int) -> Budget:
+    """As quick as `count` bare steps, with all memory: what an artist asks for is a speed."""
+    return Budget(speedup=setting.steps / count, cache_ratio=1.0)
 
 
 def most_computed(cost: int, steps: int, share: float) -> int:
@@ -253,7 +260,7 @@ class Run:
         dit, sampler, grid = self.on.talker.dit, self.setting.sampler, Grid.from_latent(LATENT)
         sigmas, cfg = self.setting.sigmas, self.setting.guidance
         if plan is not None and plan.plain:
-            sigmas = [*(sigmas[step] for step in plan.schedule), sigmas[-1]]
+            sigmas = [*(sigmas[step] for step in fewer(plan, sigmas)[0]), sigmas[-1]]
         kind, evaluated = sampler_of(sampler, sigmas), evaluated_at(sampler, sigmas)
         with attach(dit, config or Config(), evaluated, grid, mask, plan=plan, sampler=kind, cfg=cfg) as session:
             latents = integrate(sampler, self.on.noise(), sigmas, lambda x, sigma: self.on.guided(x, sigma, session))

@@ -22,24 +22,28 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from math import inf
 from pathlib import Path
+from unittest import mock
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from demo.console import say
 from demo.find_host import find_host
 from synccache_core import find
 
 from .harness import parser, publish, shown, write
-from .scale_kernels import kernel_rows
-from .scale_model import HOST, TOY, Shape, Size, Stand, build, fill, without_data
-from .scale_rows import Bench, in_order
-from .scale_run import HERE, PINNED
-from .scale_table import Rates, modelled_rows, operations
+from .scale_model import HERE, HOST, PINNED, TOY, Rates, Shape, Size, Stand, build, fill, modelled, operations
+from .scale_run import Bench, Clock, why
 
 SIZES = (Size(832, 480, 77), Size(1280, 720, 77))
 TOY_SIZE = Size(96, 96, 33)
@@ -48,6 +52,11 @@ IDEAL_SHARE, OFF_PERCENT, MEMORY_PERCENT = 0.95, 0.5, 2.0
 CAVEAT = "Random weights: seconds and bytes only, nothing about quality."
 NO_GPU = "No GPU was at hand: nothing here was measured. Operations and bytes are counted, seconds come from assumed rates."
 SMALL = "A toy on the CPU: the figures show that the code runs, and nothing about the real model."
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION,
+}  # fmt: skip
+REPEATS = 5
+FP8 = torch.float8_e4m3fn
 
 
 def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -98,6 +107,77 @@ def shape_for(options: argparse.Namespace, size: Size) -> Shape:
     return options.shape.fitted(size, torch.cuda.mem_get_info()[0])
 
 
+def kernel_rows(shape: Shape, size: Size, device: str) -> Iterator[dict]:
+    """What a block is made of, alone: a quicker one makes what SyncCache takes beside blocks weigh more. A note stands where
+    PyTorch has no such kernel for the device.
+    """
+    tokens, like = size.tokens, {"dtype": shape.dtype, "device": device}
+    heads = torch.randn(3, 1, shape.heads, tokens, shape.dim // shape.heads, **like)
+    for name, backend in BACKENDS.items():
+        yield kernel_row(f"attention, {name}", size, 4 * tokens**2 * shape.dim, device, partial(attend, backend, heads))
+    x, weight, bias = (torch.randn(*of, **like) for of in ((tokens, shape.dim), (shape.ffn, shape.dim), (shape.ffn,)))
+    usual = str(shape.dtype).removeprefix("torch.")
+    for name, work in {usual: partial(linear, x, weight, bias), "fp8": partial(fp8_product, x, weight.to(FP8))}.items():
+        yield kernel_row(f"feed-forward in, {name}", size, 2 * x.numel() * shape.ffn, device, work)
+
+
+def kernel_row(name: str, size: Size, operations: int, device: str, work: Callable) -> dict:
+    made, clock = {"kernel": name, "size": str(size)}, Clock(device)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # PyTorch says at length why it has no kernel
+            work()
+            seconds = min(clock.seconds(work) for _ in range(REPEATS))
+    except (RuntimeError, NotImplementedError) as error:
+        return made | {"note": why(error)}
+    return made | {"milliseconds": 1000 * seconds, "tflops": operations / seconds / 1e12}
+
+
+def attend(backend: SDPBackend, heads: torch.Tensor) -> torch.Tensor:
+    with sdpa_kernel(backend):
+        return scaled_dot_product_attention(*heads)
+
+
+def fp8_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """In fp8, the making of fp8 from x included."""
+    one = torch.ones((), device=x.device)
+    return torch._scaled_mm(x.clamp(-448, 448).to(FP8), weight.t(), one, one, out_dtype=torch.bfloat16, use_fast_accum=True)
+
+
+def _no_scores(query: torch.Tensor, *_args, **_kwargs) -> torch.Tensor:
+    """What fused attention takes beside its inputs: its output."""
+    return torch.empty_like(query)
+
+
+@contextmanager
+def without_data() -> Iterator[None]:
+    """Inside, tensors have shapes and devices but no data, as on a GPU with fused attention; none needs to be there."""
+    with ExitStack() as stack:
+        places = ["torch.nn.functional.scaled_dot_product_attention"]
+        if find_host() is not None:
+            from demo.training.modelling import open_host
+
+            open_host(cpu=not torch.cuda.is_available())
+            places.append("comfy.ops.scaled_dot_product_attention")
+        for place in places:
+            stack.enter_context(mock.patch(place, _no_scores))
+        stack.enter_context(mock.patch("synccache_core.run.evaluation.wait_for", lambda device: None))
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        stack.enter_context(torch.no_grad())
+        yield
+
+
+def in_order(benches: Sequence[Bench], places: Sequence[str], ratios: Sequence[float]) -> Iterator[tuple]:
+    """(bench, place, ratio or None) of all rows, those first that tell most. A row of bytes also allocates what the row
+    of seconds behind it needs."""
+    for bench in benches:
+        for place in places:
+            yield bench, place, ratios[0]
+            yield bench, place, None
+    for bench in benches:
+        yield from ((bench, place, ratio) for place in places for ratio in ratios[1:])
+
+
 class Sheet:
     """Tables as they grow: every row is printed, and the file written anew, as soon as the row is there."""
 
@@ -141,7 +221,8 @@ def reckon(options: argparse.Namespace, sheet: Sheet) -> None:
     with without_data():
         model, source = build(options.shape, "cuda")
         for size in options.sizes:
-            for row in modelled_rows(options.shape, size, find(model).cost(model, size.grid, size.tokens), rates):
+            cost = find(model).cost(model, size.grid, size.tokens)
+            for row in (modelled(options.shape, size, cost, place, rates) for place in (HERE, PINNED)):
                 sheet.add(f"seconds per step of two branches, modelled: {rates}, all assumed", row)
         stand = Stand(model, source, options.shape, options.sizes[0], "cuda", real=False)
         for size, batched in product(options.sizes, (False, True)) if stand.can_batch else ():

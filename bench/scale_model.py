@@ -1,21 +1,27 @@
-"""A Wan2.2-S2V transformer of any size with random weights, its inputs, and one evaluation of it under guidance."""
+"""A Wan2.2-S2V transformer of any size with random weights, its inputs, one evaluation of it under guidance, and what
+operation count and formulas say about a size, where nothing can be measured."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from unittest import mock
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from demo.find_host import find_host, host_version
-from synccache_core import Grid, Layout
+from synccache_core import CostModel, Grid, Layout
+from synccache_core.decide.probe import SKETCH_CHANNELS
+from synccache_core.model.cost import cache_bytes
+from synccache_core.model.layout import groups_for_ratio
+from synccache_core.reuse.pinned import pieces
 
 INJECTED = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
 HOST, THIRD_PARTY = "ComfyUI", "diffsynth"
 ACTIVATIONS = 10  # hidden states of all tokens that a pass of the host's class takes at its fullest, rounded up
 
+STEPS, COMPUTED = 40, 10
+ORDER, BRANCHES = 1, 2
+GIB, MIB = 2**30, 2**20
+HERE, PINNED = "model's device", "pinned host"
 
 @dataclass(frozen=True)
 class Size:
@@ -115,7 +121,7 @@ def build(shape: Shape, device: str) -> tuple[torch.nn.Module, str]:
     folder = find_host()
     if folder is None:
         return _third_party(shape, device, shared)
-    from demo.modelling import open_host
+    from demo.training.modelling import open_host
 
     open_host(cpu=not torch.cuda.is_available())
     import comfy.ops
@@ -209,24 +215,73 @@ class Stand:
         return self.model(latents, timestep, text, sound, motion_latents=torch.zeros_like(reference), pose_cond=None)
 
 
-def _no_scores(query: torch.Tensor, *_args, **_kwargs) -> torch.Tensor:
-    """What fused attention takes beside its inputs: its output."""
-    return torch.empty_like(query)
+# -- counted, predicted, modelled ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def without_data() -> Iterator[None]:
-    """Inside, tensors have shapes and devices but no data, as on a GPU with fused attention; none needs to be there."""
-    with ExitStack() as stack:
-        places = ["torch.nn.functional.scaled_dot_product_attention"]
-        if find_host() is not None:
-            from demo.modelling import open_host
+def predicted(shape: Shape, size: Size, ratio: float, batched: bool, place: str) -> tuple[int, int]:
+    """(bytes of the cache of two branches, bytes that a session adds on the model's device).
 
-            open_host(cpu=not torch.cuda.is_available())
-            places.append("comfy.ops.scaled_dot_product_attention")
-        for place in places:
-            stack.enter_context(mock.patch(place, _no_scores))
-        stack.enter_context(mock.patch("synccache_core.run.evaluation.wait_for", lambda device: None))
-        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-        stack.enter_context(torch.no_grad())
-        yield
+    These are the cache, where it rests there, or else the residual that is being made, of all branches of a pass, which has
+    no older one to take the place of; and a sketch of the probe per branch.
+    """
+    tokens = size.grid.tokens
+    residual, sketched = shape.hidden_bytes(tokens), len(range(0, shape.dim, max(1, shape.dim // SKETCH_CHANNELS)))
+    groups = groups_for_ratio(shape.layout, ratio)
+    cache = cache_bytes(BRANCHES * residual, 0, "residual", groups, ORDER, False)
+    there = cache if place == HERE else residual * (BRANCHES if batched else 1)
+    return cache, there + BRANCHES * tokens * sketched * shape.dtype.itemsize
+
+
+def rounded(shape: Shape, size: Size, cache: int) -> int:
+    """Bytes that PyTorch takes for `cache` bytes of pinned residuals: each piece in a block of a power of two."""
+    residual = shape.hidden_bytes(size.grid.tokens)
+    return cache // residual * sum(1 << (piece - 1).bit_length() for piece in pieces(residual))
+
+
+# Residuals read and written per stored residual and branch. Reuse: each anchor is weighed into a new sum (2, then 3 each),
+# the hidden state is copied (2), the sum is added to it (3). Storing: the start of the segment is copied (2), subtracted
+# from its end (3), and the magnitude of the difference is taken (3).
+REUSE_MOVES, STORE_MOVES = 2 + 3 * ORDER + 2 + 3, 2 + 3 + 3
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of an accelerator, assumed: operations per second, bytes per second of its memory and of its bus to the host."""
+
+    operations: float
+    memory: float
+    bus: float
+
+    def __str__(self) -> str:
+        operations, memory, bus = self.operations / 1e12, self.memory / 1e9, self.bus / 1e9
+        return f"{operations:g} TFLOP/s, {memory:g} GB/s in its memory, {bus:g} GB/s to the host"
+
+
+def operations(shape: Shape, size: Size, cost: CostModel) -> dict:
+    """Of one branch at one size; multiply-add counted as two."""
+    residual = shape.hidden_bytes(size.grid.tokens)
+    light = cost.full - cost.layout.blocks * cost.block
+    return {
+        "size": str(size), "blocks": shape.blocks, "width": shape.dim, "tokens": size.tokens,
+        "weights_gib": shape.weight_bytes / GIB, "block_tflop": cost.block / 1e12, "injector_tflop": cost.refresh / 1e12,
+        "call_tflop": cost.full / 1e12, "light_percent": 100 * light / cost.full,
+        "reused_percent": 100 * cost.reuse_share, "ideal_speedup_10_of_40": cost.speedup(STEPS, COMPUTED),
+        "residual_mib": residual / MIB, "residual_pinned_mib": rounded(shape, size, residual) / MIB,
+    }  # fmt: skip
+
+
+def modelled(shape: Shape, size: Size, cost: CostModel, place: str, rates: Rates) -> dict:
+    """Seconds of steps of two branches with every residual kept, operations and transfers one after the other."""
+    stored = BRANCHES * cost.layout.storable() * shape.hidden_bytes(size.grid.tokens)
+    to_host, from_host = (stored, stored * (ORDER + 1)) if place == PINNED else (0, 0)
+    plain = BRANCHES * cost.full / rates.operations
+    computed = plain + stored * STORE_MOVES / rates.memory + to_host / rates.bus
+    reused = BRANCHES * cost.reused / rates.operations + stored * REUSE_MOVES / rates.memory + from_host / rates.bus
+    ideal = cost.speedup(STEPS, COMPUTED)
+    speedup = STEPS * plain / (COMPUTED * computed + (STEPS - COMPUTED) * reused)
+    return {
+        "size": str(size), "cache_at": place, "plain_modelled_seconds": plain, "computed_modelled_seconds": computed,
+        "reused_modelled_seconds": reused, "moved_per_reuse_gib": stored * REUSE_MOVES / GIB,
+        "over_the_bus_per_reuse_gib": from_host / GIB, "ideal_speedup": ideal, "modelled_speedup": speedup,
+        "modelled_over_ideal": speedup / ideal,
+    }  # fmt: skip

@@ -6,26 +6,22 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import inf
 from statistics import median
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from synccache_core import Config, attach
-from synccache_core.decide.probe import SKETCH_CHANNELS
-from synccache_core.model.cost import cache_bytes
+from synccache_core import Config, CostModel, attach, find
 from synccache_core.model.layout import groups_for_ratio
-from synccache_core.reuse.pinned import pieces
 
-from .scale_model import Shape, Size, Stand
+from .scale_model import BRANCHES, COMPUTED, GIB, HERE, ORDER, PINNED, STEPS, Stand, predicted, rounded
 
-STEPS, COMPUTED = 40, 10
 SCHEDULE = (True,) * 2 + (False,) * 6  # a quarter is computed, as with 10 of 40
 FILLING = (True,) * 3 + (False,)  # both anchors, one of them replaced, one reuse
-ORDER, BRANCHES = 1, 2
-GIB, MIB = 2**30, 2**20
-HERE, PINNED = "model's device", "pinned host"
 
 
 def sigmas(count: int) -> list[float]:
@@ -46,7 +42,7 @@ def settings(schedule: Sequence[bool], place: str, ratio: float = 1.0) -> Config
     return Config(schedule=(*schedule, True), forecast_order=ORDER, cache_ratio=ratio, cache_device=device)
 
 
-# -- seconds -----------------------------------------------------------------------------------------------------------
+# -- seconds ------------------------------------------------------------------------------------------------------------
 
 
 class Clock:
@@ -129,8 +125,7 @@ def cached(stand: Stand, clock: Clock, place: str) -> dict[str, float]:
         report = session.report
     if session.broken or report.computed != sum(SCHEDULE):
         raise RuntimeError(session.broken or f"{report.computed} evaluations computed, {sum(SCHEDULE)} wanted")
-    computed = [seconds for seconds, kept in zip(taken, SCHEDULE) if kept]
-    reused = [seconds for seconds, kept in zip(taken, SCHEDULE) if not kept]
+    computed, reused = ([seconds for seconds, kept in zip(taken, SCHEDULE) if kept == kind] for kind in (True, False))
     return {"computed": median(computed), "reused": median(reused), "mean": sum(taken) / len(taken)}
 
 
@@ -141,10 +136,6 @@ def evaluate(stand: Stand, sigma: float, session) -> None:
 
 def why(error: Exception) -> str:
     return str(error).splitlines()[0][:80]
-
-
-def labels(stand: Stand, place: str) -> dict:
-    return {"size": str(stand.size), "blocks": stand.shape.blocks, "guidance": stand.guidance, "cache_at": place}
 
 
 # -- bytes -------------------------------------------------------------------------------------------------------------
@@ -204,26 +195,6 @@ def _pinned(which: str) -> int:
     return getattr(torch.cuda, "host_memory_stats", dict)().get(f"active_bytes.{which}", 0)
 
 
-def predicted(shape: Shape, size: Size, ratio: float, batched: bool, place: str) -> tuple[int, int]:
-    """(bytes of the cache of two branches, bytes that a session adds on the model's device).
-
-    These are the cache, where it rests there, or else the residual that is being made, of all branches of a pass, which has
-    no older one to take the place of; and a sketch of the probe per branch.
-    """
-    tokens = size.grid.tokens
-    residual, sketched = shape.hidden_bytes(tokens), len(range(0, shape.dim, max(1, shape.dim // SKETCH_CHANNELS)))
-    groups = groups_for_ratio(shape.layout, ratio)
-    cache = cache_bytes(BRANCHES * residual, 0, "residual", groups, ORDER, False)
-    there = cache if place == HERE else residual * (BRANCHES if batched else 1)
-    return cache, there + BRANCHES * tokens * sketched * shape.dtype.itemsize
-
-
-def rounded(shape: Shape, size: Size, cache: int) -> int:
-    """Bytes that PyTorch takes for `cache` bytes of pinned residuals: each piece in a block of a power of two."""
-    residual = shape.hidden_bytes(size.grid.tokens)
-    return cache // residual * sum(1 << (piece - 1).bit_length() for piece in pieces(residual))
-
-
 def fill_cache(stand: Stand, place: str, ratio: float) -> None:
     """Fill a cache and use it once. Raises RuntimeError where caching stopped."""
     with session_of(stand, settings(FILLING, place, ratio), len(FILLING)) as session:
@@ -231,3 +202,94 @@ def fill_cache(stand: Stand, place: str, ratio: float) -> None:
             evaluate(stand, sigma, session)
         if session.broken or not session.report.reused:
             raise RuntimeError(session.broken or "nothing was reused")
+
+
+# -- rows ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Bench:
+    """The rows of one stand; what several of them need is measured once. kind: "measured" or "counted", for the names of
+    the columns of bytes. Where memory or caching fails, a row says so in its `note`.
+    """
+
+    stand: Stand
+    kind: str
+    repeats: int = 1
+    filled: set[str] = field(default_factory=set)  # places whose memory has been allocated before
+
+    @cached_property
+    def clock(self) -> Clock:
+        return Clock(self.stand.device if torch.cuda.is_available() else "cpu")
+
+    @cached_property
+    def cost(self) -> CostModel:
+        return find(self.stand.model).cost(self.stand.model, self.stand.size.grid, self.stand.size.tokens)
+
+    @cached_property
+    def first(self) -> tuple[int, float]:
+        """(the most bytes that a plain evaluation takes, its seconds, for once)."""
+        seconds = []
+        most, _ = peaks(self.stand, lambda: seconds.append(self.clock.seconds(self.stand.evaluate, 1.0)))
+        return most, seconds[0]
+
+    @cached_property
+    def plain(self) -> dict[str, float]:
+        """Seconds of a plain evaluation, of two of its parts, and percent that a session adds that is off."""
+        assert self.first
+        seconds, off = plain_and_off(self.stand, self.clock, self.repeats)
+        return {"plain_seconds": seconds, "off_overhead_percent": off} | parts(self.stand, self.clock)
+
+    def takes(self, place: str, ratio: float | None) -> float:
+        """About how many seconds a row will take, counted in plain evaluations; None: a row of seconds."""
+        share = self.cost.reused / self.cost.full
+        passes = sum(FILLING) + share if ratio or place not in self.filled else 0.0
+        if ratio is None:
+            passes += sum(SCHEDULE) + (len(SCHEDULE) - sum(SCHEDULE)) * share
+            passes += 0 if "plain" in vars(self) else 2 * self.repeats + 1
+        return passes * self.first[1]
+
+    def row(self, place: str, ratio: float | None, left: float = inf) -> dict:
+        """Of bytes with a cache ratio; of seconds without one. left: seconds; what takes longer is left out."""
+        stand = self.stand
+        made = {"size": str(stand.size), "blocks": stand.shape.blocks, "guidance": stand.guidance, "cache_at": place}
+        made |= {} if ratio is None else {"cache_ratio": round(ratio, 4)}
+        try:
+            if left < inf and left < self.takes(place, ratio):
+                note = f"left out: takes about {self.takes(place, ratio):.0f} s, {max(0.0, left):.0f} s are left"
+                return made | {"note": note}
+            return made | (self.seconds(place) if ratio is None else self.memory(place, ratio))
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            return made | {"note": why(error)}
+
+    def seconds(self, place: str) -> dict:
+        """What a step of both branches takes, and how near the speed-up at 10 of 40 comes to the cost model's ideal."""
+        plain = dict(self.plain)
+        off, seconds = plain.pop("off_overhead_percent"), plain["plain_seconds"]
+        if place not in self.filled:
+            fill_cache(self.stand, place, 1.0)
+        taken = cached(self.stand, self.clock, place)
+        ideal, measured = self.cost.speedup(STEPS, COMPUTED), seconds / taken["mean"]
+        return plain | {
+            "computed_seconds": taken["computed"], "reused_seconds": taken["reused"], "off_overhead_percent": off,
+            "plain_tflops": BRANCHES * self.cost.full / seconds / 1e12, "ideal_speedup": ideal,
+            "measured_speedup": measured, "measured_over_ideal": measured / ideal,
+        }  # fmt: skip
+
+    def memory(self, place: str, ratio: float) -> dict:
+        """What filling a cache takes beside a plain evaluation and the weights, and what was predicted."""
+        stand, kind, plain = self.stand, self.kind, self.first[0]
+        cache, on_device = predicted(stand.shape, stand.size, ratio, stand.batched, place)
+        most, host = peaks(stand, fill_cache, stand, place, ratio)
+        weights, extra = stand.shape.weight_bytes, most - plain
+        self.filled |= {place} if ratio == 1.0 else set()
+        row = {
+            "residuals": groups_for_ratio(stand.shape.layout, ratio), "cache_gib": cache / GIB,
+            f"plain_{kind}_gib": plain / GIB, "extra_predicted_gib": on_device / GIB,
+            f"extra_{kind}_gib": extra / GIB, "over_predicted_percent": 100 * (extra / on_device - 1),
+            "over_cache_percent": 100 * (extra / cache - 1) if place == HERE else None,
+            "peak_predicted_gib": (weights + plain + on_device) / GIB, f"peak_{kind}_gib": (weights + most) / GIB,
+        }  # fmt: skip
+        if place == PINNED:
+            row |= {f"host_{kind}_gib": host / GIB, "host_rounded_gib": rounded(stand.shape, stand.size, cache) / GIB}
+        return row

@@ -44,6 +44,8 @@ QUESTIONS = (
     ("mask of the human", "computed steps", "online, masked", ONLINE, None),
     ("rho 1 instead of 0.5", "computed steps", RESIDUALS, f"{RESIDUALS}, rho 0.5", 10),
     ("rho 1 instead of 0.25", "computed steps", RESIDUALS, f"{RESIDUALS}, rho 0.25", 10),
+    *(("planned cuts instead of even", "computed steps", f"{RESIDUALS}, rho {rho}", f"{RESIDUALS}, rho {rho}, even cuts", 10)
+      for rho in (0.5, 0.25)),
     ("rho 1 instead of 0.5", "computed steps", ONLINE, "online, rho 0.5", 10),
     ("rho 1 instead of 0.25", "computed steps", ONLINE, "online, rho 0.25", 10),
     *((f"forecast order {order} instead of {order - 1}", "computed steps", f"planned, {level}s, order {order}",

@@ -24,13 +24,13 @@ import torch
 
 from .acceptance import Row, finish, required
 from .console import bar
-from .dataset import HELD_OUT_SEED, make_example
 from .figures import chain_figures, clip_figures
 from .media import strip, write_video
-from .modelling import open_host
-from .performance import Sampling, Studio
 from .scores import with_others
 from .talker import FPS, LATENT_FRAMES
+from .training.dataset import HELD_OUT_SEED, make_example
+from .training.modelling import open_host
+from .training.performance import Sampling, Studio
 from .wild import judged
 
 CLIPS, CHAINS = 24, 6

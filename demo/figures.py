@@ -9,10 +9,10 @@ from synccache_core.compare.lips import best_lag, correlation
 
 from .backdrops import draw_backdrop
 from .people import draw_person
-from .performance import Sampling, Studio
 from .portraits import mouth_box_of, mouth_opening
 from .scores import psnr, ssim
 from .talker import FRAMES, LATENT_FRAMES, SIZE
+from .training.performance import Sampling, Studio
 
 SILENT_EVERY = 4  # generating without sound costs as much as with it
 # Where identity is looked at, in drawing coordinates: top, bottom, left, right.

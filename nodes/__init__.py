@@ -2,6 +2,13 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .avatar.nodes import (
+    SyncCacheAvatarAudioEncoder,
+    SyncCacheAvatarConditioning,
+    SyncCacheAvatarGuider,
+    SyncCacheAvatarLoader,
+    SyncCacheAvatarTextEncode,
+)
 from .cache import SyncCache
 from .calibrate import SyncCacheCalibrate
 from .compare import SyncCacheCompare
@@ -13,7 +20,8 @@ from .talker import SyncCacheTinyTalker
 
 NODES = [
     SyncCache, SyncCacheHumanMask, SyncCacheCalibrate, SyncCacheScheduleOptimizer, SyncCacheSavePlan, SyncCacheLoadPlan,
-    SyncCacheReport, SyncCacheCompare, SyncCacheTinyTalker,
+    SyncCacheReport, SyncCacheCompare, SyncCacheTinyTalker, SyncCacheAvatarLoader, SyncCacheAvatarAudioEncoder,
+    SyncCacheAvatarTextEncode, SyncCacheAvatarConditioning, SyncCacheAvatarGuider,
 ]
 
 

@@ -13,10 +13,11 @@ from ..synccache_core.units import GIB
 from .host import AUTO, attach
 from .plans import view
 from .run import RunHandle, RunType
-from .text import Strip
+from .text import PLACE, Strip
 
 PAPER, CUSTOM = "Paper", "Custom"
-# What a preset asks for: target_speedup, cache_ratio. Faithful and Fast bracket the paper's 3.75x and 4.12x.
+# What a preset asks for: target_speedup, cache_ratio, less where less is usual, see `Layout.usual_ratio`. Faithful and Fast
+# bracket the paper's 3.75x and 4.12x.
 PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0), PAPER: (paper.SPEEDUP, paper.RATIO)}
 LIVE = {"off": False, "person": True}
 REUSE = {AUTO: settings.AUTO, "residuals": settings.RESIDUAL, "outputs": settings.OUTPUT}
@@ -35,16 +36,16 @@ class SyncCache(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="A Wan2.2-S2V model, or any other that ComfyUI samples, after LoRA and model sampling. Of "
-                    "others whole results are reused, sound included.",
+                    tooltip="Any model that ComfyUI samples, after LoRA and model sampling. Of those that SyncCache's help "
+                    "page does not list, whole results are reused, sound included.",
                 ),
                 io.Combo.Input(
                     "preset",
                     options=[*PRESETS, CUSTOM],
                     default="Balanced",
-                    tooltip="Faithful asks for 2×, Balanced for 3×, Fast for 4×, each with full memory; faster means "
-                    "further from the uncached video. Paper: the published method at 3.75×. Custom: the two sliders below; "
-                    "moving one selects it.",
+                    tooltip="Faithful asks for 2×, Balanced for 3×, Fast for 4×, each with full memory, or 0.4 of it where "
+                    "every block hears the audio; faster means further from the uncached video. Paper: the published method "
+                    "at 3.75×. Custom: the two sliders below; moving one selects it.",
                     extra_dict={"synccache_presets": PRESETS},
                 ),
                 io.Float.Input(
@@ -76,7 +77,7 @@ class SyncCache(io.ComfyNode):
                 io.Model.Output(display_name="model", tooltip="For the sampler."),
                 RunType.Output(display_name="run", tooltip="For the SyncCache Report."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=PLACE,
         )
 
     @classmethod
@@ -154,7 +155,7 @@ class SyncCache(io.ComfyNode):
         )
         config = with_preset(config, preset)
         plan = Plan.from_json(plan_json) if plan_json and plan_json.strip() else None
-        handle = RunHandle(watcher=Strip(cls.hidden.unique_id))
+        handle = RunHandle(watcher=Strip(cls.hidden))
         handle.send(plan=None if plan is None or preset == PAPER else view(plan))
         try:
             return io.NodeOutput(attach(model, config, human_mask, handle, cache_device, plan, preset == PAPER), handle)
@@ -171,7 +172,7 @@ def with_preset(config: Config, preset: str) -> Config:
     if preset not in PRESETS:
         raise BadConfig(f"preset must be one of {[*PRESETS, CUSTOM]}, got {preset!r}")
     speedup, ratio = PRESETS[preset]
-    return replace(config, target_speedup=speedup, cache_ratio=ratio)
+    return replace(config, target_speedup=speedup, cache_ratio=ratio if preset == PAPER else None)
 
 
 def level_of(reuse: str, probe_threshold: float) -> str:

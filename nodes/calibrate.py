@@ -10,7 +10,7 @@ from .calibration import calibrate
 from .optimizer import LEAST_RATIO, LEAST_SPEEDUP, MOST_SPEEDUP
 from .plans import CALIBRATIONS, folders, store
 from .run import RunHandle, RunType
-from .text import Strip
+from .text import PLACE, Strip
 
 MOST_REPLAYS = 12
 
@@ -29,8 +29,8 @@ class SyncCacheCalibrate(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="A Wan2.2-S2V model, or any other that ComfyUI samples, after LoRA and model sampling. Of "
-                    "others whole results are reused, sound included.",
+                    tooltip="Any model that ComfyUI samples, after LoRA and model sampling. Of those that SyncCache's help "
+                    "page does not list, whole results are reused, sound included.",
                 ),
                 io.Mask.Input(
                     "human_mask", optional=True,
@@ -43,7 +43,7 @@ class SyncCacheCalibrate(io.ComfyNode):
                 io.Model.Output(display_name="model"),
                 RunType.Output(display_name="run", tooltip="For the SyncCache Schedule Optimizer."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=PLACE,
         )
 
     @classmethod
@@ -81,7 +81,7 @@ class SyncCacheCalibrate(io.ComfyNode):
         check_number("cache_ratio", cache_ratio, LEAST_RATIO, 1.0)
         budget = Budget(speedup=target_speedup, cache_ratio=cache_ratio)
         remark = "calibration: connect the sampler's latent to the Schedule Optimizer's samples"
-        handle = RunHandle(remark, Strip(cls.hidden.unique_id))
+        handle = RunHandle(remark, Strip(cls.hidden))
         return io.NodeOutput(calibrate(model, human_mask, handle, budget, replays, keeper(save_as)), handle)
 
 

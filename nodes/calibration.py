@@ -67,15 +67,14 @@ class CalibrationRun(HostRun):
             adapter=adapter.name, cfg=guidance(guider), shift=shift,
         )
 
-    def gpu_bytes(self, model, noise_shape) -> int:
-        return self.replaying.gpu_bytes(model, noise_shape) if self.replaying else 0
+    def gpu_bytes(self, model, shapes: Sequence) -> int:
+        return self.replaying.gpu_bytes(model, shapes) if self.replaying else 0
 
     def outer_sample(self, executor, *args, **kwargs):
         guider = executor.class_obj
         before = _conditions(guider)
         with self.running(guider, args, kwargs) as (session, given):
             result = executor(*given, **kwargs)
-            self.handle.gave(session.report, result)
             recording = session.recording()
             yardstick = session.yardstick(recording) if recording is not None else None
         if recording is not None:

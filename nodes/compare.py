@@ -22,7 +22,7 @@ from .images import as_image
 from .measuring import BY_FACES, Look, Videos, check, frame, mouth_of
 from .pictures import compare, heat
 from .run import RunType
-from .text import NodeText
+from .text import PLACE, NodeText
 
 FPS = 16.0  # of Wan2.2-S2V
 LEAST_FPS, MOST_FPS = 1.0, 240.0
@@ -81,7 +81,7 @@ class SyncCacheCompare(io.ComfyNode):
                 io.Image.Output(display_name="heat_map", tooltip="Where they differ, over all frames."),
                 io.Image.Output(display_name="curves", tooltip="Mouths over the sound, and the likeness of each frame."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=PLACE,
             is_output_node=True,
         )  # fmt: skip
 
@@ -99,7 +99,7 @@ class SyncCacheCompare(io.ComfyNode):
         about = {"versions": versions(where.by == BY_FACES), "settings": settings(run), "plan": planned(plan)}
         found = findings(look, fps, heard, [*notes, *said], about)
         text = found.text()
-        NodeText(cls.hidden.unique_id)(text)
+        NodeText(cls.hidden)(text)
         pictures = drawn(look, found)
         shown = [image for picture in pictures for image in ui.PreviewImage(picture).as_dict()["images"]]
         preview = {"images": shown, **ui.PreviewText(text).as_dict()}

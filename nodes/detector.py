@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from ..synccache_core import SyncCacheError
 from ..synccache_core.human.detector_file import BadDetector, Detector, read
-from ..synccache_core.human.people import ellipses
+from ..synccache_core.human.people import Found, ellipses
 
 OLDEST = (8, 4)  # 8.3.41, 42, 45 and 46 on PyPI carried a coin miner
 PACKAGES = ("ultralytics", "ultralytics-opencv-headless")
@@ -32,6 +32,8 @@ HOW = (
     "connect a mask from another node instead, which needs no ultralytics."
 )
 BATCH, OVERLAP, MOST_FOUND, PATIENCE = 4, 0.7, 100, 60.0
+DOUBT = 0.1  # confidence that is enough for somebody who is followed, see people.Found
+BEYOND = 0.2  # of a box, by which an outline may go past it on every side: boxes are often drawn through people's heads
 SHARPNESS = 4.0  # of an outline's logits: its edge stays soft, but what the network half sees does not count
 GREY = 114 / 255  # what YOLO models are trained to see around a picture
 
@@ -136,19 +138,26 @@ class Finder:
     boxes: bool
     device: torch.device
 
+    @property
+    def remark(self) -> str:
+        """What to know about its masks."""
+        return "finds boxes, people are soft ellipses" if self.boxes else ""
+
     @torch.inference_mode()
-    def find(self, pictures: torch.Tensor, confidence: float) -> list[torch.Tensor]:
-        """Pictures [F, H, W, 3] in 0..1 -> for each the masks [N, h, w] of those found, N may be 0; h, w are H, W scaled."""
+    def find(self, pictures: torch.Tensor, confidence: float) -> list[Found]:
+        """Pictures [F, H, W, 3] in 0..1 -> for each those found, masks [N, h, w]; h, w are H, W scaled."""
         found = []
         for batch in pictures.split(BATCH):
             images, inside = letterboxed(batch, self.size, max(32, int(self.network.stride.max())))
             output = self.network(images.to(self.device))
             rows = self.suppress(
-                output[0], confidence, OVERLAP, classes=list(self.classes), max_det=MOST_FOUND, max_time_img=PATIENCE,
-                nc=self.count, end2end=bool(getattr(self.network, "end2end", False)),
+                output[0], min(confidence, DOUBT), OVERLAP, classes=list(self.classes), max_det=MOST_FOUND,
+                max_time_img=PATIENCE, nc=self.count, end2end=bool(getattr(self.network, "end2end", False)),
             )  # fmt: skip
             shapes = [None] * len(rows) if self.boxes else (output[0][1] if isinstance(output[0], tuple) else output[1])
-            found += [_masks(r.float(), shape, images.shape[2:], inside).cpu() for r, shape in zip(rows, shapes)]
+            for r, shape in zip(rows, shapes):
+                masks = _masks(r.float(), shape, images.shape[2:], inside)
+                found.append(Found(masks.cpu(), r[:, 4].cpu() >= confidence))
         return found
 
 
@@ -194,13 +203,14 @@ def letterboxed(pictures: torch.Tensor, size: int, stride: int) -> tuple[torch.T
 
 
 def _masks(rows: torch.Tensor, shapes: torch.Tensor | None, size: torch.Size, inside: tuple[int, int]) -> torch.Tensor:
-    """Rows [N, 6+K] of boxes with K shares of the shapes [K, h, w] -> soft masks [N, *inside], each within its box."""
+    """Rows [N, 6+K] of boxes with K shares of the shapes [K, h, w] -> soft masks [N, *inside], each about its box."""
     height, width = inside
     if shapes is None or not len(rows):
         return ellipses(rows[:, :4].cpu(), height, width)
     logits = (rows[:, 6:] @ shapes.float().flatten(1)).view(-1, *shapes.shape[1:])
     masks = F.interpolate(logits[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0, :height, :width]
     y, x = torch.arange(height, device=rows.device), torch.arange(width, device=rows.device)
-    x0, y0, x1, y1 = (edge[:, None, None] for edge in rows[:, :4].unbind(-1))
+    beyond = BEYOND * (rows[:, 2:4] - rows[:, :2]).repeat(1, 2) * rows.new_tensor([-1, -1, 1, 1])
+    x0, y0, x1, y1 = (edge[:, None, None] for edge in (rows[:, :4] + beyond).unbind(-1))
     within = (x >= x0.floor()) & (x < x1.ceil()) & (y[:, None] >= y0.floor()) & (y[:, None] < y1.ceil())
     return (SHARPNESS * masks).sigmoid() * within

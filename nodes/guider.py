@@ -11,8 +11,6 @@ from ..synccache_core.config import RESIDUAL
 from ..synccache_core.decide.clock import END
 from ..synccache_core.model.noise import DIFFUSION, FLOW
 
-FEW_STEPS = 8
-
 
 def diffusion_model(model) -> torch.nn.Module:
     """The DiT of a ModelPatcher, behind torch's compiled wrapper where there is one."""
@@ -26,7 +24,7 @@ def served(model) -> Adapter:
     if isinstance(kind, (IMG_TO_IMG, IMG_TO_IMG_FLOW)):
         name = type(diffusion_model(model)).__name__
         raise UnsupportedModel(f"{name} turns one picture into another without noise: there are no steps to reuse")
-    return serve(diffusion_model(model))
+    return serve(diffusion_model(model), model.model_options.get("transformer_options"))
 
 
 def needs_blocks(adapter: Adapter, layout: Layout, config: Config, plan: Plan | None, paper: bool) -> None:
@@ -98,11 +96,8 @@ def percents(entry: dict) -> Iterator[tuple[float, float]]:
             yield keyframe.start_percent, 1.0
 
 
-def remarks(guider, steps: int) -> list[str]:
+def remarks(guider) -> list[str]:
     """What a person should know before judging this run."""
-    found = []
-    if steps <= FEW_STEPS:
-        found.append(f"{steps} steps: a distilled or short run leaves little to skip")
-    if guider.model_options.get("context_handler") is not None:
-        found.append("context windows: ComfyUI gives every Wan-S2V window the audio of the first one")
-    return found
+    if guider.model_options.get("context_handler") is None or served(guider.model_patcher).name != "wan_s2v":
+        return []
+    return ["context windows: ComfyUI gives every Wan-S2V window the audio of the first one"]

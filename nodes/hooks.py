@@ -1,9 +1,12 @@
 """What runs inside ComfyUI's sampling: wrappers of its evaluations and forward passes, replacements of its blocks."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 
 import torch
+from comfy import model_prefetch
 
 from ..synccache_core import Adapter, Noise, Sampler, Session
 from ..synccache_core.model.live import LiveBlock
@@ -13,16 +16,19 @@ from ..synccache_core.model.view import Pass
 from .guider import schedule_of
 
 KEY = "synccache"
+PREFETCH = "prefetch_dynamic_vbars"  # whether the host fetches the weights of a block while it runs the one before
 
 
 class Active:
     """One run in progress, an opaque object in transformer_options. call: the forward pass in progress.
 
-    noise: how the host counts it for this model.
+    noise: how the host counts it for this model. parts: shapes of the latents that are sampled together, () = there is one.
     """
 
-    def __init__(self, session: Session, adapter: Adapter, noise: Noise):
+    def __init__(self, session: Session, adapter: Adapter, noise: Noise, parts: Sequence = ()):
         self.session = session
+        self.session.aside = outside_graph
+        self.parts = tuple(parts)
         self.adapter = adapter
         self.noise = noise
         self.places: list[tuple[str, int]] = []
@@ -41,8 +47,15 @@ class Active:
         even = video.shape[0] % len(branches) == 0
         if not ours:
             self.session.note("another extension replaced blocks in some passes: those were computed as they are")
+        guiding = self.adapter.foreign(options)
+        if guiding:
+            self.session.note("guidance switches off parts of the model in some passes: those were computed as they are")
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
-        return one, self.session.call(branches, grid, not (ours and even), partial(self.adapter.view, one))
+        foreign = guiding or not (ours and even)
+        rests = self.adapter.rest is not None or self.session.layout.audio != "beside"
+        if options.get(PREFETCH) and rests and not foreign and self.session.expects_reuse:
+            options[PREFETCH] = False  # weights of blocks that are not run
+        return one, self.session.call(branches, grid, foreign, partial(self.adapter.view, one))
 
     def hook(self, model, options: dict) -> None:
         """Put a hook where the host looks for replacements of each block; `options` are its transformer_options."""
@@ -52,6 +65,12 @@ class Active:
         for index, block in enumerate(blocks):
             replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
             replaced[block.place] = BlockHook(self, index, block.module, replaced.get(block.place))
+
+
+def outside_graph() -> AbstractContextManager:
+    """Hosts from 0.34 on record what a block allocates, to lay it out themselves: nothing of it may outlive the block."""
+    pause = getattr(model_prefetch, "pause_malloc_graph", None)
+    return nullcontext() if pause is None else pause()
 
 
 def branch_keys(options: dict) -> list[tuple]:
@@ -132,7 +151,7 @@ class BlockHook:
             given = {"transformer_options": {**args.get("transformer_options", {}), **options}} if options else {}
             return some(hidden, {**args, **given})
 
-        part = LiveBlock(self.live, self.module, args, some) if self.live else None
+        part = LiveBlock(self.live, self.module, args, some, args["img"].ndim == 2) if self.live else None
         hidden = call.block(self.index, args["img"], run, partial(run, **rest) if rest else None, part)
         # What else a block hands on, such as the text's tokens, goes on as it came where the block was not run.
         return {**{name: args.get(name) for name in self._names}, **result, "img": hidden}
@@ -149,8 +168,30 @@ def predict_noise(executor, x, timestep, model_options=None, *args, **kwargs):
     if active is None:
         return executor(x, timestep, model_options, *args, **kwargs)
     sigma, noise = timestep.flatten()[0].item(), active.noise
-    run = partial(executor, x, timestep, model_options, *args, **kwargs)
-    return active.session.predict(noise.level(sigma), run, noise.scaled(x, sigma))
+    seen, written = as_seen(x, model_options["transformer_options"])
+    computed = []
+
+    def run():
+        computed.append(executor(x, timestep, model_options, *args, **kwargs))
+        return computed[0]
+
+    out = active.session.predict(noise.level(sigma), run, noise.scaled(seen, sigma))
+    if written and computed and out is not computed[0]:
+        out[:, :, :written] = computed[0][:, :, :written]  # a correction of x has nothing to put right there
+    return out
+
+
+def as_seen(x: torch.Tensor, options: dict) -> tuple[torch.Tensor, int]:
+    """(x [B, C, T, H, W] as the model will see it, how many latent frames of it are not the sampler's). A wrapper of
+    InfiniteTalk's writes the frames that it goes on from into the model's input at every step, so that what the model gives
+    there follows from these and not from x.
+    """
+    for wrappers in options.get("wrappers", {}).get("apply_model", {}).values():
+        for frames in (getattr(wrapper, "init_latents", None) for wrapper in wrappers):
+            if isinstance(frames, torch.Tensor) and frames.ndim == x.ndim == 5:
+                x = torch.cat([frames.to(x).expand(len(x), -1, -1, -1, -1), x[:, :, frames.shape[2] :]], dim=2)
+                return x, frames.shape[2]
+    return x, 0
 
 
 def diffusion_model_call(executor, *args, **kwargs):

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 
 import comfy.model_management
 import comfy.model_patcher
@@ -44,12 +45,13 @@ from .guider import (
     text_tokens,
 )
 from .hooks import KEY, Active, diffusion_model_call, predict_noise, sampler_of
-from .room import leveled, residual_bytes
+from .room import leveled, residual_bytes, video_of
 from .run import RunHandle
 
 log = logging.getLogger("synccache")
 
 AUTO = "auto"
+RESULT = f"{KEY}_result"
 RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum")
 
 
@@ -93,7 +95,8 @@ def install(model, run: "HostRun"):
         )
     refuse_rivals(model.model_options)
     patched = model.clone()
-    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, run.outer_sample)
+    inner = patched.wrappers.pop(WrappersMP.OUTER_SAMPLE, {})
+    patched.wrappers[WrappersMP.OUTER_SAMPLE] = {RESULT: [run.result], **inner, KEY: [run.outer_sample]}
     patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, run.prepare_sampling)
     patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
     patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, diffusion_model_call)
@@ -141,16 +144,20 @@ class HostRun:
         """shapes: of the noise, and of the latents that it holds where these are several. sigmas: as the core counts."""
         raise NotImplementedError
 
-    def gpu_bytes(self, model, noise_shape) -> int:
-        """Room that the run will take beside the model."""
+    def gpu_bytes(self, model, shapes: Sequence) -> int:
+        """Room that the run will take beside the model. shapes: as for `session`."""
         return 0
 
     def outer_sample(self, executor, *args, **kwargs):
         """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider."""
-        with self.running(executor.class_obj, args, kwargs) as (session, given):
-            result = executor(*given, **kwargs)
-            self.handle.gave(session.report, result)
-            return result
+        with self.running(executor.class_obj, args, kwargs) as (_, given):
+            return executor(*given, **kwargs)
+
+    def result(self, executor, *args, **kwargs):
+        """OUTER_SAMPLE, around all others: InfiniteTalk's replaces frames of the latent at its end."""
+        result = executor(*args, **kwargs)
+        self.handle.gave(result)
+        return result
 
     def steps(self, sigmas: list[float]) -> tuple[Sequence[int], str]:
         """Which steps of a run over `sigmas` [N + 1] are taken, and a note."""
@@ -188,7 +195,8 @@ class HostRun:
 
     def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
         """PREPARE_SAMPLING: ask the host for room by enlarging the batch by which it estimates memory."""
-        reserve = self.gpu_bytes(model, noise_shape)
+        active = ((kwargs.get("model_options") or {}).get("transformer_options") or {}).get(KEY)
+        reserve = self.gpu_bytes(model, [noise_shape, *(active.parts if active is not None else ())])
         if reserve:
             need = model.model.memory_required([noise_shape[0], *noise_shape[1:]])
             noise_shape = [noise_shape[0] * (1 + reserve / max(need, 1)), *noise_shape[1:]]
@@ -206,8 +214,8 @@ class HostRun:
         refuse_multigpu(guider.model_patcher)
         adapter = served(guider.model_patcher)
         session = self.session(guider, adapter, shapes, sigmas, sampler)
-        active = Active(session, adapter, noise)
-        for sentence in remarks(guider, len(sigmas) - 1):
+        active = Active(session, adapter, noise, shapes[1:])
+        for sentence in remarks(guider):
             session.note(sentence)
         active.hook(diffusion_model(guider.model_patcher), guider.model_options["transformer_options"])
         self.handle.add(session.report)
@@ -240,16 +248,16 @@ class CacheRun(HostRun):
         return fewer(self.plan, sigmas) if self.plan is not None else super().steps(sigmas)
 
     def session(self, guider, adapter: Adapter, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
-        config, noise_shape, moved, notes = self.config, shapes[0], False, []
+        config, video, moved, notes = self.config, video_of(shapes), False, []
         if self.plan is not None:
-            tokens = adapter.grid(torch.empty(*noise_shape, device="meta")).tokens
+            tokens = adapter.grid(torch.empty(*video, device="meta")).tokens
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
             overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order and warmup have no say"
             notes = [f"a plan decides: {overruled}", *notes]
         steps = len(sampler.evaluated(sigmas)) - 1
-        config = leveled(guider.model_patcher, noise_shape, config, sampler, steps, text_tokens(guider))
+        config = leveled(guider.model_patcher, video, config, sampler, steps, text_tokens(guider))
         config, said = live_for(config, adapter, diffusion_model(guider.model_patcher))
-        config = replace(config, cache_device=self._device(guider.model_patcher, noise_shape))
+        config = replace(config, cache_device=self._device(guider.model_patcher, shapes))
         session = self.made(
             config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, ranges(guider),
             guidance(guider), shapes[1:],
@@ -260,10 +268,13 @@ class CacheRun(HostRun):
             session.note(sentence)
         return session
 
-    def gpu_bytes(self, model, noise_shape) -> int:
-        if self._device(model, noise_shape) == "cpu" or self.plan is not None and self.plan.plain:
+    def gpu_bytes(self, model, shapes: Sequence) -> int:
+        if self._device(model, shapes) == "cpu" or self.plan is not None and self.plan.plain:
             return 0
-        return residual_bytes(model, noise_shape, self._stored, self._planned_for)
+        return self._bytes(model, shapes)
+
+    def _bytes(self, model, shapes: Sequence) -> int:
+        return residual_bytes(model, video_of(shapes), self._stored, self._planned_for, prod(shapes[0]))
 
     @property
     def _stored(self) -> Config:
@@ -274,11 +285,11 @@ class CacheRun(HostRun):
     def _planned_for(self) -> Sampler:
         return Sampler(self.plan.run.sampler) if self.plan else Sampler()
 
-    def _device(self, model, noise_shape) -> str:
+    def _device(self, model, shapes: Sequence) -> str:
         """Core's name for the place of the residuals. auto: host memory once they would take a quarter of the GPU's."""
         if self.cache_device != AUTO:
             return "cpu" if self.cache_device == "cpu" else "same"
         if comfy.model_management.is_device_cpu(model.load_device):
             return "same"
         total = comfy.model_management.get_total_memory(model.load_device)
-        return "cpu" if residual_bytes(model, noise_shape, self._stored, self._planned_for) > total / 4 else "same"
+        return "cpu" if self._bytes(model, shapes) > total / 4 else "same"

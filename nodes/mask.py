@@ -13,10 +13,11 @@ from comfy_api.latest import io, ui
 from ..synccache_core.errors import BadMask
 from ..synccache_core.files.checked import check_number, check_text
 from ..synccache_core.human import mask as geometry
-from ..synccache_core.human.people import Tracker, parse_weights, with_faces
+from ..synccache_core.human.people import Found, Tracker, certain, parse_weights, with_faces
+from . import selfie
 from .detector import Finder, build
 from .detector_files import NONE, files, missing, path_of, state
-from .text import NodeText
+from .text import PLACE, NodeText
 
 CLASSES = "person, face"
 MOTION = 2.0  # percent of the shorter side: bench.mask measures how much of the renderer's clips that covers
@@ -59,14 +60,14 @@ class SyncCacheHumanMask(io.ComfyNode):
             display_name="SyncCache Human Mask",
             category="SyncCache",
             description="Finds the people in a portrait or a driving clip, for the human_mask of SyncCache: by a YOLO model "
-            "of ultralytics, or from a mask of any other node.",
-            search_aliases=["person", "face", "segment", "YOLO", "ultralytics", "detect", "speaker"],
+            "of ultralytics, by MediaPipe, or from a mask of any other node.",
+            search_aliases=["person", "face", "segment", "YOLO", "ultralytics", "MediaPipe", "detect", "speaker"],
             inputs=[
                 io.Image.Input("image", tooltip="The portrait, or the frames of a driving clip."),
                 io.Combo.Input(
-                    "detector", options=offered, default=NONE, optional=True,
-                    tooltip="A file in models/ultralytics/segm (outlines) or bbox (boxes, which become soft ellipses). "
-                    "none: connect a mask. Press R to look again.",
+                    "detector", options=[*offered, *selfie.offered()], default=NONE, optional=True,
+                    tooltip="A file in models/ultralytics/segm (outlines) or bbox (boxes, which become soft ellipses), "
+                    "or MediaPipe where it is installed. none: connect a mask. Press R to look again.",
                 ),
                 io.Mask.Input(
                     "mask", optional=True,
@@ -95,7 +96,7 @@ class SyncCacheHumanMask(io.ComfyNode):
                 io.Mask.Output(display_name="human_mask", tooltip="For SyncCache, and SyncCache Calibrate."),
                 io.Image.Output(display_name="overlay"),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=PLACE,
             is_output_node=True,
         )  # fmt: skip
 
@@ -113,7 +114,8 @@ class SyncCacheHumanMask(io.ComfyNode):
             ),
             io.Int.Input(
                 "hold", default=8, min=0, max=MOST_HOLD, optional=True, advanced=True,
-                tooltip="Frames for which somebody who is no longer found keeps the last mask. A camera cut ends it.",
+                tooltip="Frames for which somebody who is no longer found keeps the last mask, or who is not found yet has "
+                "the next. A camera cut ends it.",
             ),
             io.String.Input(
                 "person_weights", default="", optional=True, advanced=True,
@@ -125,8 +127,12 @@ class SyncCacheHumanMask(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, detector=None, face_detector=None) -> bool | str:
         """In place of ComfyUI's "value not in list". None: comes over a link and is not known yet."""
+        if detector == selfie.CHOICE and not selfie.offered():
+            return selfie.HOW
         known = {None, NONE, *files()}
-        return next((missing(choice) for choice in (detector, face_detector) if choice not in known), True)
+        pairs = (detector, selfie.CHOICE), (face_detector, None)
+        wrong = [choice for choice, also in pairs if choice not in {*known, also}]
+        return missing(wrong[0]) if wrong else True
 
     @classmethod
     def fingerprint_inputs(cls, detector=None, face_detector=None, **_) -> str:
@@ -148,12 +154,12 @@ class SyncCacheHumanMask(io.ComfyNode):
         given = None if mask is None else geometry.on_frames(geometry.as_mask(mask, "mask"), len(pictures))
         finders = [finder(choice, classes) for choice in chosen]
         people, notes = follow(pictures, finders, given, settings)
-        notes += [f"{choice}: finds boxes, people are soft ellipses" for choice, f in zip(chosen, finders) if f.boxes]
+        notes += [f"{choice}: {each.remark}" for choice, each in zip(chosen, finders) if each.remark]
         human, said = shaped(people, pictures, settings)
         shown = geometry.overlay(pictures, human)
         length = f"{len(pictures)} frames" if len(pictures) > 1 else "one picture"
         text = "\n".join([f"{length}, people on {human.mean():.0%} of the picture", *notes, *said])
-        NodeText(cls.hidden.unique_id)(text)
+        NodeText(cls.hidden)(text)
         preview = {**ui.PreviewImage(shown[some(len(shown))]).as_dict(), **ui.PreviewText(text).as_dict()}
         return io.NodeOutput(human, shown, ui=preview)
 
@@ -169,9 +175,11 @@ def checked(confidence, grow, feather, motion, hold, person_weights) -> Settings
     return Settings(confidence, grow, feather, motion, hold, parse_weights(person_weights))
 
 
-def finder(choice: str, classes: str) -> Finder:
-    """The built network of a file. Raises BadDetector, NoDetector, PlanError."""
+def finder(choice: str, classes: str) -> Finder | selfie.Outline:
+    """The built network of a file, or MediaPipe. Raises BadDetector, NoDetector, PlanError."""
     check_text("classes", classes, 1000)
+    if choice == selfie.CHOICE:
+        return selfie.Outline()
     scratch = Path(folder_paths.get_temp_directory()) / "synccache_ultralytics"
     return build(path_of(choice), classes, comfy.model_management.get_torch_device(), scratch)
 
@@ -180,23 +188,30 @@ def follow(pictures: torch.Tensor, finders: list[Finder], given: torch.Tensor | 
     """Find and follow everybody through the frames [F, H, W, 3]; `given` [F, h, w] is joined with them."""
     height, width = pictures.shape[1:3]
     people, other = Tracker(settings.weights, settings.hold), Tracker((1.0,), settings.hold)
-    cut, frames, held = geometry.cuts(pictures), [], []
+    cut, frames, held, doubtful = geometry.cuts(pictures), [], [], []
     for number, found in enumerate(find(pictures, finders, settings.confidence)):
         masks = [] if found is None else [people.follow(found, cut[number])]
-        masks += [] if given is None else [other.follow(given[number : number + 1], cut[number])]
+        masks += [] if given is None else [other.follow(certain(given[number : number + 1]), cut[number])]
         there = [geometry.resized(mask[None], height, width)[0] for mask in masks if mask is not None]
         frames.append(torch.stack(there).amax(dim=0) if there else None)
         if any(person.missed for person in (*people.people, *other.people)):
             held.append(number)
+        if frames[-1] is None and found is not None and len(found.masks):
+            doubtful.append(number)
+    frames, early = geometry.led_in(frames, cut, settings.hold)
     nobody = [number for number, mask in enumerate(frames) if mask is None]
-    notes = [f"nobody in {spans(nobody)}: every pixel is weighed alike"] if nobody else []
-    notes += [f"no longer found, last mask held: {spans(held)}"] if held else []
-    after = [number for number, new in enumerate(cut) if new]
-    return Followed(frames, notes + ([f"camera cut before {spans(after)}"] if after else []))
+    told = {
+        "nobody in {}: every pixel is weighed alike": nobody,
+        "somebody in {}, but less surely than the confidence asks: lower it to count them": sorted({*nobody} & {*doubtful}),
+        "no longer found, last mask held: {}": held,
+        "not found yet, next mask held: {}": early,
+        "camera cut before {}": [number for number, new in enumerate(cut) if new],
+    }
+    return Followed(frames, [text.format(spans(numbers)) for text, numbers in told.items() if numbers])
 
 
-def find(pictures: torch.Tensor, finders: list[Finder], confidence: float) -> Iterator[torch.Tensor | None]:
-    """Masks [N, h, w] of the people in each frame; None where there is no finder. Can be interrupted."""
+def find(pictures: torch.Tensor, finders: list[Finder], confidence: float) -> Iterator[Found | None]:
+    """The people in each frame; None where there is no finder. Can be interrupted."""
     bar = comfy.utils.ProgressBar(len(pictures))
     for batch in pictures.split(BATCH):
         comfy.model_management.throw_exception_if_processing_interrupted()

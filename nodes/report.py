@@ -14,7 +14,7 @@ from ..synccache_core.units import readable
 from .images import as_image
 from .pictures import heat, timeline
 from .run import RunHandle, RunType
-from .text import NodeText
+from .text import PLACE, NodeText
 
 HEAT_LINES = {
     "probe": (
@@ -52,7 +52,7 @@ class SyncCacheReport(io.ComfyNode):
                 io.Image.Output(display_name="timeline", tooltip="The run as a picture: steps, probe, speed, memory."),
                 io.Image.Output(display_name="heat_map", tooltip="Where reused steps had the most to bridge."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=PLACE,
             is_output_node=True,
         )
 
@@ -62,7 +62,7 @@ class SyncCacheReport(io.ComfyNode):
         told = run.of(samples["samples"])
         text = json.dumps(told.to_dict(), indent=1, allow_nan=False)
         summary = told.summary()
-        NodeText(cls.hidden.unique_id)(summary)
+        NodeText(cls.hidden)(summary)
         shown = [report for report in told.reports if report.steps]
         timelines = [timeline.draw(facts(report)) for report in shown] or [timeline.blank(summary)]
         return io.NodeOutput(

@@ -109,11 +109,10 @@ class RunHandle:
         self._prompt = prompt
         self._prompts[-1].append(Ran(report))
 
-    def gave(self, report: RunReport, result) -> None:
-        """The sampler of a run is through. result: its latent, as OUTER_SAMPLE returns it."""
-        for ran in self._prompts[-1]:
-            if ran.report is report:
-                ran.latent = fingerprint(result)
+    def gave(self, result) -> None:
+        """The sampler of the newest run is through. result: its latent, as it leaves the outermost OUTER_SAMPLE."""
+        if self._prompts:
+            self._prompts[-1][-1].latent = fingerprint(result)
 
     def keep(self, recording: Recording) -> None:
         """The newest run was a calibration and went through."""
@@ -138,8 +137,10 @@ class RunHandle:
         self.send(text=remark)
 
     def show(self, report: RunReport, expected: int, **more) -> None:
-        """How far a run is. more: what else its watcher should know."""
-        self.send(run=report.live(expected) | more)
+        """How far a run is, and which of its prompt: chunks of a long video are many. more: what else its watcher should
+        know.
+        """
+        self.send(run=report.live(expected) | {"number": len(self._prompts[-1]) if self._prompts else 1} | more)
 
     def send(self, **event) -> None:
         """See `text.Strip` for what an event may hold."""

@@ -1,15 +1,23 @@
 """What a node shows while it, or the sampler that uses its model, runs: live text, or events for the strip of web/js."""
 
+from comfy_api.latest import io
 from server import PromptServer
 
 EVENT = "synccache"
+PLACE = [io.Hidden.unique_id, io.Hidden.dynprompt]  # what a node that shows something asks the host for
 
 
 class NodeText:
-    """say(text) for one node; silent where there is no server (scripts, tests) or no node id."""
+    """say(text) for one node; silent where there is no server (scripts, tests) or no node id.
 
-    def __init__(self, node_id: str | None):
-        self.node_id = node_id
+    hidden: that of the node, with PLACE. A copy that a loop or another expanding node made has an id that the editor does
+    not know: what it says is shown on the node that it is a copy of.
+    """
+
+    def __init__(self, hidden):
+        self.node_id, prompt = hidden.unique_id, getattr(hidden, "dynprompt", None)
+        if self.node_id is not None and prompt is not None:
+            self.node_id = prompt.get_display_node_id(self.node_id)
 
     def __call__(self, text: str) -> None:
         server = self._server()

@@ -2,7 +2,6 @@
 
 from .attach import attach, calibrate
 from .config import Config
-from .decide.policy import decide
 from .errors import BadConfig, BadMask, StateError, SyncCacheError, UnknownView, UnsupportedModel
 from .model.adapters import Adapter, find, outputs_only, register, serve, supported
 from .model.cost import CostModel
@@ -23,6 +22,6 @@ __version__ = "0.1.0"
 __all__ = [
     "Adapter", "BadConfig", "BadMask", "CalibrationSession", "Config", "CostModel", "Grid", "Layout", "Noise", "Pass",
     "Plan", "Recording", "RunReport", "Sampler", "Session", "StateError", "SyncCacheError", "UnknownView",
-    "UnsupportedModel", "View", "attach", "calibrate", "decide", "describe", "fewer", "find", "fitted_config",
+    "UnsupportedModel", "View", "attach", "calibrate", "describe", "fewer", "find", "fitted_config",
     "outputs_only", "planned_config", "register", "serve", "supported", "token_weights",
 ]

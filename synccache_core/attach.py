@@ -72,8 +72,9 @@ def attach(
     sigmas: the schedule, N + 1 falling values. grid: video tokens of the calls to come. mask: see grid.token_weights.
     Each block of `model.blocks` must take the hidden state [B, L, C] first and return the new one; a model without such
     blocks goes with `adapter=outputs_only(model)` and level "auto" or "output". plan: overrides what it
-    decides of the config; one that takes fewer steps wants a loop, and sigmas, of just these. sampler: what your loop does
-    with a velocity, or its name, see samplers.py. cfg: the scale of your guidance, 1 where there is none.
+    decides of the config; one that takes fewer steps wants a loop, and sigmas, of just these: `plan.own_sigmas`. sampler:
+    what your loop does with a velocity, or its name, see samplers.py. cfg: the scale of your guidance, 1 where there is
+    none.
 
         with attach(dit, Config(target_speedup=3.0), sigmas, Grid(20, 30, 52)) as session:
             for sigma, after in pairwise(sigmas):
@@ -105,7 +106,7 @@ def _check_steps(plan: Plan, sigmas: Sequence[float]) -> None:
     if plan.plain and len(sigmas) - 1 != len(plan.schedule):
         raise PlanError(
             f"the plan takes {len(plan.schedule)} steps and reuses nothing, got sigmas of {len(sigmas) - 1} steps: sample "
-            "over plan.own_sigmas, or at other sigmas over those that planned.fewer picks, and give these to attach"
+            "over plan.own_sigmas, and give these to attach"
         )
 
 
@@ -119,7 +120,7 @@ def calibrate(
     cfg: float = 1.0,
 ):
     """Like `attach`, but everything is computed, outputs are what they would have been, and `session.recording()`, called
-    inside the block once the loop is through, is what `choice.Planner` plans from.
+    inside the block once the loop is through, is what `planning.planner.Planner` plans from.
     """
     adapter = adapter or find(model)
     session = AttachedCalibration(
@@ -179,7 +180,8 @@ def _block_forward(session: _Attached, index: int, module: torch.nn.Module, rest
         def block(state):
             return forward(state, *args, **kwargs)
 
-        part = LiveBlock(live, module, {**dict(zip(names, args)), **kwargs}, some) if live else None
+        given = {**dict(zip(names, args)), **kwargs}
+        part = LiveBlock(live, module, given, some, hidden.ndim == 2) if live else None
         return session.current.block(index, hidden, block, beside if rest else None, part)
 
     names = list(inspect.signature(forward).parameters)[1:]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from .errors import BadConfig
@@ -25,8 +25,9 @@ class Config:
     """Settings of one run; every field is checked, and an error names the field, its value and its range.
 
     target_speedup: wanted speed of the sampling loop, 1 = off. cache_ratio: share rho of the M residuals that get memory
-    of their own. forecast_order: 0 reuse, 1 line, 2 parabola, in sigma; with backtest the highest that is tried, and each
-    gap takes the order that forecast the last computed evaluation best. max_gain: bound on how far a forecast reaches.
+    of their own, None = what is usual for the layout. forecast_order: 0 reuse, 1 line, 2 parabola, in sigma; with backtest
+    the highest that is tried, and each gap takes the order that forecast the last computed evaluation best. max_gain: bound
+    on how far a forecast reaches.
     memory_budget: bytes that stored residuals may take, None = no limit. cache_device: "same" as the model's, or "cpu"
     (pinned where there is a GPU). max_reuse_run: longest run of reused evaluations. force_last: compute the last step
     whatever the schedule says.
@@ -49,7 +50,7 @@ class Config:
     """
 
     target_speedup: float = 3.0
-    cache_ratio: float = 1.0
+    cache_ratio: float | None = 1.0
     forecast_order: int = 1
     max_gain: float = MAX_GAIN
     warmup: int | None = None
@@ -75,7 +76,7 @@ class Config:
 
     def __post_init__(self):
         _check("target_speedup", self.target_speedup, 1.0, 100.0)
-        _check("cache_ratio", self.cache_ratio, 0.0, 1.0)
+        _check("cache_ratio", self.cache_ratio, 0.0, 1.0, optional=True)
         _check("forecast_order", self.forecast_order, 0, MAX_ORDER, whole=True)
         _check("max_gain", self.max_gain, 1.0, 1e9)
         _check("warmup", self.warmup, 0, 10_000, whole=True, optional=True)
@@ -112,6 +113,12 @@ class Config:
     def probing(self) -> bool:
         """Whether the probe decides."""
         return self.choose == PROBE and self.schedule is None
+
+    def settled(self, layout) -> "Config":
+        """With what was left to the model, whose `Layout` this is."""
+        level = (OUTPUT if layout.unknown else RESIDUAL) if self.level == AUTO else self.level
+        ratio = layout.usual_ratio if self.cache_ratio is None else self.cache_ratio
+        return replace(self, level=level, cache_ratio=ratio)
 
     @property
     def probes(self) -> bool:

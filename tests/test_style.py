@@ -1,8 +1,6 @@
-"""The style budget of design.md, and what the registry's text scan would flag in a file that users install."""
+"""The style budget of design.md, and what hides from the registry's text scan, which `tests/test_published.py` makes."""
 
 import ast
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,13 +9,8 @@ from tests.conftest import ROOT
 
 INSTALLED = sorted([ROOT / "__init__.py", *ROOT.glob("nodes/**/*.py"), *ROOT.glob("synccache_core/**/*.py")])
 TALKER = [ROOT / "demo" / name for name in ("__init__.py", "talker.py", "features.py")]
-BUDGETED = [*INSTALLED, *sorted(ROOT.glob("demo/*.py"))]
+BUDGETED = [*INSTALLED, *(path for room in ("demo", "bench", "tools") for path in sorted(ROOT.glob(f"{room}/**/*.py")))]
 BROAD_EXCEPTS = {"synccache_core/run/guard.py": 1, "nodes/host.py": 1}
-# research: the registry matches these texts anywhere, also in comments
-FLAGGED = re.compile(
-    r"os\.environ|os\.getenv|subprocess|os\.system|urllib|\brequests\b|aiohttp|\bsocket\b|\.bind\(|importlib\.import_module"
-    r"|__import__|sys\.modules|\beval\(|\.eval\(|\bexec\(|rm -rf|sqlite3|\bcompile\("
-)
 
 
 def name(path: Path) -> str:
@@ -53,25 +46,6 @@ def test_no_globals_prints_or_bare_excepts(path):
             assert node.type is not None, f"bare except at line {node.lineno}"
             broad += ast.unparse(node.type) in ("Exception", "BaseException")
     assert broad <= BROAD_EXCEPTS.get(name(path), 0)
-
-
-def git(*arguments: str) -> set[str]:
-    done = subprocess.run(["git", "ls-files", *arguments], cwd=ROOT, capture_output=True, text=True)
-    return set(done.stdout.splitlines())
-
-
-def test_what_is_published_passes_the_registry_scan():
-    """The scan matches texts in every published file, also in comments and help pages."""
-    published = git() - git("--cached", "--ignored", "--exclude-from", ".comfyignore")
-    if not published:
-        pytest.skip("not a git checkout")
-    assert {*map(name, TALKER), "web/docs/SyncCache.md", "workflows/tiny_talker.json"} <= published
-    assert not any(p.startswith(("tests/", "demo/train", "demo/wild", "demo/assets/wild")) for p in published)
-    found = []
-    for path in sorted(p for p in published if p.endswith((".py", ".js", ".md", ".json", ".txt", ".toml"))):
-        lines = enumerate((ROOT / path).read_text(encoding="utf-8").splitlines(), 1)
-        found += [f"{path}:{number}: {match.group()}" for number, line in lines if (match := FLAGGED.search(line))]
-    assert found == []
 
 
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}

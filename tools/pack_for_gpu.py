@@ -114,9 +114,8 @@ def place_of(package):
 
 def traced(packages):
     """Files of `packages` that the benches import, and each package's own, which may not be run."""
-    environment = dict(os.environ, COMFYUI_PATH="none")
-    done = subprocess.run([sys.executable, "-c", TRACE, json.dumps(packages)], cwd=REPO, env=environment, check=True,
-                          stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([sys.executable, "-c", TRACE, json.dumps(packages)], cwd=REPO, check=True, text=True,
+                          env=dict(os.environ, COMFYUI_PATH="none"), stdout=subprocess.PIPE)
     found = {Path(line) for line in json.loads(done.stdout.splitlines()[-1])}
     return sorted(found | {place_of(package) / "__init__.py" for package in packages})
 
@@ -258,10 +257,10 @@ def back(_options):
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(kept, path)
-    left = any(path.is_file() for path in aside().rglob("*"))
-    if not left:
-        shutil.rmtree(aside(), ignore_errors=True)
-    return int(left)
+    if any(path.is_file() for path in aside().rglob("*")):
+        return 1
+    shutil.rmtree(aside(), ignore_errors=True)
+    return 0
 
 
 def unpack(options):

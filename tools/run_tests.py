@@ -10,6 +10,7 @@ from demo.find_host import HostError, find_host, find_second_host, host_version 
 
 NO_TESTS = 5  # pytest's exit code
 AGAIN = ("tests/host", "tests/web")
+ONCE = "tests/web/test_current_editors.py"  # newer editors are for newer ComfyUIs
 
 
 def say(text):
@@ -32,7 +33,7 @@ def main(arguments):
     folders = [folder for folder in AGAIN if (REPO / folder).is_dir()]
     if second is not None and not arguments and folders:
         say(f"Testing {' and '.join(folders)} with ComfyUI {host_version(second)}")
-        again = pytest(folders, second)
+        again = pytest([*folders, f"--ignore={ONCE}"], second)
         code = code or (0 if again == NO_TESTS else again)
     return code
 

@@ -29,6 +29,8 @@ REQUIREMENTS = "requirements-dev.txt"
 NODEPS = "requirements-nodeps.txt"
 DETECTOR = "requirements-detector.txt"
 EDITOR = "comfyui-frontend-package"
+# Of newer ComfyUIs; the newest is what PyPI has, ComfyUI 0.45 itself pins one that is not there.
+CURRENT_EDITORS = ("1.53.6", "1.58.1")
 # Runs inside .venv: prints those requirements (a JSON list on stdin) that its packages do not meet.
 CHECK = """
 import json, sys
@@ -177,8 +179,8 @@ def editor_folder(version, venv=VENV):
 
 def missing_editors(venv, host):
     """Versions of the editor that the browser tests need beside the one that `host` got installed."""
-    second = find_second_host(host)
-    wanted = {pinned_editor(second)} - {None, pinned_editor(host)} if host and second else set()
+    second = find_second_host(host) if host else None
+    wanted = {*CURRENT_EDITORS, second and pinned_editor(second)} - {None, pinned_editor(host)} if host else set()
     return sorted(version for version in wanted if not editor_folder(version, venv).is_dir())
 
 

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import torch
 
-from ..progress import Ema
+from ..training.progress import Ema
 
 REPORT_SECONDS = 5.0
 WARM_UP = 60

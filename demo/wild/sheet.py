@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..performance import Sampling
 from ..portraits import HELD_OUT_SEED
 from ..sampling import euler, guided, simple_sigmas
 from ..talker import LATENT_FRAMES, negative, positive
-from ..train_dit import MOTION_LATENTS, audio_embed
+from ..training.performance import Sampling
+from ..training.train_dit import MOTION_LATENTS, audio_embed
 from .loop import Clock, precision, say
 from .seen import outline
 from .sound import Bank, as_features

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-from ..modelling import build_dit, load_weights, open_host
-from ..performance import Sampling
 from ..talker import VAE_FILE
+from ..training.modelling import build_dit, load_weights, open_host
+from ..training.performance import Sampling
 from .loop import Clock, say
 from .sound import Bank, make_bank
 from .source import Pool, Source

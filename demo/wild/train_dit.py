@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from ..modelling import build_dit, initialise_dit, load_weights, save_model
-from ..progress import optimisers_for
 from ..sampling import shifted
 from ..talker import LATENT_FRAMES, negative, positive
-from ..train_dit import (
+from ..training.modelling import build_dit, initialise_dit, load_weights, save_model
+from ..training.progress import optimisers_for
+from ..training.train_dit import (
     EXTEND_EVERY,
     MOTION_LATENTS,
     MOTION_NOISE,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, smooth_l1_loss
 
-from .. import whole_clip
-from ..progress import optimisers_for
+from ..training import whole_clip
+from ..training.progress import optimisers_for
 from .loop import Clock, Loop, precision, say
 from .source import Pool
 from .tracker import Tracker, load_tracker, save_tracker

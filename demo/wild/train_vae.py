@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, silu
 
-from .. import whole_clip
-from ..flat import flatten_time
-from ..modelling import build_vae, load_weights, save_model
-from ..progress import optimisers_for
-from ..train_vae import OPPONENT_WEIGHTS, OPPONENTS, convolution, fold_normalisation, weights
+from ..training import whole_clip
+from ..training.flat import flatten_time
+from ..training.modelling import build_vae, load_weights, save_model
+from ..training.progress import optimisers_for
+from ..training.train_vae import OPPONENT_WEIGHTS, OPPONENTS, convolution, fold_normalisation, weights
 from .loop import Clock, Loop, precision, say
 from .source import Pool
 

@@ -60,9 +60,9 @@ class Findings:
     about: Mapping[str, object] = field(default_factory=dict)
 
     def text(self) -> str:
-        """The table in Markdown, and below it what is no number of a region, the notes and the verdict."""
-        said = [f"note: {note}" for note in self.notes]
-        parts = (self._head(), self.table(), "\n".join([self._flicker(), *self.lips(), *said]), self.verdict())
+        """The table in Markdown, and below it a list of what is no number of a region, with the notes, and the verdict."""
+        said = [self._flicker(), *self.lips(), *(f"note: {note}" for note in self.notes)]
+        parts = (self._head(), self.table(), "\n".join(f"- {line}" for line in said), self.verdict())
         return "\n\n".join(parts)
 
     def table(self) -> str:

@@ -13,7 +13,7 @@ from ..config import Config
 from ..model.adapters import Adapter
 from ..model.grid import Grid
 from ..run.call import Call
-from .live_toy import ToyAttentionDiT, toy_live
+from .live_toy import ToyAttentionDiT, ToyPackedDiT, toy_live, toy_packed
 from .toys import ToyAudioVideo, ToyDiT, toy_adapter, toy_audio_video
 
 SIGMAS = tuple(1.0 - i / 12 for i in range(13))
@@ -64,6 +64,10 @@ def toy_audio_video_case() -> Case:
 
 def toy_live_case() -> Case:
     return Case(ToyAttentionDiT, toy_live(), Grid(1, 2, 3), (1, 8, 8), (1, 8))
+
+
+def toy_packed_case() -> Case:
+    return Case(ToyPackedDiT, toy_packed(), Grid(1, 2, 3), (1, 8, 8), (1, 8), video=lambda output: output[:, 2:])
 
 
 @contextmanager

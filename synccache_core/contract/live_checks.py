@@ -2,7 +2,15 @@
 
 import torch
 
+from . import beside_checks
 from .case import Case, assert_close, running, sample, watched
+
+
+def of(case: Case) -> dict:
+    """By their names, the checks of this case that are not everybody's."""
+    if not case.adapter.lives(case.model):
+        return {}
+    return vars(beside_checks) if case.adapter.layout(case.model).audio == "beside" else globals()
 
 
 def contract_live_all_rows_give_the_computed_output(case: Case) -> None:

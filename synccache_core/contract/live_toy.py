@@ -1,4 +1,4 @@
-"""A toy DiT whose blocks have real attention, with what differs from row to row given to them, as rotations are."""
+"""Toy DiTs whose blocks have real attention, with what differs from row to row given to them, as rotations are."""
 
 from contextlib import contextmanager
 
@@ -17,14 +17,15 @@ POINTS = (0, 2, 4, 6)
 
 
 class ToyAttentionBlock(nn.Module):
-    """h + attention + tanh(mix(h)); queries and keys are made of a row and its place. places: [1, L, C]."""
+    """h + attention + tanh(mix(h)); queries and keys are made of a row and its place. hidden: [B, L, C], or
+    [L, C]. places: [1, L, C]."""
 
     def __init__(self, width: int):
         super().__init__()
         self.q, self.k, self.v, self.mix = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, hidden, sigma, places, attend=scaled_dot_product_attention):
-        heard = hidden * (1 + sigma) + places
+        heard = hidden * (1 + sigma) + (places if hidden.ndim == 3 else places[0])
         hidden = hidden + attend(self.q(heard), self.k(heard), self.v(heard))
         return hidden.add_(0.3 * torch.tanh(self.mix(hidden)))
 
@@ -47,6 +48,17 @@ class ToyAttentionDiT(nn.Module):
         return hidden[:, :6]
 
 
+class ToyPackedDiT(ToyAttentionDiT):
+    """x [B, 8, C], two of sound, to which audio [B, C] is added, and six of video -> x. One alone goes as [L, C]."""
+
+    def forward(self, x, sigma, audio):
+        hidden = torch.cat([x[:, :2] + audio[:, None], x[:, 2:]], dim=1)
+        hidden = hidden[0] if len(x) == 1 else hidden
+        for block in self.blocks:
+            hidden = block(hidden, sigma, self.places)
+        return hidden.reshape(x.shape)
+
+
 def keys(block, hidden, given):
     heard = hidden * (1 + given["sigma"]) + given["places"]
     return block.k(heard), block.v(heard)
@@ -55,7 +67,8 @@ def keys(block, hidden, given):
 @contextmanager
 def hearing(block, given, more):
     def attend(q, *own):
-        return scaled_dot_product_attention(q, *(torch.cat(pair, dim=1) for pair in zip(own, more)))
+        both = (torch.cat([mine, each.reshape(*mine.shape[:-2], *each.shape[-2:])], dim=-2) for mine, each in zip(own, more))
+        return scaled_dot_product_attention(q, *both)
 
     yield {**given, "attend": attend}
 
@@ -64,15 +77,24 @@ LIVE = Live(lambda given, rows: {**given, "places": rows.of(given["places"])}, k
 
 
 def toy_live() -> Adapter:
-    layout = Layout(7, POINTS)
+    return _adapter("toy_live", "Toy DiT with attention", "ToyAttentionDiT", Layout(7, POINTS), View(6, behind=2))
+
+
+def toy_packed() -> Adapter:
+    """The rows of sound go through every block at every step."""
+    layout = Layout(7, (0, 2, 4), "beside")
+    return _adapter("toy_packed", "Toy DiT, audio in the sequence", "ToyPackedDiT", layout, View(6, 2, 0))
+
+
+def _adapter(name: str, title: str, served: str, layout: Layout, view: View) -> Adapter:
     return Adapter(
-        name="toy_live",
-        title="Toy DiT with attention",
-        classes=("ToyAttentionDiT",),
+        name=name,
+        title=title,
+        classes=(served,),
         layout=lambda model: layout,
         grid=lambda latent: Grid(1, 2, 3),
         cost=lambda model, grid, tokens, text=None: parameter_cost(layout, 100, 2, 1),
         width=lambda model: 8,
         live=lambda block: LIVE,
-        view=lambda one, block: View(one.grid.tokens, behind=2),
+        view=lambda one, block: view,
     )

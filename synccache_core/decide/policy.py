@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..config import AUTO, OUTPUT, RESIDUAL, Config
 from ..model.cost import CostModel, affordable
+from ..model.layout import groups_for_ratio
 from ..model.samplers import Sampler
 from .schedules import blended, filled
 
@@ -18,6 +19,7 @@ COMPUTED_SHARE = 0.7  # of what is spent where some evaluations are LIVE
 # Of all evaluations: what is not the person, and so the person too, needs these. With 4 of 20 computed instead of 5 the Wild
 # Talker lost 5 dB, more than LIVE evaluations brought.
 LEAST_COMPUTED = 0.25
+LEAST_BESIDE = 0.75  # of both, where sound has a stream of its own: whole results would make it rest, and it is heard alone
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,19 @@ def _decided(config: Config, facts: Facts) -> Decision:
 def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | None = None) -> Config:
     """The config with a level, for a run of `steps` evaluations: "auto" reuses residuals, with the audio refreshed at every
     step, where probe and audio leave LEAST_LEFT of the computed steps or more (Wan2.2-S2V-14B: 95 % at 2x, 90 % at 3x, but
-    85 % at 4x), or where the sampler needs the model at every step; else outputs, which cost nothing. Outputs too where some
-    evaluations are LIVE, and of a model of which no blocks are known.
+    85 % at 4x), or LEAST_BESIDE where sound is made beside the video, or where the sampler needs the model at every step;
+    else outputs, which cost nothing. Outputs too where some evaluations are LIVE, and where no blocks are known.
     """
     if config.level != AUTO:
         return config
     if cost.layout.unknown or config.live and not (config.probing or config.groups):
         return replace(config, level=OUTPUT)
     speed = config.target_speedup if config.schedule is None else steps / max(1, sum(config.schedule))
-    share = cost.share(RESIDUAL, cost.layout.storable(), config.merge, config.probe)
+    groups = len(config.groups or ()) or groups_for_ratio(cost.layout, config.cache_ratio)
+    share = cost.share(RESIDUAL, groups, config.merge, config.probe)
     bare, left = steps / speed, affordable(steps, speed, share) if share < 1 else 0.0
-    enough = left >= LEAST_LEFT * bare and round(left) >= ROUNDED * round(bare)
+    least, rounded = (LEAST_BESIDE,) * 2 if cost.layout.audio == "beside" else (LEAST_LEFT, ROUNDED)
+    enough = left >= least * bare and round(left) >= rounded * round(bare)
     needed = config.probing or config.groups or (sampler is not None and sampler.guidance_inside)
     return replace(config, level=RESIDUAL if needed or enough else OUTPUT)
 

@@ -108,6 +108,23 @@ def cuts(pictures: torch.Tensor) -> list[bool]:
     return [False, *(change > max(CUT_CHANGE, CUT_RATIO * change.median().item())).tolist()]
 
 
+def led_in(
+    found: list[torch.Tensor | None], cut: list[bool], hold: int
+) -> tuple[list[torch.Tensor | None], list[int]]:
+    """One mask or None a frame -> the same, with each gap's last `hold` frames as the frame after it, and their numbers.
+
+    A detector often needs some frames before it finds somebody who was there all the time. Never across a camera cut.
+    """
+    made, early, age = list(found), [], 0
+    for number in reversed(range(len(made) - 1)):
+        after = None if cut[number + 1] else made[number + 1]
+        age = age + 1 if made[number] is None else 0
+        if made[number] is None and after is not None and age <= hold:
+            made[number] = after
+            early.insert(0, number)
+    return made, early
+
+
 def filled(found: list[torch.Tensor | None], height: int, width: int) -> torch.Tensor:
     """One mask [h, w] or None a frame -> [F, height, width]. Frames with None are weighed evenly.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -10,8 +11,25 @@ from ..files.checked import shown
 from .mask import resized
 
 SAME = 0.2  # overlap, as intersection over union, that makes two masks one person
+STILL = 0.5  # the same for a mask of which the detector is less sure
 WITHIN = 0.5  # share of a face that lies inside a person
 THERE = 0.5  # a mask that reaches this nowhere shows nobody
+
+
+class Found(NamedTuple):
+    """Who is in one frame: masks [N, h, w], N may be 0, and sure [N], whether the detector is as confident as was asked.
+
+    The others only keep somebody in view who was already followed, as in ByteTrack (Zhang et al. 2022): a detector's
+    confidence in one person goes up and down from frame to frame.
+    """
+
+    masks: torch.Tensor
+    sure: torch.Tensor
+
+
+def certain(masks: torch.Tensor) -> Found:
+    """Masks [N, h, w] that all count."""
+    return Found(masks, torch.ones(len(masks), dtype=torch.bool))
 
 
 def parse_weights(text: str) -> tuple[float, ...]:
@@ -36,22 +54,19 @@ def ellipses(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return ((1.1 - away) / 0.2).clamp(0.0, 1.0)
 
 
-def with_faces(people: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    """People [N, h, w], N may be 0, and faces [M, h2, w2] -> people [N+n, h, w]: a face joins whom it lies in, or is new."""
-    if not len(faces):
+def with_faces(people: Found, faces: Found) -> Found:
+    """People [N, h, w] and faces [M, h2, w2] -> people [N+n, h, w]: a sure face makes sure whom it lies in, or is new."""
+    if not faces.sure.any():
         return people
-    faces = resized(faces, *people.shape[1:])
-    if not len(people):
-        return faces
-    people = people.clone()
-    for face in faces:
-        shared = torch.minimum(people, face).sum(dim=(1, 2)) / face.sum().clamp(min=1e-6)
-        best = int(shared.argmax())
-        if shared[best] >= WITHIN:
-            people[best] = torch.maximum(people[best], face)
+    masks, sure = people.masks.clone(), people.sure.clone()
+    for face in resized(faces.masks[faces.sure], *masks.shape[1:]):
+        shared = torch.minimum(masks, face).sum(dim=(1, 2)) / face.sum().clamp(min=1e-6)
+        best = int(shared.argmax()) if len(masks) else None
+        if best is not None and shared[best] >= WITHIN:
+            masks[best], sure[best] = torch.maximum(masks[best], face), True
         else:
-            people = torch.cat([people, face[None]])
-    return people
+            masks, sure = torch.cat([masks, face[None]]), torch.cat([sure, torch.ones(1, dtype=torch.bool)])
+    return Found(masks, sure)
 
 
 @dataclass
@@ -75,14 +90,14 @@ class Tracker:
         self.people: list[Person] = []
         self.seen = 0
 
-    def follow(self, masks: torch.Tensor, cut: bool = False) -> torch.Tensor | None:
-        """Masks [N, h, w] of one frame -> their weighted union [h, w], with those that are held; None for nobody."""
+    def follow(self, found: Found, cut: bool = False) -> torch.Tensor | None:
+        """Those of one frame -> their weighted union [h, w], with those that are held; None for nobody."""
         if cut:
             self.people, self.seen = [], 0
-        masks = masks[masks.amax(dim=(1, 2)) >= THERE] if len(masks) else masks
+        there = found.masks.flatten(1).ge(THERE).any(dim=1)
         for person in self.people:
             person.missed += 1
-        self._recognise(masks)
+        self._recognise(Found(found.masks[there], found.sure[there]))
         self.people = [person for person in self.people if person.missed <= self.hold]
         if not self.people:
             return None
@@ -91,16 +106,17 @@ class Tracker:
     def _weight(self, number: int) -> float:
         return self.weights[min(number, len(self.weights)) - 1]
 
-    def _recognise(self, masks: torch.Tensor) -> None:
-        """The most alike pair first; who is like nobody gets the next number, from the left."""
+    def _recognise(self, found: Found) -> None:
+        """Sure ones first, then the most alike pair; who is sure and like nobody gets the next number, from the left."""
+        masks, sure = found.masks, found.sure.tolist()
         left, pairs = set(range(len(masks))), []
         for person in self.people:
-            pairs += [(_alike(person.mask, mask), person, index) for index, mask in enumerate(masks)]
-        for alike, person, index in sorted(pairs, key=lambda pair: -pair[0]):
-            if alike >= SAME and index in left and person.missed:
+            pairs += [(sure[index], _alike(person.mask, mask), person, index) for index, mask in enumerate(masks)]
+        for is_sure, alike, person, index in sorted(pairs, key=lambda pair: pair[:2], reverse=True):
+            if alike >= (SAME if is_sure else STILL) and index in left and person.missed:
                 left.remove(index)
                 person.mask, person.missed = masks[index], 0
-        for index in sorted(left, key=lambda index: _middle(masks[index])):
+        for index in sorted((i for i in left if sure[i]), key=lambda index: _middle(masks[index])):
             self.seen += 1
             self.people.append(Person(self.seen, masks[index]))
 

@@ -1,5 +1,6 @@
 """Pixel <-> latent <-> token geometry, and the human mask as token weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -15,22 +16,30 @@ class Grid:
     """The video tokens of one model call, in the order frames, rows, columns.
 
     frames: latent frames T. height, width: tokens per latent frame. Those of text, reference and motion are never counted
-    here; where the video's lie among them is said by `View`.
+    here; where the video's lie among them is said by `View`. stride: frames of the film per latent frame but the first,
+    and, with a cycle, but every cycle-th one, which stand for one.
     """
 
     frames: int
     height: int
     width: int
+    stride: int = 4
+    cycle: int = 0
 
     @property
     def tokens(self) -> int:
         return self.frames * self.height * self.width
 
+    @property
+    def spans(self) -> list[int]:
+        """Frames of the film per latent frame."""
+        return [self.stride if frame % (self.cycle or self.frames) else 1 for frame in range(self.frames)]
+
     @classmethod
-    def from_latent(cls, shape, patch: int = 2) -> "Grid":
+    def from_latent(cls, shape, patch: int = 2, stride: int = 4, cycle: int = 0) -> "Grid":
         """shape: [..., T, H, W] of the latent; the host pads H and W up to a multiple of `patch`."""
         frames, height, width = shape[-3:]
-        return cls(int(frames), -(-int(height) // patch), -(-int(width) // patch))
+        return cls(int(frames), -(-int(height) // patch), -(-int(width) // patch), stride, cycle)
 
     @classmethod
     def of_any(cls, shape) -> "Grid":
@@ -40,24 +49,23 @@ class Grid:
         return cls(1, *map(int, shape[2:])) if len(shape) == 4 else cls(1, 1, prod(map(int, shape[2:])))
 
 
-def token_weights(mask: torch.Tensor, grid: Grid, temporal_stride: int = 4) -> torch.Tensor:
+def token_weights(mask: torch.Tensor, grid: Grid) -> torch.Tensor:
     """Pool a mask to one weight per video token.
 
     mask: [H, W] or [1, H, W] (holds for every frame), [T, H, W] with T latent frames, or [F, H, W] with
-    F = temporal_stride*(T-1)+1 pixel frames, of which latent frame 0 takes the first and latent frame i the
-    temporal_stride frames that end at temporal_stride*i (the VAE is causal). Any H and W: area pooling, so the mask must
-    show what the video shows; one of another shape is stretched. bool and uint8 (0..255) are accepted; values are clamped
-    to 0..1.
+    as many pixel frames as the grid's spans say, 4*(T-1)+1 for most models: latent frame 0 takes the first, and each later
+    one the next four (the VAE is causal). Any H and W: area pooling, so the mask must show what the video shows; one of
+    another shape is stretched. bool and uint8 (0..255) are accepted; values are clamped to 0..1.
     Returns float32 [T*height*width] in 0..1. Raises BadMask with both numbers where F fits neither rule, or on NaN.
     """
-    frames = _to_latent_frames(as_mask(mask), grid.frames, temporal_stride)
+    frames = _to_latent_frames(as_mask(mask), grid.spans)
     pooled = F.adaptive_avg_pool2d(frames[:, None], (grid.height, grid.width))  # [T,1,H,W] -> [T,1,h,w]
     return pooled.expand(grid.frames, 1, -1, -1).reshape(-1).clone()
 
 
-def _to_latent_frames(frames: torch.Tensor, latent_frames: int, stride: int) -> torch.Tensor:
+def _to_latent_frames(frames: torch.Tensor, spans: Sequence[int]) -> torch.Tensor:
     """[F, H, W] -> [1 or T, H, W]."""
-    count, pixel_frames = frames.shape[0], stride * (latent_frames - 1) + 1
+    count, latent_frames, pixel_frames = frames.shape[0], len(spans), sum(spans)
     if count in (1, latent_frames):
         return frames
     if count != pixel_frames:
@@ -65,5 +73,4 @@ def _to_latent_frames(frames: torch.Tensor, latent_frames: int, stride: int) -> 
             f"human_mask has {count} frames; the video has {pixel_frames} frames ({latent_frames} latent frames): "
             f"use 1, {latent_frames} or {pixel_frames}"
         )
-    later = frames[1:].reshape(latent_frames - 1, stride, *frames.shape[1:]).mean(dim=1)
-    return torch.cat([frames[:1], later])
+    return torch.stack([span.mean(dim=0) for span in frames.split(list(spans))])

@@ -20,6 +20,7 @@ from typing import Literal
 
 from ..errors import BadConfig
 
+PAPER_RATIO = 0.4  # of all tables of the paper
 AUDIO = ("after", "inside", "beside", "none")
 ADD, SPREAD, REFRESH = "add", "spread", "refresh"
 
@@ -105,13 +106,20 @@ class Layout:
             steps[last] = steps.get(last, ()) + ((ADD, self.segments - 1),)
         return steps
 
+    @property
+    def usual_ratio(self) -> float:
+        """Cache ratio where nobody asks for one: the paper's where every block has a residual of its own,
+        as many as weights of some models; else all."""
+        return PAPER_RATIO if self.audio == "inside" else 1.0
+
     def storable(self) -> int:
         """Segments that groups divide: all but the probe."""
         return max(0, self.segments - 1)
 
 
-def groups_for_ratio(layout: Layout, cache_ratio: float) -> int:
-    """K = round(rho * M), at least 1, at most the segments that have a residual at all."""
+def groups_for_ratio(layout: Layout, cache_ratio: float | None) -> int:
+    """K = round(rho * M), at least 1, at most the segments that have a residual at all. cache_ratio: None = usual."""
+    cache_ratio = layout.usual_ratio if cache_ratio is None else cache_ratio
     return max(1, min(layout.storable(), int(cache_ratio * len(layout.refresh) + 0.5)))
 
 

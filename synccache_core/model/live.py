@@ -8,6 +8,7 @@ adapter says how, for each kind of block.
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -25,6 +26,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @cached_property
+    def at(self) -> torch.Tensor:
+        """[n] in the CPU's memory, so that a device is asked once."""
+        return self.index.cpu()
 
     def of(self, hidden: torch.Tensor, dim: int = 1) -> torch.Tensor:
         """These rows, a copy."""
@@ -47,18 +53,22 @@ class Live:
 
 @dataclass(frozen=True)
 class LiveBlock:
-    """A block at one call. given: what it was called with. run(hidden, given): calls it."""
+    """A block at one call. given: what it was called with. run(hidden, given): calls it. packed: states are [L, C]."""
 
     live: Live
     module: torch.nn.Module
     given: Given
     run: Callable[[torch.Tensor, Given], torch.Tensor]
+    packed: bool = False
 
     def __call__(self, hidden: torch.Tensor, rows: Rows, others: torch.Tensor, rest: Rows) -> torch.Tensor:
         """What the block gives for `rows`, which hold `hidden` [B, n, C], while the rest is in states `others` [B, m, C]."""
         mine = self.live.part(self.given, rows)
         if not len(rest):
-            return self.run(hidden, mine)
+            return self._ran(hidden, mine)
         keys = self.live.keys(self.module, others, self.live.part(self.given, rest))
         with self.live.hearing(self.module, mine, keys) as mine:
-            return self.run(hidden, mine)
+            return self._ran(hidden, mine)
+
+    def _ran(self, hidden: torch.Tensor, given: Given) -> torch.Tensor:
+        return self.run(hidden[0], given)[None] if self.packed else self.run(hidden, given)

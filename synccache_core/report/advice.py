@@ -8,14 +8,25 @@ from ..units import GIB
 OUT_OF_REACH = 0.9  # of the target; less than this share of it is worth a word
 SLOW = 0.75  # of the ideal speed-up
 LONG_TAIL = 0.25  # of all steps
+FEW_STEPS = 8
 
 
 def advice(report) -> str:
     """One sentence that names an input and a value, "" where there is nothing to say. report: a RunReport with steps."""
     if not report.steps or report.calibration:
         return ""
-    found = (rule(report) for rule in (_more_memory, _out_of_reach, _slow_host_memory, _shorter_warmup, _budget_spent))
+    rules = (_few_steps, _more_memory, _out_of_reach, _slow_host_memory, _shorter_warmup, _budget_spent)
+    found = (rule(report) for rule in rules)
     return next(filter(None, found), "")
+
+
+def _few_steps(report) -> str:
+    """So few that each makes much of the result; where they are LIVE, the person is computed at every step."""
+    count, target = len(report.steps), report.settings.get("target_speedup", 1.0)
+    if count > FEW_STEPS or target <= 1.0 or report.plan or report.lived:
+        return ""
+    head = f"set target_speedup to 1, which is off: {count} steps are few, so that there is little to gain"
+    return f"{head}; compare with {report.computed} steps without SyncCache" if report.reused else head
 
 
 def _more_memory(report) -> str:

@@ -64,9 +64,13 @@ class RunReport:
     calibration: bool = False
     asked: int = 0
     storable: int = 0
+    usual_ratio: float = 1.0  # what presets take
     residual_bytes: int = 0
     correction_bytes: int = 0  # of outputs that correction holds beside residuals
     reuse_share: float | None = None
+    fresh_share: float | None = None  # reuse_share at level "residual", whatever is reused
+    output_bytes: int = 0  # of one output, and how many of them correction holds; 0 where none is looked at
+    outputs_corrected: int = 0
     live_share: float | None = None
     live_budget: int = 0
     heat: tuple[tuple[float, ...], ...] = ()
@@ -147,7 +151,8 @@ class RunReport:
             "held": self.bytes_held, "limit": self.settings.get("memory_budget"), "calibration": self.calibration,
             "finished": self.finished, "why": self.why_slow(), "plan": self.plan, "storable": self.storable,
             "share": self.reuse_share, "took": self.share_measured, "residual_bytes": self.residual_bytes,
-            "correction_bytes": self.correction_bytes, "level": self.level,
+            "correction_bytes": self.correction_bytes, "level": self.level, "fresh_share": self.fresh_share,
+            "usual_ratio": self.usual_ratio, "output_bytes": self.output_bytes, "outputs_corrected": self.outputs_corrected,
         }  # fmt: skip
 
     def summary(self) -> str:
@@ -213,6 +218,7 @@ def account(report: RunReport, config: Config, residuals, outputs, live, cost: C
         report.order = residuals.order
     report.bytes_held = residuals.peak + (outputs.peak if outputs else 0) + (live.depths.peak if live else 0)
     size, corrected = (outputs.size, outputs.corrected) if outputs else (0, 0)
+    report.output_bytes, report.outputs_corrected = size, corrected
     report.correction_bytes = cache_bytes(0, size, config.level, 0, report.order, corrected) * (config.level == "residual")
     report.bytes_predicted = cache_bytes(
         report.residual_bytes, size, config.level, report.groups, report.order, corrected, bool(config.live)

@@ -34,6 +34,14 @@ def live_for(config: Config, adapter: Adapter, model: torch.nn.Module) -> tuple[
     return replace(config, live=False), [f"live has no effect on {adapter.title}: its blocks run on all rows only"]
 
 
+def beside(view: View, hidden: torch.Tensor) -> tuple[Rows, Rows]:
+    """(what stands beside the video, the video) of a state [B, L, C] that the view is of."""
+    video = torch.zeros(hidden.shape[1], dtype=torch.bool)
+    video[view.front : view.front + view.count] = True
+    others, own = (chosen.nonzero().flatten().to(hidden.device) for chosen in (~video, video))
+    return Rows(others, 0), Rows(own, len(own))
+
+
 class LiveRows:
     """The rows of one run. mask: human mask. reach: see `live_tokens`. depths: of the rows that are not live.
 

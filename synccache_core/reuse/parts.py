@@ -26,16 +26,19 @@ class Whole:
 
 
 class Streams(Whole):
-    """Several latents in one tensor [B, 1, N], such as picture and sound. shapes: theirs."""
+    """Several latents in one tensor [B, 1, N], such as picture and sound. shapes: theirs. beside: all but the first are
+    computed at every step, and nothing else ever stands in for them."""
 
-    def __init__(self, shapes: Sequence[Sequence[int]]):
-        self.count, self._shapes = len(shapes), shapes
+    def __init__(self, shapes: Sequence[Sequence[int]], beside: bool = False):
+        self.count, self._shapes = 1 if beside else len(shapes), shapes
 
     def split(self, values: torch.Tensor) -> Sequence[torch.Tensor]:
         return values.split([prod(shape[1:]) for shape in self._shapes], dim=-1)
 
     def join(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        return torch.cat(parts, dim=-1)
+        """Zeros for those that are not given."""
+        more = [parts[0].new_zeros((len(parts[0]), 1, prod(shape[1:]))) for shape in self._shapes[len(parts) :]]
+        return torch.cat([*parts, *more], dim=-1)
 
     def picture(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
         return parts[0].reshape(self._shapes[0])
@@ -68,6 +71,6 @@ class Regions(Whole):
         return self._places
 
 
-def parts_of(shapes: Sequence[Sequence[int]], live: LiveRows | None) -> Whole:
-    """shapes: of the latents that one tensor holds, () = one."""
-    return Streams(shapes) if shapes else Regions(live) if live else Whole()
+def parts_of(shapes: Sequence[Sequence[int]], live: LiveRows | None, beside: bool = False) -> Whole:
+    """shapes: of the latents that one tensor holds, () = one. beside: see `Streams`."""
+    return Streams(shapes, beside) if shapes else Regions(live) if live else Whole()

@@ -30,7 +30,7 @@ class Residuals:
     """groups: tuples of segments, each with one stored residual per branch; fewer once a byte budget cuts them.
 
     Without a byte budget every group fits; with one, `settle` decides after the first evaluation, when sizes are known.
-    first_order: of the forecast, until a backtest knows better.
+    first_order: of the forecast, until a backtest knows better. beside: what `Call.remember` keeps with them, small.
     """
 
     def __init__(self, config: Config, layout: Layout, first_order: int = MAX_ORDER):
@@ -41,6 +41,7 @@ class Residuals:
         device = "cpu" if config.cache_device == "cpu" else None
         self._store = ResidualStore(config.forecast_order, config.memory_budget, device, config.max_gain)
         self._magnitudes: list[torch.Tensor] = []
+        self.beside: dict[Hashable, torch.Tensor] = {}
         self._backtest = Backtest(config.forecast_order, first_order, config.max_gain, config.backtest)
 
     @property
@@ -127,6 +128,7 @@ class Residuals:
     def clear(self) -> None:
         self._store.clear()
         self._magnitudes.clear()
+        self.beside.clear()
         self._backtest.clear()
 
     def _fewer(self, count: int) -> tuple[tuple[int, ...], ...]:

@@ -11,6 +11,7 @@ from ..model.grid import Grid
 from ..model.layout import REFRESH, SPREAD
 from ..model.live import LiveBlock, Rows
 from ..model.view import State, View, ViewOf
+from ..reuse.live import beside
 
 PLAIN, PROBE, STORE, REUSE, LIVE = "plain", "probe", "store", "reuse", "live"
 
@@ -45,6 +46,7 @@ class Call:
         self._origin: torch.Tensor | None = None
         self._end: torch.Tensor | None = None
         self._sums: dict[tuple[Hashable, int], torch.Tensor] = {}
+        self._beside: dict[tuple, tuple[Rows, Rows]] = {}
         self._audio: dict[int, Callable] = {}
         self._audio_args: tuple[tuple, dict] = ((), {})
 
@@ -53,11 +55,13 @@ class Call:
         live: LiveBlock | None = None,
     ) -> State:
         """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block, `rest`
-        all of it but the video, `live` some of its rows.
+        all of it but the video, `live` some of its rows: where these are all but the video's, it is the rest.
         """
         if self.mode != PLAIN:
             self.session.guard(self._before_block, index, hidden)
         if self.mode == LIVE:
+            return self._live(index, hidden, run, live)
+        if self.mode == REUSE and rest is None and live is not None and self.layout.audio == "beside":
             return self._live(index, hidden, run, live)
         if self.mode == REUSE:
             return self._stand_in(index, hidden, run, rest)
@@ -85,6 +89,20 @@ class Call:
         """The original audio operation of every refresh block, for kind "inside"."""
         self._audio = operations
 
+    def skips(self, index: int) -> bool:
+        """Whether block `index` is certain not to run: whole blocks are reused in this pass, and all of that is added."""
+        return self.mode == REUSE and index > max(self.layout.opens)
+
+    def remember(self, block: int, value: torch.Tensor) -> None:
+        """Keep what the audio of a block takes from the rest of that block, for passes in which that rest is skipped: the
+        last computed one, of these branches, and nobody else's. It is not counted as memory: two channels at most.
+        """
+        if self.mode == STORE:
+            self.session.residuals.beside[(self.keys, block)] = value
+
+    def recall(self, block: int) -> torch.Tensor | None:
+        return self.session.residuals.beside.get((self.keys, block))
+
     def video(self, block: int, hidden: State) -> torch.Tensor:
         """The video's rows [B, tokens, C] of a block's hidden state, sharing its memory: nothing else is read or written.
 
@@ -98,6 +116,7 @@ class Call:
         self.view = None
         self._start = self._merged = self._forecasts = self._origin = self._end = None
         self._sums.clear()
+        self._beside.clear()
 
     def _before_block(self, index: int, hidden: State) -> None:
         if index == 0:
@@ -191,7 +210,11 @@ class Call:
         far from where the group opened as at the newest computed evaluation, or, where that is not held, on a line.
         """
         view = self.view(index)
-        rows, rest = self.session.live.rows(self.grid, view, view.tensor(hidden))
+        rows, rest = self._rows(index, hidden)
+        if self.layout.audio == "beside":
+            [(_, segment)] = self.layout.reuse_steps[index]
+            held = view.tensor(hidden)
+            return self._spread(segment, index, hidden), rows.of(held), rows, rest.of(held), rest
         added = [segment for _, segment in self.layout.reuse_steps.get(index, ())]
         out = self._add(added[0], index, hidden) if added else hidden
         out = view.copied(hidden) if out is hidden else out
@@ -210,6 +233,16 @@ class Call:
         if any(offset is None for offset in offsets):
             return torch.lerp(self._origin, self._end, share)
         return torch.cat(offsets).add_(self._origin)
+
+    def _rows(self, block: int, hidden: State) -> tuple[Rows, Rows]:
+        """(live, the rest)"""
+        view = self.view(block)
+        if self.session.live:
+            return self.session.live.rows(self.grid, view, view.tensor(hidden))
+        place = view, view.tensor(hidden).shape[1]
+        if place not in self._beside:
+            self._beside[place] = beside(view, view.tensor(hidden))
+        return self._beside[place]
 
     def _add(self, segment: int, block: int, hidden: State) -> State:
         """Never in place: the host may hold what it gave us."""

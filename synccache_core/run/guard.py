@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from ..config import Config
 from ..errors import SyncCacheError
@@ -20,6 +21,7 @@ class Guarded:
     """
 
     activity = "caching"
+    aside: Callable[[], AbstractContextManager] = nullcontext  # around bookkeeping: of hosts that watch what is allocated
     broken: str | None = None
     config: Config
     report: RunReport
@@ -36,7 +38,8 @@ class Guarded:
 
     def _attempt(self, step: Callable, *args):
         try:
-            return step(*args)
+            with self.aside():
+                return step(*args)
         except SyncCacheError as error:
             self._break(f"{self.activity} stopped: {error}")
         except Exception as error:  # noqa: BLE001 - one of the two named boundary spots

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 
-from ..config import AUTO, OUTPUT, RESIDUAL, Config
+from ..config import Config
 from ..decide.clock import Clock
 from ..decide.history import ProbeHistory
 from ..decide.policy import COMPUTE, REUSE, Decision, Facts, decide
 from ..errors import StateError
 from ..model.cost import CostModel
 from ..model.grid import Grid
-from ..model.layout import Layout
+from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
 from ..model.view import ViewOf
 from ..report.report import RunReport, account, without_blocks
@@ -43,21 +42,11 @@ class Session(Guarded):
     """
 
     def __init__(
-        self,
-        config: Config,
-        layout: Layout,
-        sigmas: Sequence[float],
-        cost: CostOf,
-        mask: torch.Tensor | None = None,
-        model: str = "",
-        on_step: Callable[[RunReport, int], None] | None = None,
-        sampler: Sampler | None = None,
-        ranges: Sequence[tuple[float, float]] = (),
-        guidance: float = 1.0,
-        parts: Sequence[Sequence[int]] = (),
+        self, config: Config, layout: Layout, sigmas: Sequence[float], cost: CostOf, mask: torch.Tensor | None = None,
+        model: str = "", on_step: Callable[[RunReport, int], None] | None = None, sampler: Sampler | None = None,
+        ranges: Sequence[tuple[float, float]] = (), guidance: float = 1.0, parts: Sequence[Sequence[int]] = (),
     ):
-        if config.level == AUTO:
-            config = replace(config, level=OUTPUT if layout.unknown else RESIDUAL)
+        config = config.settled(layout)
         config, self.live, said = LiveRows.of(config, layout, mask, parts)
         self.config, self.layout = config, layout
         self.sampler = sampler or Sampler()
@@ -65,11 +54,12 @@ class Session(Guarded):
         self.cost: CostModel | None = None
         self.report = RunReport(
             model, layout.blocks, layout.refreshes, config.to_dict(), level=config.level, order=config.forecast_order,
-            storable=layout.storable(),
+            storable=layout.storable(), usual_ratio=layout.usual_ratio,
         )
         self.residuals = Residuals(config, layout, self.sampler.first_order)
+        beside = layout.audio == "beside" and config.level == "residual"
         self._idle = config.off or bool(self.sampler.why_idle)
-        self.outputs, remarks = Outputs.of(config, self.sampler, self.clock.sign, parts_of(parts, self.live))
+        self.outputs, remarks = Outputs.of(config, self.sampler, self.clock.sign, parts_of(parts, self.live, beside))
         self.probes, self.steps = config.probes, Steps(config, self.clock, self.sampler, guidance, self.residuals)
         self._cost_of, self._on_step = cost, on_step
         self._history = ProbeHistory(None if layout.unknown else mask, config.human_weight, config.omega)
@@ -100,6 +90,15 @@ class Session(Guarded):
                 return out
             better = self.guard(self._take_output, current, out, x)
             return out if better is None else better
+
+    @property
+    def expects_reuse(self) -> bool:
+        """Whether the evaluation in progress will be reused, as far as is known before its probe."""
+        current, tick = self._evaluation, self._evaluation.tick
+        if current.decision is not None or self._idle or self.broken or self.config.probing or self.residuals.empty:
+            return current.reused
+        must = not tick.index or tick.last and self.clock.ends and self.config.force_last
+        return not must and self.steps.scheduled(tick.index) is False
 
     def count_pass(self) -> None:
         """One forward pass of a model whose blocks are not known; outside an evaluation nobody counts them."""
@@ -262,6 +261,8 @@ class Session(Guarded):
         self.cost, self.report.tokens = self._cost_of(grid, tokens), tokens
         self.note(self.steps.meet(self.cost, self.live.share(grid, tokens) if self.live and self.live.any else 0.0, steps))
         self.report.reuse_share, self.report.live_share = self.steps.share, self.steps.live_share
+        fresh = self.cost.share("residual", groups_for_ratio(self.layout, self.config.cache_ratio), self.config.merge, True)
+        self.report.fresh_share = None if self.layout.unknown else fresh
 
     def _watch_others(self, current: Evaluation) -> None:
         """Stop where another cache works on this model: what it left out must not be taken for a computed result."""

@@ -47,10 +47,11 @@ class Steps:
         return self.cost.live_share(self.rows, self._config.probes) if self.rows else None
 
     def budget(self, steps: int) -> int:
-        """How many of `steps` evaluations to compute for the wanted speed."""
+        """How many of `steps` evaluations to compute for the wanted speed, the first and the last among them."""
+        least = min(steps, MIN_COMPUTED) if self._config.force_last and self._clock.ends else 1
         if self.cost is None:
-            return max(1, min(steps, round(steps / self._config.target_speedup)))
-        return self.cost.budget(steps, self._config.target_speedup, self.share)
+            return max(least, min(steps, round(steps / self._config.target_speedup)))
+        return max(least, self.cost.budget(steps, self._config.target_speedup, self.share))
 
     def scheduled(self, index: int) -> bool | None:
         """Whether the schedule computes an evaluation, None past its end. Made at the second one, when costs are known."""

@@ -1,10 +1,12 @@
 """What the benches share changes no figure."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from bench.harness import closeness
+from bench.harness import closeness, write
 from bench.settings import Setting
 from demo import thirdparty
 from demo.stage import quicken
@@ -36,3 +38,12 @@ def test_closeness_of_equal_videos(world):
     video = np.random.default_rng(0).random((3, 96, 96, 3), np.float32)
     near = closeness(video, video, world)
     assert near.pop("mouth_curve_percent") == 0 and set(near.values()) == {100.0}
+
+
+@pytest.mark.parametrize("tables", [{}, {"none": []}, {'a "title"': [{"way": "a", "db": 1.5}, {"way": "b"}], "b": [{}]}])
+def test_tables_are_written_a_row_a_line(tmp_path, tables):
+    write(tmp_path / "new" / "x.json", tables)
+    text = (tmp_path / "new" / "x.json").read_text()
+    assert json.loads(text) == tables
+    lines = [line.rstrip(",") for line in text.splitlines()]
+    assert all(json.dumps(row) in lines for rows in tables.values() for row in rows)

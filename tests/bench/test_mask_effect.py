@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from bench import mask_effect
-from bench.schedules import missed_ahead
-from bench.ways import GUIDANCE, settings
 
 VIDEO = np.random.default_rng(0).random((5, 96, 96, 3), np.float32)
 
@@ -43,10 +41,3 @@ def test_what_moves_behind_people_is_measured_in_either_world():
     steady = np.broadcast_to(np.float32(0.5), VIDEO.shape).copy()
     for world in ("tiny", "wild"):
         assert mask_effect.backdrop_change(steady, world) == 0 < mask_effect.backdrop_change(VIDEO, world)
-
-
-def test_schedules_are_compared_at_the_guidance_of_their_world():
-    assert settings(8.0, 40, 3, "wild").guidance == GUIDANCE["wild"] == 4.5 and settings(8.0).guidance == 2.0
-    row = {"computed_steps": 10, "computed_by_plan": 10, "whole_db": 20.0, "human_db": 20.0, "ahead_whole_db": 1.0,
-           "ahead_human_db": 1.0}  # fmt: skip
-    assert missed_ahead("wild", "shift 8", [row]) == [] and len(missed_ahead("tiny", "shift 8", [row])) == 2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench import metrics, presets, rows, tables
+from bench import metrics, presets, promises, rows, tables
 from bench.harness import packed
 from bench.quality import Store, asked_for, options_of
 from bench.settings import JUDGED, SETTINGS, Setting, setting_in
@@ -40,9 +40,14 @@ def test_the_mask_edge_lies_on_both_sides_of_the_outline(world, video):
 
 
 def test_settings_scale_costs():
-    assert len(SETTINGS) == 9 and next(iter(SETTINGS)) == "40-cfg2-euler" and set(JUDGED["wild"]) <= set(SETTINGS)
+    assert len(SETTINGS) == 10 and next(iter(SETTINGS)) == "40-cfg2-euler" and set(JUDGED["wild"]) <= set(SETTINGS)
     assert [Setting(steps=20).count(n) for n in (16, 10, 6)] == [8, 5, 3]
     assert [rows.most_computed(cost, 40, share) for cost, share in ((10, 0.0), (10, 0.1), (2, 0.1))] == [10, 6, 1]
+
+
+def test_another_shift_is_another_setting():
+    made = SETTINGS["40-cfg2-euler-shift3"]
+    assert made.name not in JUDGED["tiny"] and made.sigmas[1] < Setting().sigmas[1]
 
 
 def results(levels: dict[str, tuple[str, float, float]], setting: Setting = QUIET, count: int = 8) -> tables.Results:
@@ -158,3 +163,13 @@ def test_curves_leave_ablations_out():
     ways = [rows.Row("planned", "ours", 10), rows.Row("planned, masked", "ours", 10, often=False), *rows.floors()]
     assert asked_for(ways, options_of([])) == ways
     assert asked_for(ways, options_of(["--curves"])) == ways[:1]
+
+
+def test_what_a_plan_loses_is_paired_by_clip():
+    own, there = ([{"way": dict.fromkeys(promises.FIGURES, db + 5 * clip)} for clip in range(3)] for db in (40.0, 37.0))
+    found = promises.losses("moved", 30, 8, there, own)
+    assert [(row["figure"], row["lost_db"], row["low_db"], row["high_db"]) for row in found] == [
+        ("whole_db", 3.0, 3.0, 3.0), ("human_db", 3.0, 3.0, 3.0)]  # fmt: skip
+    held = {"rank_correlation": 0.95, "speed_off_most": 0.02}
+    assert len(list(promises.missed("x", held, found))) == 2
+    assert len(list(promises.missed("x", {"rank_correlation": 0.8, "speed_off_most": 0.2}, []))) == 2

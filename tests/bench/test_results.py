@@ -1,4 +1,4 @@
-"""docs/RESULTS.md says what docs/results says, and how a table of a bench becomes one of the page."""
+"""docs/RESULTS.md says what docs/results says, and how the rows of benches become its table and curves."""
 
 import json
 
@@ -6,6 +6,8 @@ import pytest
 
 from bench import results
 from bench.settings import Setting
+
+DB = {"whole_db": 40.06, "human_db": 38.0, "mouth_db": 30.0}
 
 
 @pytest.fixture
@@ -16,55 +18,49 @@ def folder(tmp_path, monkeypatch):
     results.tables.cache_clear()
 
 
+def write(folder, name: str, title: str, rows: list[dict]) -> None:
+    (folder / f"{name}.json").write_text(json.dumps({title: rows}))
+
+
 def test_the_page_is_up_to_date():
     page = results.PAGE.read_text(encoding="utf-8")
-    assert results.BLOCK.search(page)
+    assert results.BLOCK.search(page) and len(page.splitlines()) <= 120
     assert results.filled(page) == page, "run `python -m bench.results`"
+
+
+def test_the_table_and_the_pictures_have_data():
+    """No cell is empty but those of rivals that were not filmed at a setting."""
+    for line in list(results.lines())[: 2 + len(results.OWN)]:
+        assert all(line)
+    assert all(results.rivals(setting) for setting in results.COLUMNS[:2])
+    for setting in results.DRAWN:
+        assert all(set(results.online(setting, way)) == {2, 3, 4} for way in results.CURVES)
 
 
 def test_every_picture_of_the_page_is_there():
     page = results.PAGE.read_text(encoding="utf-8")
     pictures = [part.split(")")[0] for part in page.split("](")[1:] if part.split(")")[0].endswith(".png")]
-    assert pictures and [each for each in pictures if not (results.DOCS / each).is_file()] == []
+    assert len(pictures) == 2 and [each for each in pictures if not (results.DOCS / each).is_file()] == []
 
 
-def test_a_table_of_markdown():
-    first = {"way": "a|b", "gain_db": 1.25, "gain_low_db": -0.04, "gain_high_db": 2.0, "steps": 10, "share": 0.123456}
-    made = [first, {"way": "c"}]
-    found = results.markdown(made, {"way": "way", "gain": results.spread("gain_db"), "n": "steps", "share": "share"})
-    assert found.splitlines() == [
-        "| way | gain | n | share |",
-        "| --- | ---: | ---: | ---: |",
-        "| a\\|b | 1.2 (0.0 to 2.0) | 10 | 0.1235 |",
-        "| c |  |  |  |",
-    ]
-
-
-def test_blocks_are_filled_in_place(folder):
-    (folder / "memory.json").write_text(json.dumps({"one run after the other": [{"runs": 50, "tensors_last": 7}]}))
-    first, last = "before\n<!-- memory: one run -->\n", "<!-- / -->\nafter\n"
-    filled = results.filled(f"{first}old\n{last}")
-    assert filled == f"{first}| runs | tensors last |\n| --- | ---: |\n| 50 | 7 |\n{last}"
-    assert results.filled(filled) == filled
-
-
-def test_a_table_that_is_not_there_is_named(folder):
-    (folder / "memory.json").write_text(json.dumps({"every size": []}))
-    with pytest.raises(KeyError, match="memory.json has no table 'none', it has every size"):
-        results.filled("<!-- memory: none -->\n<!-- / -->\n")
-
-
-def test_the_best_way_of_a_cost_comes_first(folder):
-    setting = Setting()
-    found = (("a", 10, 60.0), ("b", 10, 70.0), ("c", 8, 80.0))
-    ways = [{"way": name, "at_cost_of_steps": cost, "human_db": db} for name, cost, db in found]
-    (folder / f"{setting.name}.json").write_text(json.dumps({f"{setting.name}: every way": ways}))
-    assert [row["way"] for row in results.at_cost(setting.name, "every way", 10)] == ["b", "a"]
+def test_a_table_of_two_benches(folder):
+    wild = results.COLUMNS[-1]
+    write(folder, "online-wild", wild.name, [
+        {"way": "preset", "speed": 4, **DB}, {"way": "preset", "speed": 2, **DB},
+        *({"way": f"even, outputs, order {n}", "speed": 4, **DB, "whole_db": db} for n, db in enumerate((30.0, 31.0)))])
+    write(folder, "40-cfg2-euler", "40-cfg2-euler: every way", [{"way": "DiCache", "at_cost_of_steps": 10, **DB},
+                                                                 {"way": "DiCache", "at_cost_of_steps": 8}])  # fmt: skip
+    found = {line[0]: line[1:] for line in results.lines()}
+    assert found["preset"] == ["", "", "", *["40.1 / 38.0 / 30.0"] * 2, ""]
+    assert found["DiCache"] == ["40.1 / 38.0 / 30.0", *[""] * 5]
+    assert found["reuse of outputs, steps even in index"][3] == "31.0 / 38.0 / 30.0"
+    page = results.filled("before\n<!-- ways -->\nold\n<!-- / -->\nafter\n")
+    assert "| preset |  |  |  | 40.1 / 38.0 / 30.0 | 40.1 / 38.0 / 30.0 |  |\n" in page and "old" not in page
+    assert page.startswith("before\n<!-- ways -->\n| way |") and page.endswith("<!-- / -->\nafter\n")
+    assert results.filled(page) == page
 
 
 def test_curves_are_drawn(folder):
-    setting = Setting()
-    ways = [{"way": "planned", "cost_full_steps": c, "cost_full_steps_14b": c, "human_db": 60 + c} for c in (10.0, 8.0)]
-    (folder / f"{setting.name}.json").write_text(json.dumps({f"{setting.name}: every way": ways}))
-    results.draw(setting, folder / "curve.png")
+    write(folder, "online-tiny", "40-cfg2-euler", [{"way": "preset", "speed": s, "here": 40 / s, **DB} for s in (2, 3)])
+    results.draw(Setting(), folder / "curve.png")
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")

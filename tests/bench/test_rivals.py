@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import fitting, rivals
+from bench import fit, hooks, rivals
 from bench.hooks import hooked
 from synccache_core import CostModel, Layout
 
@@ -149,9 +149,9 @@ def test_the_last_step_is_computed_whatever_the_threshold():
 
 @pytest.mark.parametrize("computed", [3, 6, 8, 10, 12, 16])
 def test_schedules_compute_as_many_steps_as_asked(computed):
-    for schedule in (fitting.fixed_interval(computed, 40), fitting.after_three(computed, 40)):
+    for schedule in (fit.fixed_interval(computed, 40), fit.after_three(computed, 40)):
         assert len(set(schedule)) == computed and schedule[0] == 0 and max(schedule) < 40
-    assert fitting.fixed_interval(10, 40) == tuple(range(0, 40, 4))
+    assert fit.fixed_interval(10, 40) == tuple(range(0, 40, 4))
 
 
 def test_lexicographic_path_is_the_best_of_all_paths():
@@ -162,22 +162,22 @@ def test_lexicographic_path_is_the_best_of_all_paths():
             return tuple(sorted((edges[i][j] for i, j in itertools.pairwise((*path, 7))), reverse=True))
 
         paths = [(0, *rest) for rest in itertools.combinations(range(1, 7), computed - 1)]
-        found = fitting.lexicographic_path(edges, computed)
+        found = fit.lexicographic_path(edges, computed)
         assert len(found) == computed and worst_first(found) == min(map(worst_first, paths))
 
 
 def test_thresholds_are_bisected_to_the_wanted_count():
-    assert 0.25 <= fitting.bisect(lambda threshold: 4 if threshold < 0.25 else 3 if threshold < 2 else 2, 3) < 2
+    assert 0.25 <= fit.bisect(lambda threshold: 4 if threshold < 0.25 else 3 if threshold < 2 else 2, 3) < 2
 
 
 def test_simulation_counts_what_a_run_would_compute():
     """A probe that doubles at every step: d = 1 each, so that a threshold of 1.5 skips every other step."""
     probe = torch.tensor([2.0**t for t in range(8)])[:, None, None, None]
     still, latent = torch.ones(8, 1, 1, 1), torch.ones(8, 1, 1, 1, 1, 1)
-    run = fitting.Trace(latent, still, still, still, probe, still, latent)
-    assert fitting.simulate(rivals.make(("dicache", {"warm": 2, "threshold": 1.5}), 8), run) == 5
-    assert fitting.simulate(rivals.make(("dicache", {"warm": 2, "threshold": 1e9}), 8), run) == 3
-    assert fitting.simulate(rivals.make(("dicache", {"warm": 2, "threshold": 0.5}), 8), run) == 8
+    run = hooks.Trace(latent, still, still, still, probe, still, latent)
+    assert hooks.simulate(rivals.make(("dicache", {"warm": 2, "threshold": 1.5}), 8), run) == 5
+    assert hooks.simulate(rivals.make(("dicache", {"warm": 2, "threshold": 1e9}), 8), run) == 3
+    assert hooks.simulate(rivals.make(("dicache", {"warm": 2, "threshold": 0.5}), 8), run) == 8
 
 
 class ToyBlock(torch.nn.Module):

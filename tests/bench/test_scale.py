@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from bench import scale
-from bench.scale_kernels import kernel_rows
-from bench.scale_model import TOY, Shape, Size, without_data
-from bench.scale_rows import Bench, in_order
-from bench.scale_run import HERE, PINNED, Counted, predicted, rounded
-from bench.scale_table import Rates, modelled
+from bench.scale import in_order, kernel_rows, without_data
+from bench.scale_model import HERE, PINNED, TOY, Rates, Shape, Size, modelled, predicted, rounded
+from bench.scale_run import Bench, Counted
 from synccache_core.model.adapters import wan_s2v
 
 LARGE, SMALL = Size(1280, 720, 77), Size(832, 480, 77)

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from synccache_core import StateError, View
-from synccache_core.contract.case import running, toy_audio_video_case, toy_case, toy_live_case
+from synccache_core.contract.case import running, toy_audio_video_case, toy_case, toy_live_case, toy_packed_case
 from synccache_core.contract.checks import check_adapter
+from synccache_core.contract.toys import ToyDiT
+from synccache_core.model import adapters
 from synccache_core.model.view import video_alone
 
 CASES = {
@@ -19,6 +21,7 @@ CASES = {
     "toy_after_behind_text_later": lambda: toy_case("after", inplace=True, front=1, text=(3, 4)),
     "toy_live": toy_live_case,
     "toy_beside": toy_audio_video_case,
+    "toy_packed": toy_packed_case,
     "toy_inside_behind_text_later": lambda: toy_case("inside", inplace=True, front=1, text=(3, 4)),
 }
 
@@ -32,6 +35,14 @@ def test_a_second_session_on_a_model_is_refused():
     case = toy_case()
     with running(case), pytest.raises(StateError, match="already attached"), running(case):
         pass
+
+
+def test_a_class_may_have_adapters_for_some_of_its_models(monkeypatch):
+    large = replace(toy_case().adapter, name="large", asks=lambda model, options: {} if len(model.blocks) > 7 else None)
+    small = replace(large, name="small", asks=lambda model, options: {} if len(model.blocks) < 7 else None)
+    monkeypatch.setattr(adapters, "_REGISTRY", {"large": large, "small": small})
+    assert adapters.find(ToyDiT(blocks=8)) is large and adapters.find(ToyDiT(blocks=6, points=(0, 2))) is small
+    assert adapters.serve(ToyDiT()).layout(None).unknown
 
 
 @pytest.mark.parametrize("kind", ["after", "inside"])

@@ -6,13 +6,14 @@ from synccache_core.report.advice import advice
 from synccache_core.report.report import RunReport, StepRecord
 
 GIB = 2**30
+ACTIONS = {"c": "compute", "r": "reuse", "l": "live"}
 CALM = {"target_speedup": 3.0, "cache_ratio": 1.0, "forecast_order": 1, "memory_budget": None, "cache_device": "same",
         "warmup": None, "groups": None, "probe": True}  # fmt: skip
 
 
 def run(actions="ccrrrrrrrc", reasons=None, settings=None, **report):
     steps = [
-        StepRecord(i, 1 - i / 10, {"c": "compute", "r": "reuse"}[a], (reasons or {}).get(i, "probe"), 0.1, 0.1, None,
+        StepRecord(i, 1 - i / 10, ACTIONS[a], (reasons or {}).get(i, "probe"), 0.1, 0.1, None,
                    1.0 if a == "c" else report.get("reused_seconds", 0.05))
         for i, a in enumerate(actions)
     ]  # fmt: skip
@@ -25,6 +26,18 @@ def run(actions="ccrrrrrrrc", reasons=None, settings=None, **report):
 def test_a_run_as_it_should_be_gets_none():
     assert advice(run()) == ""
     assert advice(run("")) == "" and advice(run(calibration=True, speedup_ideal=1.0)) == ""
+
+
+def test_few_steps_are_told_that_there_is_little_to_gain():
+    off = "set target_speedup to 1, which is off: "
+    assert advice(run("crrrrrrc")) == (
+        f"{off}8 steps are few, so that there is little to gain; compare with 2 steps without SyncCache"
+    )
+    assert advice(run("cc")) == f"{off}2 steps are few, so that there is little to gain"
+    assert advice(run("crrrrrrrc")) == ""
+    for other in ({"plan": "2 of 4"}, {"settings": {"target_speedup": 1.0}}, {"calibration": True}):
+        assert advice(run("crrc", **other)) == ""
+    assert advice(run("clrlc")) == ""
 
 
 def test_a_budget_that_cut_residuals_is_told_how_much_it_lacks():

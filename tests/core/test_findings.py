@@ -28,6 +28,8 @@ def test_the_table_has_a_row_a_region_and_the_floor_where_it_is_known():
     assert table[2:] == [f"| {name} dB | 0.9000 | {name[-4:]} dB (frame 7) |" for name in ("whole | 40.0", "mouth | 30.0")]
     table = a_finding(floor=20.0).table().splitlines()
     assert table[0].endswith("| two noises |") and table[2].endswith("| 20.0 dB |")
+    listed = [line[2:] for line in a_finding().text().splitlines() if line.startswith("- ")]
+    assert listed[0].startswith("flicker: ") and listed[1].startswith("mouth, by ")
     assert "33 frames of 96×64" in a_finding().text() and "| 0.9999 |" in table_of(0.99999) and "| 1 |" in table_of(1.0)
 
 

@@ -70,3 +70,24 @@ def test_geometry_is_exact_for_large_videos():
     weights = token_weights(torch.ones(1080, 1920), grid)
     assert weights.numel() == grid.tokens == 680_400
     assert weights.double().sum().item() == grid.tokens
+
+
+def test_models_with_another_stride_have_longer_films():
+    """LTX-2: eight frames of the film to a latent one."""
+    assert Grid.from_latent((1, 128, 3, 16, 24), patch=1, stride=8) == Grid(3, 16, 24, 8)
+    mask = torch.zeros(17, 4, 4)
+    mask[0], mask[8] = 1.0, 1.0
+    assert token_weights(mask, Grid(3, 2, 2, 8)).tolist() == [1.0] * 4 + [0.125] * 4 + [0.0] * 4
+    with pytest.raises(BadMask, match="9 frames; the video has 17 frames"):
+        token_weights(torch.zeros(9, 4, 4), Grid(3, 2, 2, 8))
+
+
+def test_models_whose_later_latent_frames_stand_for_one_again():
+    """MiniMax-H3: 1, 4, 4, 4, 4 frames, and again."""
+    grid = Grid.from_latent((1, 24, 7, 4, 4), stride=4, cycle=5)
+    assert grid.spans == [1, 4, 4, 4, 4, 1, 4] and Grid(3, 1, 1).spans == [1, 4, 4] and Grid(2, 1, 1, 8).spans == [1, 8]
+    mask = torch.zeros(22, 2, 2)
+    mask[17], mask[18] = 1.0, 1.0
+    assert token_weights(mask, Grid(7, 1, 1, 4, 5)).tolist() == [0.0] * 5 + [1.0, 0.25]
+    with pytest.raises(BadMask, match="25 frames; the video has 22 frames"):
+        token_weights(torch.zeros(25, 2, 2), grid)

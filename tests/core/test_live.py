@@ -8,13 +8,13 @@ import torch
 
 from synccache_core import BadConfig, BadMask, Config, CostModel, Grid, Layout, View
 from synccache_core.contract import checks, live_checks
-from synccache_core.contract.case import assert_close, running, sample, toy_case, toy_live_case, watched
+from synccache_core.contract.case import assert_close, running, sample, toy_case, toy_live_case, toy_packed_case, watched
 from synccache_core.decide.policy import live_schedule
 from synccache_core.decide.schedules import filled
 from synccache_core.model.adapters.wan_block import each, rotated
 from synccache_core.model.cost import cache_bytes
 from synccache_core.reuse.depths import Depths, Packed
-from synccache_core.reuse.live import LiveRows, live_tokens
+from synccache_core.reuse.live import LiveRows, beside, live_tokens
 from synccache_core.reuse.parts import Regions
 
 GRID = Grid(1, 3, 4)
@@ -54,6 +54,17 @@ def test_rows_beside_the_video_are_live_and_known_by_their_places():
     assert rows.index.tolist() == [0, 1, 6, 14, 15, 16] and rows.video == 1
     assert rest.index.tolist() == [2, 3, 4, 5, *range(7, 14)] and rest.video == len(rest) == 11
     assert LiveRows(spot(), reach=0).share(GRID, 17) == pytest.approx(6 / 17)
+
+
+def test_what_stands_beside_the_video_and_the_video():
+    others, video = beside(View(3, front=2), torch.zeros(1, 6, 1))
+    assert others.index.tolist() == [0, 1, 5] and video.index.tolist() == [2, 3, 4]
+    assert (others.video, video.video) == (0, 3) and others.at.tolist() == [0, 1, 5]
+
+
+def test_live_is_not_for_models_whose_sound_is_beside():
+    with running(toy_packed_case(), spot(height=2), live=True) as session:
+        assert session.report.notes == ["live has no effect: this model's audio is not between its blocks"]
 
 
 @pytest.mark.parametrize("size", [(6, 8), (5, 7)])

@@ -6,19 +6,20 @@ import torch
 
 from demo.portraits import HELD_OUT_SEED, render_clip, render_pair
 from synccache_core import BadMask, Grid, token_weights
-from synccache_core.human.mask import (  # fmt: skip
+from synccache_core.human.mask import (
     as_mask,
     as_pictures,
     cuts,
     feather,
     filled,
     grow,
+    led_in,
     motion_pixels,
     on_frames,
     overlay,
     resized,
 )
-from synccache_core.human.people import Tracker, ellipses, parse_weights, with_faces
+from synccache_core.human.people import Found, Tracker, certain, ellipses, parse_weights, with_faces
 
 SIZE = 64
 
@@ -132,36 +133,59 @@ def test_frames_without_anybody_are_weighed_evenly():
 
 def test_somebody_lost_is_held_and_then_gone():
     tracker, empty = Tracker(hold=2), torch.zeros(0, SIZE, SIZE)
-    found = [tracker.follow(masks) for masks in (disc(20)[None], empty, empty, empty, disc(22)[None])]
+    found = [tracker.follow(certain(masks)) for masks in (disc(20)[None], empty, empty, empty, disc(22)[None])]
     assert [mask is not None for mask in found] == [True, True, True, False, True]
     assert torch.equal(found[2], disc(20)) and torch.equal(found[4], disc(22))
 
 
 def test_one_of_two_is_held_while_the_other_moves_on():
     tracker = Tracker(hold=3)
-    tracker.follow(torch.stack([disc(16), disc(48)]))
-    assert torch.equal(tracker.follow(disc(50)[None]), torch.maximum(disc(16), disc(50)))
+    tracker.follow(certain(torch.stack([disc(16), disc(48)])))
+    assert torch.equal(tracker.follow(certain(disc(50)[None])), torch.maximum(disc(16), disc(50)))
 
 
 def test_a_cut_ends_the_hold():
     tracker = Tracker(hold=9)
-    tracker.follow(disc(16)[None])
-    assert torch.equal(tracker.follow(disc(48)[None], cut=True), disc(48))
-    assert tracker.follow(torch.zeros(0, SIZE, SIZE), cut=True) is None
+    tracker.follow(certain(disc(16)[None]))
+    assert torch.equal(tracker.follow(certain(disc(48)[None]), cut=True), disc(48))
+    assert tracker.follow(certain(torch.zeros(0, SIZE, SIZE)), cut=True) is None
+
+
+def test_who_is_followed_may_be_seen_less_surely_but_nobody_new_is():
+    """Detectors of real people waver: 0.6, 0.1, 0.5 in three frames of one speaker."""
+    tracker, doubt = Tracker(hold=0), torch.tensor([False])
+    assert tracker.follow(Found(disc(20)[None], doubt)) is None
+    tracker.follow(certain(disc(20)[None]))
+    assert torch.equal(tracker.follow(Found(disc(22)[None], doubt)), disc(22))
+    assert tracker.follow(Found(disc(48)[None], doubt)) is None, "elsewhere it is somebody new"
+    tracker = Tracker(hold=0, weights=(1.0, 0.5))
+    tracker.follow(certain(disc(20)[None]))
+    both = Found(torch.stack([disc(20), disc(24)]), torch.tensor([False, True]))
+    assert torch.equal(tracker.follow(both), disc(24)), "the sure one is the person, however alike the other is"
+
+
+def test_the_frames_before_somebody_is_found_have_the_first_mask():
+    a, b = disc(20), disc(48)
+    made, early = led_in([None, None, None, a, None, b, None], [False] * 7, 2)
+    assert [m is None for m in made] == [True, False, False, False, False, False, True] and early == [1, 2, 4]
+    assert made[1] is made[2] is a and made[4] is b
+    made, early = led_in([None, None, a], [False, False, True], 2)
+    assert made[:2] == [None, None] and early == [], "a camera cut lies between"
+    assert led_in([None, a], [False, False], 0)[1] == [] and led_in([], [], 8) == ([], [])
 
 
 def test_faint_masks_show_nobody():
-    assert Tracker().follow(0.3 * disc(20)[None]) is None
+    assert Tracker().follow(certain(0.3 * disc(20)[None])) is None
 
 
 def test_weights_follow_people_from_the_left():
     tracker = Tracker(weights=(1.0, 0.25))
-    first = tracker.follow(torch.stack([disc(48, 44.0), disc(16, 20.0)]))
+    first = tracker.follow(certain(torch.stack([disc(48, 44.0), disc(16, 20.0)])))
     assert first[20, 16] == 1.0 and first[44, 48] == 0.25
     for step in range(1, 9):  # they change places, a little a frame
-        after = tracker.follow(torch.stack([disc(16 + 4 * step, 20.0), disc(48 - 4 * step, 44.0)]))
+        after = tracker.follow(certain(torch.stack([disc(16 + 4 * step, 20.0), disc(48 - 4 * step, 44.0)])))
     assert after[20, 48] == 1.0 and after[44, 16] == 0.25
-    third = tracker.follow(torch.stack([disc(48, 20.0), disc(16, 44.0), disc(8, 10.0, 5.0)]))
+    third = tracker.follow(certain(torch.stack([disc(48, 20.0), disc(16, 44.0), disc(8, 10.0, 5.0)])))
     assert third[10, 8] == 0.25, "newcomers come last, and the last weight holds for them"
 
 
@@ -178,11 +202,13 @@ def test_other_weights_are_refused(text):
 
 def test_faces_join_whom_they_lie_in():
     people, inside, apart = torch.stack([disc(16, radius=12)]), disc(16, radius=4), disc(50, radius=4)
-    joined = with_faces(people, torch.stack([inside, apart]))
-    assert len(joined) == 2 and torch.equal(joined[0], people[0]) and torch.equal(joined[1], apart)
-    assert len(with_faces(torch.zeros(0, 32, 32), inside[None])) == 1
-    assert with_faces(torch.zeros(0, 32, 32), inside[None]).shape[1:] == (32, 32), "always the size of the people"
-    assert torch.equal(with_faces(people, torch.zeros(0, 8, 8)), people)
+    faces, unsure = certain(torch.stack([inside, apart])), torch.tensor([False])
+    joined = with_faces(Found(people, unsure), faces)
+    assert torch.equal(joined.masks, torch.stack([people[0], apart])) and joined.sure.tolist() == [True, True]
+    alone = with_faces(certain(torch.zeros(0, 32, 32)), certain(inside[None]))
+    assert alone.masks.shape == (1, 32, 32) and alone.sure.tolist() == [True], "always the size of the people"
+    for nothing in (certain(torch.zeros(0, 8, 8)), Found(apart[None], unsure)):
+        assert torch.equal(with_faces(certain(people), nothing).masks, people)
 
 
 def test_boxes_become_soft_ellipses():
@@ -196,7 +222,7 @@ def test_two_speakers_of_the_renderer_keep_their_weights():
     tracker = Tracker(weights=(1.0, 0.5))
     for frame in range(5):
         masks = torch.from_numpy(numpy.stack([speaker.mask[frame] for speaker in clip.speakers]))
-        union = tracker.follow(masks)
+        union = tracker.follow(certain(masks))
     assert torch.equal(union, torch.maximum(masks[0], 0.5 * masks[1]))
 
 

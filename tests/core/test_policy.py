@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from synccache_core import BadConfig, Config, CostModel, Layout, decide
-from synccache_core.decide.policy import Facts, level_for, warmup_steps
+from synccache_core import BadConfig, Config, CostModel, Layout
+from synccache_core.decide.policy import Facts, decide, level_for, warmup_steps
 
 FACTS = Facts(
     index=20, expected=40, last=False, computed=8, budget=12, run=1, change=0.1, accumulated=0.2, ahead=1.0, missing=None

@@ -1,5 +1,7 @@
 """One run from outside: hand arithmetic on a model that doubles, then every fault that a run can meet."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import nn
@@ -415,3 +417,36 @@ def test_the_report_reads_well():
     assert report.progress(5).startswith("3/5 · 2 reused")
     _, report = run([1, 3], [0, 1], (True, True))
     assert "nothing was reused: schedule, warm-up" in report.summary()
+
+
+def test_a_host_can_ask_before_the_probe_whether_a_step_will_be_reused():
+    case = toy_case()
+    with torch.no_grad(), running(case, schedule=(True, False, True, False, False) * 2 + (True, False)) as session:
+        x, audio = case.tensors(0)
+        expected = []
+        for sigma in case.sigmas[:-1]:
+            with session.evaluation(sigma):
+                expected.append(session.expects_reuse)
+                case.call(case.model, x + sigma, sigma, audio)
+                assert session.expects_reuse == expected[-1]  # decided by now
+        assert expected == [step.action == "reuse" for step in session.report.steps]
+        assert sum(expected) == 6  # the last of the seven is the last step
+
+
+def test_all_bookkeeping_is_done_aside():
+    """What is stored is made inside the context that a host gives; blocks are run outside."""
+    inside, kept, ran = [0], [], []
+
+    @contextmanager
+    def aside():
+        inside[0] += 1
+        yield
+        inside[0] -= 1
+
+    case = toy_case("none")
+    case.model.blocks[3].mix.register_forward_hook(lambda *_: ran.append(inside[0]))
+    with torch.no_grad(), running(case, schedule=(True, False) * 6) as session:
+        session.aside, keep = aside, session.keep
+        session.keep = lambda *args: (kept.append(inside[0]), keep(*args))
+        sample(case, session)
+    assert kept and set(kept) == {1} and ran == [0] * 7

@@ -10,7 +10,8 @@ from synccache_core import Config, Layout, Sampler, Session, StateError
 from synccache_core.contract.case import running, sample, toy_case
 from synccache_core.model.cost import parameter_cost
 from synccache_core.model.samplers import response
-from synccache_core.reuse.outputs import Velocities
+from synccache_core.reuse.outputs import Outputs, Velocities
+from synccache_core.reuse.parts import Streams
 
 from .test_schedule import euler, random_path
 
@@ -329,3 +330,19 @@ def test_kinds_of_samplers():
     assert not any(Sampler(name).euler for name in ("heun", "dpmpp_2m", "euler_ancestral", "unipc", "lcm"))
     assert Sampler("lcm").renoises and not any(Sampler(name).renoises for name in ("euler", "euler_ancestral", "heun"))
     assert Sampler("euler_cfg_pp").guidance_inside
+
+
+@pytest.mark.parametrize("level", ["residual", "output"])
+def test_sound_that_is_computed_at_every_step_is_not_corrected(level):
+    """Picture [4] and sound [2] in one tensor: where residuals are reused, the sound is the model's own all the time."""
+    sigmas, sampler = [1.0, 0.75, 0.5, 0.25, 0.0], Sampler("euler")
+    parts = Streams([(1, 1, 1, 2, 2), (1, 1, 2)], beside=level == "residual")
+    config = Config(schedule=(True, True, False, True), level=level, correction=True)
+    outputs, _ = Outputs.of(config, sampler, -1.0, parts)
+    generator, changed = torch.Generator().manual_seed(0), []
+    for index, (sigma, after) in enumerate(pairwise(sigmas)):
+        x, out = (torch.randn(1, 1, 6, generator=generator) for _ in range(2))
+        better = outputs.take(sigma, after - sigma, out, x, index == 2, True, index)
+        if better is not None:
+            changed.append((index, (better != out).flatten().tolist()))
+    assert changed == [(3, [True] * 4 + [level == "output"] * 2)]

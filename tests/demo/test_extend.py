@@ -35,8 +35,8 @@ def extended(comfy, scene):
 
 def test_extend_node_equals_the_studio(comfy):
     from demo.features import audio_features, window
-    from demo.modelling import build_vae, load_weights
-    from demo.performance import Sampling, Studio, sample
+    from demo.training.modelling import build_vae, load_weights
+    from demo.training.performance import Sampling, Studio, sample
     comfy, scene = comfy
     made = extended(comfy, scene)
     studio = Studio(vae=load_weights(build_vae(), VAE_FILE))

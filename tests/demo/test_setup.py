@@ -108,6 +108,7 @@ def test_a_second_host_gets_its_own_editor(tmp_path, monkeypatch):
     first, second, venv = fake_host(tmp_path / "ComfyUI"), fake_host(tmp_path / "ComfyUI-1"), tmp_path / "venv"
     (first / "requirements.txt").write_text("comfyui-frontend-package==1.2.0\n")
     monkeypatch.delenv("COMFYUI_PATH_2", raising=False)
+    monkeypatch.setattr(setup_env, "CURRENT_EDITORS", ())
     assert setup_env.missing_editors(venv, first) == []  # the second host names none
     (second / "requirements.txt").write_text("comfyui-frontend-package==1.2.0  # the same\n")
     assert setup_env.missing_editors(venv, first) == [] and setup_env.missing_editors(venv, None) == []
@@ -115,6 +116,15 @@ def test_a_second_host_gets_its_own_editor(tmp_path, monkeypatch):
     assert setup_env.missing_editors(venv, first) == ["1.1.9"]
     setup_env.editor_folder("1.1.9", venv).mkdir(parents=True)
     assert setup_env.missing_editors(venv, first) == []
+
+
+def test_current_editors_are_had_with_any_host_but_once(tmp_path, monkeypatch):
+    host, venv = fake_host(tmp_path / "ComfyUI"), tmp_path / "venv"
+    monkeypatch.delenv("COMFYUI_PATH_2", raising=False)
+    monkeypatch.setattr(setup_env, "CURRENT_EDITORS", ("1.4.0", "1.5.0"))
+    (host / "requirements.txt").write_text("comfyui-frontend-package==1.5.0\n")
+    assert setup_env.missing_editors(venv, None) == []
+    assert setup_env.missing_editors(venv, host) == ["1.4.0"]  # the other is its own, and among the packages
 
 
 def test_an_editor_that_cannot_be_had_stops_nothing(this_python, tmp_path, monkeypatch, capsys):
@@ -202,7 +212,8 @@ def test_both_hosts_count(tmp_path, monkeypatch, codes, arguments, expected, cal
     monkeypatch.setattr(run_tests, "pytest", lambda words, host: asked.append((words, host)) or next(answers))
     monkeypatch.delenv("COMFYUI_PATH_2", raising=False)
     assert run_tests.main(arguments) == expected
-    assert asked == [(arguments, first), (["tests/host", "tests/web"], second)][:calls]
+    again = ["tests/host", "tests/web", f"--ignore={run_tests.ONCE}"]
+    assert asked == [(arguments, first), (again, second)][:calls]
 
 
 def test_make_alone_helps(fake_repo):

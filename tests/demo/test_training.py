@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from demo.muon import Muon, orthogonal
+from demo.training.muon import Muon, orthogonal
 
 
 def test_orthogonal_levels_the_singular_values():
@@ -60,9 +60,9 @@ def test_muon_on_all_weights_at_once_is_the_textbook_rule():
 
 @pytest.fixture(scope="module")
 def training(host_folder):
-    from demo.modelling import open_host
+    from demo.training.modelling import open_host
     open_host(cpu=True)
-    from demo import train_dit
+    from demo.training import train_dit
     return train_dit
 
 
@@ -91,7 +91,7 @@ def test_later_chunks_get_the_latents_before_them_and_the_sound_that_the_host_wo
 
 
 def test_training_leaves_the_shipped_weights_alone_until_export(tmp_path):
-    from demo.modelling import ship, trained
+    from demo.training.modelling import ship, trained
     asset, other = tmp_path / "shipped.bin", tmp_path / "other.bin"
     asset.write_bytes(b"old")
     work = tmp_path / "work"

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from demo.modelling import build_dit, initialise_dit, open_host
 from demo.talker import CONFIG
+from demo.training.modelling import build_dit, initialise_dit, open_host
 
 pytestmark = pytest.mark.host
 SMALL = dict(CONFIG, dim=64, ffn_dim=64, num_heads=2, num_layers=2, audio_inject_layers=[0, 1])
@@ -35,7 +35,7 @@ def inputs(batch: int = 2) -> dict[str, torch.Tensor]:
 
 
 def test_same_rotation(host, model):
-    from demo.train_dit import rotate
+    from demo.training.train_dit import rotate
 
     freqs = model.rope_encode(3, 8, 8, device="cpu", dtype=torch.float32)
     x = torch.randn(2, freqs.shape[1], 2, 32, generator=torch.Generator().manual_seed(1))
@@ -43,7 +43,7 @@ def test_same_rotation(host, model):
 
 
 def test_rotation_has_the_right_gradient(model):
-    from demo.train_dit import rotate
+    from demo.training.train_dit import rotate
 
     freqs = model.rope_encode(1, 4, 4, device="cpu", dtype=torch.float32)
     x = torch.randn(1, freqs.shape[1], 1, 32, requires_grad=True)
@@ -54,7 +54,7 @@ def test_rotation_has_the_right_gradient(model):
 
 
 def test_training_forward_equals_inference_forward(host, model):
-    from demo.train_dit import rope_with_gradient
+    from demo.training.train_dit import rope_with_gradient
 
     arguments = inputs()
     fused = host.apply_rope1
@@ -68,7 +68,7 @@ def test_training_forward_equals_inference_forward(host, model):
 
 
 def test_gradients_reach_every_part_that_is_trained(model):
-    from demo.train_dit import rope_with_gradient
+    from demo.training.train_dit import rope_with_gradient
 
     with rope_with_gradient():
         model(**inputs()).square().mean().backward()
@@ -79,9 +79,9 @@ def test_gradients_reach_every_part_that_is_trained(model):
 
 def test_training_vae_equals_the_host_vae(host):
     """Whole clips through newest time slices only: the host's own encode and decode give the same."""
-    from demo import whole_clip
-    from demo.flat import flatten_time
-    from demo.modelling import build_vae, initialise_vae
+    from demo.training import whole_clip
+    from demo.training.flat import flatten_time
+    from demo.training.modelling import build_vae, initialise_vae
 
     trained = flatten_time(initialise_vae(build_vae(8)))
     plain = build_vae(8)

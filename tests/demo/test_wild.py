@@ -7,8 +7,8 @@ import numpy
 import pytest
 import torch
 
-from demo.muon import change_of, stacked_changes
 from demo.scores import correlation
+from demo.training.muon import change_of, stacked_changes
 from demo.wild import seen, train, train_dit, world
 from demo.wild.held_out import performance
 from demo.wild.loop import guard

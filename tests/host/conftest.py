@@ -18,6 +18,8 @@ TINY = {
     "cross_attn_norm": True, "eps": 1e-6, "audio_dim": 8, "num_audio_token": 4, "enable_adain": True, "cond_dim": 16,
     "audio_inject_layers": [0, 2, 4, 6], "framepack_drop_mode": "padd",
 }  # fmt: skip
+OF_S2V = ("audio_dim", "num_audio_token", "enable_adain", "cond_dim", "audio_inject_layers", "framepack_drop_mode")
+SMALL = {key: value for key, value in TINY.items() if key not in OF_S2V}  # of any Wan class
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +53,16 @@ def comfy():
 
 
 @pytest.fixture(scope="session")
+def rooms(comfy):
+    """The avatar's modules as the host imported them, by name."""
+    import importlib
+
+    package = comfy.ids["SyncCache"].__module__.rpartition(".")[0]
+    names = ("files", "model", "transformer", "sound", "face", "guidance", "text")
+    return {name: importlib.import_module(f"{package}.avatar.{name}") for name in names}
+
+
+@pytest.fixture(scope="session")
 def tiny_checkpoint(comfy, tmp_path_factory):
     """Random weights of a seven-block WanModel_S2V, in a file that the host's own loader recognises."""
     import comfy.ldm.wan.model
@@ -59,13 +71,19 @@ def tiny_checkpoint(comfy, tmp_path_factory):
     return save_random(comfy.ldm.wan.model.WanModel_S2V, TINY, path)
 
 
-def save_random(kind, config: dict, path) -> str:
-    """The path, as text, of a checkpoint of one of the host's Wan classes with random weights."""
+def made(kind, config: dict):
+    """One of the host's Wan classes, its weights not set."""
     import comfy.ops
-    import comfy.utils
 
     settings = {key: value for key, value in config.items() if key not in ("image_model", "model_type")}
-    model = kind(**settings, device="cpu", dtype=torch.float32, operations=comfy.ops.disable_weight_init)
+    return kind(**settings, device="cpu", dtype=torch.float32, operations=comfy.ops.disable_weight_init)
+
+
+def save_random(kind, config: dict, path) -> str:
+    """The path, as text, of a checkpoint of one of the host's Wan classes with random weights."""
+    import comfy.utils
+
+    model = made(kind, config)
     generator = torch.Generator().manual_seed(0)
     weights = {k: torch.randn(v.shape, generator=generator) * 0.08 for k, v in model.state_dict().items()}
     weights = {k: v + 1 if "norm" in k and k.endswith("weight") and v.ndim == 1 else v for k, v in weights.items()}

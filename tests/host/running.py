@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.web.browser import editor
 
 PATIENCE_S = 300
+LOOPS = ROOT / "tests" / "host" / "loops"
 
 
 def free_port() -> int:
@@ -25,24 +26,26 @@ def free_port() -> int:
 
 
 @contextmanager
-def launched(base, folder="ComfyUI SyncCache", options=()):
+def launched(base, folder="ComfyUI SyncCache", options=(), loops=False):
     """get(path), post(path, data), base, url of a ComfyUI whose own folders lie in `base`; started again, it finds them.
 
-    options: more of its command line.
+    options: more of its command line. loops: with stand-ins for Start Loop and End Loop, unless it has them.
     """
     nodes = base / "custom_nodes" / folder
     if not nodes.exists():
         nodes.parent.mkdir()
         nodes.symlink_to(ROOT)
+    if loops and not (find_host() / "comfy_extras" / "nodes_loop.py").is_file():
+        (nodes.parent / LOOPS.name).symlink_to(LOOPS)
     port = free_port()
     host = find_host()
     command = [
         sys.executable, str(host / "main.py"), "--cpu", "--base-directory", str(base), "--disable-api-nodes",
         "--database-url", "sqlite:///:memory:", "--port", str(port), "--listen", "127.0.0.1",
-        *options,
     ]  # fmt: skip
     if (root := editor(host)[0]) is not None:
         command += ["--front-end-root", str(root)]
+    command += options  # of two the last counts
     log = (base / "server.log").open("w")
     environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE")
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)

@@ -25,12 +25,6 @@ FLUX = {
     "patch_size": 2, "qkv_bias": True,
     "guidance_embed": False, "txt_ids_dims": [],
 }  # fmt: skip
-HUNYUAN = {
-    "image_model": "hunyuan_video", "in_channels": 16, "out_channels": 16, "vec_in_dim": 8, "context_in_dim": 16,
-    "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 1, "axes_dim": [4, 6, 6],
-    "theta": 256, "patch_size": [1, 2, 2], "qkv_bias": True, "guidance_embed": False, "byt5": False, "meanflow": False,
-    "use_cond_type_embedding": False, "vision_in_dim": None, "meanflow_sum": False,
-}  # fmt: skip
 LTXAV = {
     "image_model": "ltxav", "in_channels": 16, "audio_in_channels": 128, "cross_attention_dim": 32,
     "audio_cross_attention_dim": 32, "attention_head_dim": 16, "audio_attention_head_dim": 16, "num_attention_heads": 2,
@@ -42,7 +36,7 @@ OF_S2V = ("audio_dim", "num_audio_token", "enable_adain", "cond_dim", "audio_inj
 WAN = {key: value for key, value in TINY.items() if key not in OF_S2V} | {"model_type": "t2v", "num_layers": 3}
 CASES = {  # shapes of latents
     "UNetModel": (1, 4, 16, 16), "VPrediction": (1, 4, 16, 16), "Flux": (2, 16, 8, 8), "WanModel": (1, 16, 3, 8, 8),
-    "HunyuanVideo": (1, 16, 2, 8, 8), "LTXAVModel": ((1, 16, 3, 4, 4), (1, 8, 5, 16)),
+    "AudioVideo": ((1, 16, 3, 4, 4), (1, 8, 5, 16)),
 }  # fmt: skip
 
 
@@ -55,7 +49,7 @@ def patcher(kind, config: dict, model_type=None):
     made.set_inference_dtype(torch.float32, None)
     if model_type is not None:
         made.model_type = lambda *_: model_type
-    model = made.get_model({}, "")
+    model = made.get_model({}, "").requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, weight in model.diffusion_model.named_parameters():
@@ -71,8 +65,10 @@ def loaded(comfy, name, path):
 
     if name == "WanModel":
         return comfy.sd.load_diffusion_model(save_random(wan.WanModel, WAN, path / "wan.safetensors"))
-    if name in ("HunyuanVideo", "LTXAVModel"):
-        return patcher(*((supported.HunyuanVideo, HUNYUAN) if name == "HunyuanVideo" else (supported.LTXAV, LTXAV)))
+    if name == "AudioVideo":  # LTX-2 under a name that is not known
+        made = patcher(supported.LTXAV, LTXAV)
+        made.model.diffusion_model.__class__ = type(name, (type(made.model.diffusion_model),), {})
+        return made
     if name == "Flux":
         return patcher(supported.FluxSchnell, FLUX)
     kind = comfy.model_base.ModelType.V_PREDICTION if name == "VPrediction" else None

@@ -2,8 +2,10 @@
 
 import importlib
 import os
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 
+import numpy
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ PLAIN = {"motion": 0.0}
 def pack(comfy):
     """The node's modules as the host imported them."""
     root = comfy.core.__name__.rpartition(".")[0]
-    names = ("nodes.mask", "nodes.detector", "nodes.detector_files", "synccache_core.errors", "synccache_core.files.checked")
+    names = ("nodes.mask", "nodes.detector", "nodes.detector_files", "nodes.selfie", "synccache_core.errors")
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(f"{root}.{name}") for name in names})
 
 
@@ -39,15 +41,23 @@ def square(x: int, size: int = 8) -> torch.Tensor:
 
 
 class Fake:
-    """A finder that gives prepared masks, frame by frame."""
+    """A finder that gives prepared masks, frame by frame; those of `unsure` frames less surely than was asked."""
 
-    def __init__(self, frames: list[list[torch.Tensor]], boxes: bool = False):
-        self.frames, self.boxes, self.at = frames, boxes, 0
+    def __init__(self, frames: list[list[torch.Tensor]], remark: str = "", unsure=()):
+        self.frames, self.remark, self.unsure, self.at = frames, remark, unsure, 0
 
     def find(self, pictures, confidence):
-        now = self.frames[self.at : self.at + len(pictures)]
+        from synccache_core.human.people import Found
+
+        numbers = range(self.at, self.at + len(pictures))
         self.at += len(pictures)
-        return [torch.stack(masks) if masks else torch.zeros(0, 32, 48) for masks in now]
+        return [
+            Found(
+                torch.stack(self.frames[n]) if self.frames[n] else torch.zeros(0, 32, 48),
+                torch.full((len(self.frames[n]),), n not in self.unsure),
+            )
+            for n in numbers
+        ]
 
 
 @pytest.fixture
@@ -88,14 +98,27 @@ def test_a_lost_person_is_held_then_weighed_alike_and_both_are_told(run):
     found = [[square(8)]] * 3 + [[]] * 6 + [[square(9)]] * 2
     mask, _, text, images = run(torch.rand(1, 32, 48, 3).expand(11, -1, -1, -1), found, hold=2)
     assert torch.equal(mask[4], square(8)) and mask[5].unique().tolist() == [pytest.approx(64 / (32 * 48))]
-    assert "nobody in frames 5-8" in text and "last mask held: frames 3-4" in text and len(images) == 4
+    assert torch.equal(mask[7], square(9)) and "next mask held: frames 7-8" in text
+    assert "nobody in frames 5-6" in text and "last mask held: frames 3-4" in text and len(images) == 4
+
+
+def test_a_detector_that_wavers_keeps_whom_it_has_found(run):
+    found = [[square(8)], [square(9)], [square(10)], [square(11)], [square(30)]]
+    mask, _, text, _ = run(torch.rand(1, 32, 48, 3).expand(5, -1, -1, -1), Fake(found, unsure=(0, 2, 3, 4)), hold=1)
+    assert torch.equal(mask[0], square(9)) and "not found yet, next mask held: frame 0" in text
+    assert torch.equal(mask[3], square(11)), "it follows"
+    assert torch.equal(mask[4], square(11)) and "last mask held: frame 4" in text, "elsewhere it is not the same person"
+    mask, _, text, _ = run(torch.rand(1, 32, 48, 3), Fake([[square(8)]], unsure=(0,)))
+    assert mask.eq(1.0).all() and "somebody in frame 0, but less surely than the confidence asks" in text
 
 
 def test_a_camera_cut_ends_the_hold(run):
     image = torch.cat([torch.zeros(3, 32, 48, 3), torch.ones(3, 32, 48, 3)])
     mask, _, text, _ = run(image, [[square(8)]] * 3 + [[], [square(30)], [square(30)]], hold=5)
-    assert mask[3].unique().numel() == 1 and torch.equal(mask[4], square(30))
-    assert "camera cut before frame 3" in text and "nobody in frame 3:" in text
+    assert torch.equal(mask[3], square(30)), "of the shot that it belongs to"
+    assert "camera cut before frame 3" in text and "next mask held: frame 3" in text
+    mask = run(image, [[square(8)]] * 2 + [[]] + [[]] * 3, hold=0)[0]
+    assert all(mask[frame].unique().numel() == 1 for frame in (2, 3, 4, 5))
 
 
 def test_people_faces_and_weights(run):
@@ -115,8 +138,8 @@ def test_grow_feather_and_motion_are_pixels_of_the_picture(run):
 
 
 def test_boxes_are_said_to_be_ellipses(run):
-    text = run(torch.rand(1, 32, 48, 3), Fake([[square(8)]], True))[2]
-    assert "segm/a.pt: finds boxes, people are soft ellipses" in text
+    text = run(torch.rand(1, 32, 48, 3), Fake([[square(8)]], "finds boxes"))[2]
+    assert "segm/a.pt: finds boxes" in text
 
 
 MASKS = [square(8), square(8)[None], square(8).expand(3, -1, -1), square(8).bool(), (square(8) * 255).to(torch.uint8)]
@@ -179,10 +202,11 @@ def test_interrupting_stops_it(run, monkeypatch):
         management.interrupt_current_processing(False)
 
 
-def test_files_appear_under_the_names_that_other_packs_use(pack, folders):
+def test_files_appear_under_the_names_that_other_packs_use(pack, folders, monkeypatch):
     for name in ("segm/person_yolov8m-seg.pt", "bbox/face.safetensors", "other.pt", "segm/readme.txt"):
         (folders / name).write_bytes(b"x")
     assert list(pack.detector_files.files()) == ["segm/person_yolov8m-seg.pt", "bbox/face.safetensors", "other.pt"]
+    monkeypatch.setattr(pack.selfie, "find_spec", lambda name: None)
     options = {i.id: i.options for i in pack.mask.SyncCacheHumanMask.define_schema().inputs if hasattr(i, "options")}
     assert options["detector"] == options["face_detector"] == ["none", *pack.detector_files.files()]
     before = pack.mask.SyncCacheHumanMask.fingerprint_inputs(detector="other.pt")
@@ -222,6 +246,76 @@ def test_the_node_is_listed_without_ultralytics_and_tells_what_to_do(pack, folde
     assert pack.mask.SyncCacheHumanMask.define_schema().node_id == "SyncCacheHumanMask"
     with pytest.raises(pack.detector.NoDetector, match=r"(?s)pip install.*AGPL-3\.0"):
         pack.mask.finder("segm/a.pt", "person")
+
+
+class Selfie:
+    """MediaPipe's: certain of the left half, half certain of a column beside it; of nobody where a picture is black."""
+
+    closed = 0
+
+    def close(self):
+        Selfie.closed += 1
+
+    def process(self, picture):
+        assert picture.dtype == numpy.uint8 and picture.flags["C_CONTIGUOUS"]
+        seen = numpy.zeros(picture.shape[:2], dtype=numpy.float32)
+        if picture.any():
+            seen[:, : seen.shape[1] // 2] = 1.0
+            seen[:, seen.shape[1] // 2] = 0.5
+        return SimpleNamespace(segmentation_mask=seen)
+
+
+def chosen_selfie(pack, image, **inputs):
+    """mask and text of the node with MediaPipe."""
+    node = type("WithId", (pack.mask.SyncCacheHumanMask,), {"hidden": SimpleNamespace(unique_id="7")})
+    out = node.execute(image=image, detector=pack.selfie.CHOICE, **{**PLAIN, **inputs})
+    return out.args[0], out.ui["text"][0]
+
+
+def test_mediapipe_is_offered_where_its_model_is(pack, folders, monkeypatch):
+    package = folders.parent / "mediapipe"
+    monkeypatch.setattr(pack.selfie, "find_spec", lambda name: SimpleNamespace(submodule_search_locations=[str(package)]))
+    node, choice = pack.mask.SyncCacheHumanMask, "MediaPipe selfie segmentation"
+    offered = lambda: {i.id: i.options for i in node.define_schema().inputs if hasattr(i, "options")}  # noqa: E731
+    assert offered() == {"detector": ["none"], "face_detector": ["none"]}, "newer ones have no models inside"
+    said = node.validate_inputs(detector=choice)
+    assert choice in said and "pip install mediapipe==0.10.21" in said and "connect a mask" in said
+    (package / pack.selfie.MODEL).parent.mkdir(parents=True)
+    (package / pack.selfie.MODEL).write_bytes(b"x")
+    assert offered() == {"detector": ["none", choice], "face_detector": ["none"]}, "it finds no faces"
+    assert node.validate_inputs(detector=choice) is True and "is not below" in node.validate_inputs(face_detector=choice)
+    (folders / "segm" / "a.pt").write_bytes(b"x")
+    assert node.validate_inputs(detector="segm/a.pt", face_detector="none") is True, "workflows of before"
+
+
+def test_mediapipe_finds_everybody_in_one_outline(pack, monkeypatch):
+    monkeypatch.setattr(pack.selfie, "segmenter", Selfie)
+    image = torch.cat([torch.full((5, 32, 48, 3), 0.5), torch.zeros(1, 32, 48, 3)])
+    mask, text = chosen_selfie(pack, image, hold=0, confidence=0.5)
+    assert mask.shape == (6, 32, 48) and mask[0, :, :24].min() > 0.999 and mask[0, :, 25:].max() < 0.001
+    assert mask[0, :, 24].tolist() == pytest.approx([0.5] * 32, abs=1e-5), "as certain as was asked"
+    assert "nobody in frame 5" in text and "everybody in one outline" in text
+    assert Selfie.closed == 1, "opened once for all frames, and closed"
+    assert chosen_selfie(pack, image[:1], confidence=0.9)[0][0, 0, 24] == pytest.approx(0.1), "odds 1 of 1 against 9 of 1"
+    assert "nobody in frame 0" in chosen_selfie(pack, image[:1], confidence=1.0)[1], "nothing is surer than that"
+
+
+def test_specks_are_nobody(pack, monkeypatch):
+    def speck(self, picture):
+        seen = numpy.zeros(picture.shape[:2], dtype=numpy.float32)
+        seen[:4, :4] = 1.0  # 16 of 4096 pixels, 0.4 %
+        return SimpleNamespace(segmentation_mask=seen)
+
+    monkeypatch.setattr(pack.selfie, "segmenter", type("Specks", (Selfie,), {"process": speck}))
+    assert "nobody in frame 0" in chosen_selfie(pack, torch.ones(1, 64, 64, 3))[1]
+
+
+@pytest.mark.parametrize("broken", [None, ModuleType("mediapipe")], ids=["absent", "without solutions"])
+def test_without_mediapipe_the_way_out_is_told(pack, monkeypatch, broken):
+    monkeypatch.setitem(sys.modules, "mediapipe", broken)
+    assert pack.selfie.offered() == []
+    with pytest.raises(pack.detector.NoDetector, match=r"(?s)pip install mediapipe==0\.10\.21.*connect a mask"):
+        chosen_selfie(pack, torch.rand(1, 32, 48, 3))
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Other extensions on the same model, unsupported models, failures at the boundary, and a host without a server."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -217,13 +218,14 @@ def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
             json.dumps(data, allow_nan=False)  # as it goes over the wire
             sent.append((event, data))
 
-    text, strip = stage.comfy.text.NodeText("7"), stage.comfy.text.Strip("7")
+    seven, nobody = SimpleNamespace(unique_id="7"), SimpleNamespace(unique_id=None)
+    text, strip = stage.comfy.text.NodeText(seven), stage.comfy.text.Strip(seven)
     monkeypatch.setattr(PromptServer, "instance", None, raising=False)
     text("nobody hears")
     strip({"text": "nobody sees"})
     monkeypatch.setattr(PromptServer, "instance", Server(), raising=False)
-    stage.comfy.text.NodeText(None)("no node")
-    stage.comfy.text.Strip(None)({"text": "no node"})
+    stage.comfy.text.NodeText(nobody)("no node")
+    stage.comfy.text.Strip(nobody)({"text": "no node"})
     assert sent == []
     text("heard")
     assert sent.pop() == ("heard", "7")

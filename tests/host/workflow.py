@@ -34,9 +34,17 @@ def widget_values(node: dict, declared: dict) -> dict:
         if value is None:
             continue
         paired[name] = value
+        if kind == "COMFY_DYNAMICCOMBO_V3" and (chosen := chosen_inputs(options, value)):
+            paired |= {f"{name}.{key}": next(values) for key in chosen}
         if options.get("control_after_generate"):
             next(values)  # the editor's "fixed / randomize"
     return paired
+
+
+def chosen_inputs(options: dict, value) -> list[str]:
+    """The widgets that a choice brings along."""
+    brought = next((option["inputs"] for option in options.get("options", ()) if option["key"] == value), {})
+    return [name for kind in ("required", "optional") for name, spec in brought.get(kind, {}).items() if spec[0] in WIDGETS]
 
 
 def stem(server, steps: int) -> dict:

@@ -10,6 +10,7 @@ from tools.setup_env import EDITOR, editor_folder, pinned_editor
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium with playwright found: install both, or set CHROMIUM_PATH, to run the browser tests"
+NO_EDITOR = "an editor of a newer ComfyUI is not installed, see .venv/setup.log"
 # Headless, as root, without a GPU and off the network.
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -1,6 +1,8 @@
 """A ComfyUI server, its own editor in a headless Chromium, and what must not be on the console afterwards."""
 
 import shutil
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -27,49 +29,63 @@ NOISE = (
 )
 
 
-@pytest.fixture(scope="package")
-def chromium():
+@contextmanager
+def browser():
     # Here, since playwright may be missing where these tests are skipped.
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
-        yield browser
-        browser.close()
+        running = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="package")
+def chromium():
+    with browser() as running:
+        yield running
+
+
+@contextmanager
+def served_by(base: Path, options=()):
+    """A server as `launched` gives it, with the files that the templates load: portrait.png, speech.wav."""
+    shutil.copytree(ROOT / "demo" / "assets", base / "input")
+    with launched(base, PACK, options, loops=True) as running:
+        yield running
+
+
+@contextmanager
+def editor_in(browser, server, renderer: str, blocked: str = ""):
+    """An editor as on its first start. Errors on its console fail the test when it ends.
+
+    blocked: pattern of addresses that are not served.
+    """
+    server.post("/settings", {"Comfy.VueNodes.Enabled": RENDERERS[renderer], **SETTINGS})
+    context = browser.new_context(**LOOKS)
+    try:
+        context.set_default_timeout(PATIENCE_MS)
+        if blocked:
+            context.route(blocked, lambda route: route.abort())
+        editor = Editor(context.new_page(), server, renderer, PACK, list(NOISE))
+        editor.start()
+        yield editor
+    finally:
+        context.close()
+    editor.expect_silence()
 
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory):
-    base = tmp_path_factory.mktemp("comfy web")
-    shutil.copytree(ROOT / "demo" / "assets", base / "input")  # has what the templates load: portrait.png, speech.wav
-    with launched(base, PACK) as running:
+    with served_by(tmp_path_factory.mktemp("comfy web")) as running:
         yield running
 
 
 @pytest.fixture
 def open_editor(chromium, server):
-    """open_editor(renderer, blocked): an editor as on its first start. Errors on its console fail the test when it ends.
-
-    blocked: pattern of addresses that are not served.
-    """
-    opened = []
-
-    def opening(renderer: str, blocked: str = "") -> Editor:
-        server.post("/settings", {"Comfy.VueNodes.Enabled": RENDERERS[renderer], **SETTINGS})
-        context = chromium.new_context(**LOOKS)
-        context.set_default_timeout(PATIENCE_MS)
-        if blocked:
-            context.route(blocked, lambda route: route.abort())
-        opened.append(Editor(context.new_page(), server, renderer, PACK, list(NOISE)))
-        opened[-1].start()
-        return opened[-1]
-
-    yield opening
-    for editor in opened:
-        editor.page.context.close()
-    for editor in opened:
-        editor.expect_silence()
+    """open_editor(renderer, blocked): see `editor_in`, until the test ends."""
+    with ExitStack() as opened:
+        yield lambda renderer, blocked="": opened.enter_context(editor_in(chromium, server, renderer, blocked))
 
 
 @pytest.fixture(params=RENDERERS)

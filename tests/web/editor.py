@@ -1,7 +1,10 @@
 """What a person does in ComfyUI's editor, in both of its renderers."""
 
+import io
 import json
 from itertools import count
+
+from PIL import Image
 
 from demo.find_host import find_host, host_version
 from tests.conftest import ROOT
@@ -29,6 +32,11 @@ VUE_SLIDER = """([slider, value]) => {
 CANVAS_WIDGET = f"""([type, name]) => {{
     const node = {NODE}
     return app.canvasPosToClientPos([node.pos[0] + node.size[0] / 2, node.pos[1] + {WIDGET}.last_y + 10])
+}}"""
+NODE_BOX = f"""type => {{
+    const node = {NODE}, [x, y] = node.pos
+    const corners = [[x, y - LiteGraph.NODE_TITLE_HEIGHT], [x + node.size[0], y + node.size[1]]]
+    return corners.flatMap(at => app.canvasPosToClientPos(at))
 }}"""
 # Texts change many times in a short run: too often for questions from outside the browser.
 WATCH = """element => {
@@ -93,10 +101,25 @@ class Editor:
         self.page.evaluate(move, kind)
         self.rest(500)  # nodes of either renderer find their places within a few frames
 
+    def resize(self, kind: str, height: int):
+        """Of the first node of a kind, where a height in px is given."""
+        if height:
+            self.page.evaluate(f"([type, height]) => {NODE}.setSize([{NODE}.size[0], height])", [kind, height])
+
     def shot(self, name: str):
         """A picture for people: out/screenshots/<version>/<name>-<renderer>.png."""
         folder = ROOT / "out" / "screenshots" / host_version(find_host())
         self.page.screenshot(path=folder / f"{name}-{self.renderer}.png")
+
+    def picture(self, kind: str):
+        """The first node of a kind as it is on the screen, a PIL image."""
+        self.look_at(kind)
+        if self.renderer == "canvas":
+            x, y, right, low = self.page.evaluate(NODE_BOX, kind)
+            png = self.page.screenshot(clip={"x": x, "y": y, "width": right - x, "height": low - y})
+        else:
+            png = self._node(kind).screenshot()
+        return Image.open(io.BytesIO(png)).convert("RGB")
 
     # The graph.
 

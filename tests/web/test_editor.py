@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.web.editor import EVIL, SEEDS, WORKFLOWS
+from tests.web.editor import EVIL, NODE, SEEDS, WORKFLOWS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TEMPLATES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -85,6 +85,18 @@ def test_sliders_and_preset_follow_each_other(talker):
     assert [talker.value("SyncCache", name) for name in ("preset", "cache_ratio")] == ["Faithful", 1]
 
 
+def test_few_steps_are_told_of_before_a_run(talker):
+    few = talker.part("SyncCache", "few")
+    talker.expect(few).to_be_empty()
+    talker.set_value("KSampler", "steps", 4)
+    talker.expect(few).to_contain_text("4 steps are few, so there is little to gain")
+    talker.shot("few-steps")
+    talker.choose("SyncCache", "preset", "Faithful")
+    talker.expect(few).not_to_be_empty()
+    talker.set_value("KSampler", "steps", 20)
+    talker.expect(few).to_be_empty()
+
+
 def test_markup_in_texts_stays_text(talker):
     """Titles, models' names and remarks come with workflows of strangers."""
     event = {"node": talker.node_id("SyncCache"), "text": EVIL, "recognised": {"model": EVIL, "blocks": 1, "refreshes": 1}}
@@ -109,3 +121,20 @@ def test_a_workflow_opens_without_our_script(talker, open_editor):
         values, before = bare.values(kind), talker.values(kind)  # fewer: our script has a widget of its own
         assert values == {name: before[name] for name in values}
     assert bare.value("SyncCache", "preset") == "Custom" and bare.value("KSampler", "steps") == STEPS
+
+
+def test_compare_shows_its_verdict_and_its_pictures(editor):
+    """Steps of its own for each renderer: ComfyUI runs nothing again that it has run."""
+    editor.open_template("compare")
+    editor.set_value("KSampler", "steps", {"canvas": 8, "nodes2": 7}[editor.renderer])
+    editor.look_at("SyncCacheCompare")
+    shown = editor.run()["outputs"][editor.node_id("SyncCacheCompare")]
+    verdict = next(line for line in shown["text"][0].splitlines() if line.startswith("verdict"))
+    editor.expect(editor.page.get_by_text(verdict).first).to_be_visible()
+    drawn = f"type => {NODE}.imgs?.length ?? 0"
+    pictures = editor.page.locator(f'.lg-node[data-node-id="{editor.node_id("SyncCacheCompare")}"] img')
+    if editor.renderer == "canvas":
+        editor.page.wait_for_function(f"type => ({drawn})(type) === 3", arg="SyncCacheCompare")
+    else:
+        editor.expect(pictures.first).to_be_visible()
+    editor.shot("compare")

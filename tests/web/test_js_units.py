@@ -7,8 +7,11 @@ from itertools import product
 
 import pytest
 
+from synccache_core.config import Config
+from synccache_core.decide.policy import MIN_COMPUTED, level_for
 from synccache_core.model.cost import CostModel, cache_bytes
 from synccache_core.model.layout import Layout, groups_for_ratio
+from synccache_core.model.samplers import Sampler
 from synccache_core.units import readable
 from tests.conftest import ROOT
 
@@ -36,20 +39,38 @@ def cases() -> list[dict]:
     """Wishes at sizes, with what the core makes of them: the editor predicts by the same arithmetic."""
     made = []
     layouts = [Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)), Layout(10, (0, 2, 4, 6, 8, 9)), Layout(3, (0,))]
-    wishes = product(layouts, (8, 20, 40), (1.5, 2.0, 3.3, 5.0), (0.05, 0.5, 1.0), (0, 2), (0, 3 << 20), (80, 5000, 1 << 20))
+    wishes = product(layouts, (4, 8, 20, 40), (1.5, 2.0, 3.3, 5.0), (0.05, 0.5, 1.0), (0, 2), (0, 3 << 20),
+                     (80, 5000, 1 << 20))  # fmt: skip
     for layout, steps, target, ratio, order, limit, residual in wishes:
         cost = CostModel(10.0, 1.0, 3.0, layout)
-        computed, groups = cost.budget(steps, target), groups_for_ratio(layout, ratio)
+        computed, groups = max(MIN_COMPUTED, cost.budget(steps, target)), groups_for_ratio(layout, ratio)
         output, corrected = residual // 80, order // 2  # with correction at order 2
         held = cache_bytes(residual, output, "residual", groups, order, corrected)
         beside = cache_bytes(0, output, "residual", 0, order, corrected)
         held = min(held, limit) if limit else held
-        size = {"expected": steps, "share": cost.reuse_share, "storable": layout.storable(),
-                "refreshes": len(layout.refresh), "residual_bytes": residual, "correction_bytes": beside}  # fmt: skip
-        wish = {"target": target, "ratio": ratio, "order": order, "limit": limit}
-        core = {"computed": computed, "steps": steps, "speedup": cost.speedup(steps, computed), "bytes": held}
+        size = {"expected": steps, "share": cost.reuse_share, "storable": layout.storable(), "blocks": layout.blocks,
+                "refreshes": len(layout.refresh), "residual_bytes": residual, "correction_bytes": beside,
+                "level": "residual", "fresh_share": cost.reuse_share, "output_bytes": output,
+                "outputs_corrected": corrected}  # fmt: skip
+        wish = {"target": target, "ratio": ratio, "order": order, "limit": limit, "reuse": "residual"}
+        core = {"level": "residual", "computed": computed, "steps": steps, "speedup": cost.speedup(steps, computed),
+                "bytes": held, "here": False}  # fmt: skip
         made.append({"size": size, "wish": wish, "core": core, "readable": readable(held)})
+        made.append(elsewhere(size, wish, cost))
     return made
+
+
+def elsewhere(size: dict, wish: dict, cost: CostModel) -> dict:
+    """The same where auto chooses the level, which need not be that of the last run."""
+    steps, order = size["expected"], wish["order"]
+    level = level_for(Config(target_speedup=wish["target"], level="auto"), cost, steps, Sampler()).level
+    computed = max(MIN_COMPUTED, cost.budget(steps, wish["target"], cost.share(level, 0, "refresh", True)))
+    groups = groups_for_ratio(cost.layout, wish["ratio"])
+    held = cache_bytes(size["residual_bytes"], size["output_bytes"], level, groups, order, size["outputs_corrected"])
+    held = min(held, wish["limit"]) if wish["limit"] else held
+    speedup = cost.speedup(steps, computed, cost.share(level, 0, "refresh", True))
+    core = {"level": level, "computed": computed, "steps": steps, "speedup": speedup, "bytes": held, "here": False}
+    return {"size": size, "wish": {**wish, "reuse": "auto"}, "core": core, "readable": readable(held)}
 
 
 @pytest.mark.node

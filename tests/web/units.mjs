@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { cleanPlan, cleanRun, countsText, foundText, percent, predict, predictionText, readable, say, WORDS } from "./extensions/pack/js/synccache.js";
+import { cleanPlan, cleanRun, countsText, fewText, foundText, percent, predict, predictionText, readable, samplerSteps, say, WORDS } from "./extensions/pack/js/synccache.js";
 import { app } from "./scripts/app.js";
 
 const RUN = {
@@ -46,6 +46,7 @@ test("what a run says", () => {
   assert.equal(countsText(run, "en"), "3 of 5 steps · 2 computed · 1 reused · 1.2×");
   assert.equal(countsText({ ...run, ended: true }, "en"), "3 of 5 steps · 2 computed · 1 reused · 1.2× · interrupted");
   assert.equal(countsText({ ...run, replay: "2 of 4" }, "en"), "trial 2 of 4: 3 of 5 steps · 2 computed · 1 reused · 1.2×");
+  assert.equal(countsText({ ...run, number: 2 }, "en"), "run 2: 3 of 5 steps · 2 computed · 1 reused · 1.2×");
   assert.equal(countsText({ ...run, calibration: true }, "en"), "3 of 5 steps · calibrating");
   assert.equal(foundText(run, "en"), "Wan2.2-S2V: 40 blocks, 12 audio refreshes");
   const unknown = cleanRun({ ...RUN, model: "Flux", blocks: 0, refreshes: 0 });
@@ -62,10 +63,55 @@ test("what is predicted, and from what", () => {
   const here = { ...size, took: 0.2 }; // what is computed goes by the operations all the same
   assert.equal(predictionText({ linked: false, wish, size: here }, "en"), "Predicted: 2.3× faster on this machine, 12 of 40 steps, 5.50 GiB");
   assert.match(predictionText({ linked: false, wish: { ...wish, target: 1 }, size }, "en"), /off/);
+  const inside = { ...size, usual_ratio: 0.4 }; // five of twelve with a preset, all of them as the slider says
+  assert.match(predictionText({ linked: false, wish: { ...wish, preset: true }, size: inside }, "en"), /2.50 GiB/);
+  assert.match(predictionText({ linked: false, wish: { ...wish, preset: false }, size: inside }, "en"), /5.50 GiB/);
   const plan = cleanPlan(PLAN);
   assert.equal(predictionText({ linked: true, wish, size, plan }, "en"), "Plan: 3.99× faster, 1 of 4 steps, error 0.12 %, 3.00 MiB (measured)");
   assert.match(predictionText({ linked: true, wish, size, plan: null }, "en"), /with the next run/);
   assert.doesNotMatch(predictionText({ linked: false, wish, size, plan }, "en"), /Plan/);
+});
+
+test("few steps are told of before the run", () => {
+  const facts = { linked: false, wish: { target: 3 } };
+  assert.match(fewText(facts, 4, "en"), /^4 steps are few, so there is little to gain/);
+  assert.match(fewText({ ...facts, size: { expected: 8 } }, null, "en"), /^8 steps/);
+  assert.equal(fewText({ ...facts, size: { expected: 4 } }, 20, "en"), ""); // it was that few the last time
+  for (const steps of [9, null]) assert.equal(fewText(facts, steps, "en"), "");
+  assert.equal(fewText({ ...facts, linked: true }, 4, "en"), "");
+  assert.equal(fewText({ ...facts, wish: { target: 1 } }, 4, "en"), "");
+});
+
+test("the steps are those of the first sampler or scheduler that the model reaches", () => {
+  const nodes = {}, links = {};
+  const graph = { getNodeById: (id) => nodes[id], getLink: (id) => links[id] };
+  const add = (id, to = [], widgets = [], inputs = []) => {
+    const outputs = [{ type: "LATENT", links: [99] }, { type: "MODEL", links: to.map((target, i) => (links[`${id}-${i}`] = { target_id: target }) && `${id}-${i}`) }];
+    return (nodes[id] = { graph, outputs, widgets, inputs });
+  };
+  const start = add("cache", ["shift"], [{ name: "steps", value: 3 }]);
+  add("shift", ["cache", "sampler"], [{ name: "shift", value: 8 }]);
+  const sampler = add("sampler", [], [{ name: "steps", value: 4 }]);
+  assert.equal(samplerSteps(start).value, 4);
+  sampler.inputs.push({ widget: { name: "steps" }, link: 7 });
+  assert.equal(samplerSteps(start), null);
+  assert.equal(samplerSteps(sampler), null);
+  assert.equal(samplerSteps({}), null);
+});
+
+test("another level than that of the last run is predicted as such", () => {
+  const wish = { target: 3, ratio: 1, order: 1, limit: 0, reuse: "auto" };
+  const ran = { blocks: 40, expected: 20, storable: 11, refreshes: 12, fresh_share: 0.05 };
+  const fresh = { ...ran, level: "residual", share: 0.05, took: 0.04, residual_bytes: 2 ** 28, output_bytes: 2 ** 20, outputs_corrected: 1 };
+  const whole = { ...ran, level: "output", share: 0, took: 0.01, residual_bytes: 0, held: 2 ** 21 };
+  const told = (size, more) => predictionText({ linked: false, wish: { ...wish, ...more }, size }, "en");
+  assert.equal(told(fresh, {}), "Predicted: 3.0× faster on this machine, 6 of 20 steps, 5.50 GiB");
+  assert.equal(told(fresh, { target: 5 }), "Predicted: 5.0× faster, 4 of 20 steps, 3.00 MiB"); // 3.2 left of 4: whole results
+  assert.equal(told(fresh, { reuse: "output" }), "Predicted: 2.9× faster, 7 of 20 steps, 3.00 MiB");
+  assert.equal(told(whole, { reuse: "output" }), "Predicted: 2.8× faster on this machine, 7 of 20 steps, 2.00 MiB");
+  assert.equal(told(whole, {}), "Predicted: 3.0× faster, 6 of 20 steps, memory known after a run");
+  assert.equal(told(whole, { target: 5, probing: true }), "Predicted: 5.2× faster, 3 of 20 steps, memory known after a run");
+  assert.equal(told({ ...whole, blocks: 0, fresh_share: null }, { reuse: "residual" }), told(whole, { reuse: "output" }));
 });
 
 test("nothing that a workflow file may hold is believed", () => {

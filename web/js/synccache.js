@@ -9,6 +9,10 @@ const KEPT = "synccache"; // in node.properties: the last run stays with the wor
 const STRIPS = ["SyncCache", "SyncCacheCalibrate"];
 const PLANS = ["SyncCacheScheduleOptimizer", "SyncCacheLoadPlan"];
 const CUSTOM = "Custom", PAPER = "Paper";
+const AUTO = "auto", RESIDUAL = "residual", OUTPUT = "output"; // levels, synccache_core/config.py
+const REUSE = { residuals: RESIDUAL, outputs: OUTPUT }; // the widget's words for them
+const LEAST_LEFT = 0.88, ROUNDED = 0.85, MIN_COMPUTED = 2; // decide/policy.py
+const FEW_STEPS = 8; // report/advice.py
 const AUTO_ORDER = 1; // forecast_order -1: the highest that is tried
 const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400;
 const UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 };
@@ -21,16 +25,17 @@ export const WORDS = {
     predicted: "Predicted: {speed}× faster, {computed} of {steps} steps, {memory}",
     predicted_here: "Predicted: {speed}× faster on this machine, {computed} of {steps} steps, {memory}",
     off: "Predicted: off, the model runs as it is",
+    few: "{steps} steps are few, so there is little to gain: each makes much of the video, and a reused one shows. Compare with SyncCache bypassed.",
     planned: "Plan: {speed}× faster, {computed} of {steps} steps, error {error}, {memory} ({how})",
     plan_unknown: "A plan decides; what it gives appears with the next run.",
     how_predicted: "predicted", how_measured: "measured",
     counts_live: "{done} of {steps} steps · {computed} computed · {live} live · {reused} reused",
     counts: "{done} of {steps} steps · {computed} computed · {reused} reused", calibrating: "{done} of {steps} steps · calibrating",
-    replay: "trial {replay}: ", speed: " · {speed}×", held: "{held} held", of: " of {limit}", interrupted: " · interrupted",
+    replay: "trial {replay}: ", number: "run {number}: ", speed: " · {speed}×", held: "{held} held", of: " of {limit}", interrupted: " · interrupted",
     compute: "computed", live: "live", reuse: "reused", wait: "to come", cell: "step {step}: {action}", probe: ", probe change {change}",
     point: "{speed}× faster, error {error}, {memory}", choose: "Press Run to make this plan.", about: "About this plan: ",
     front: "Plans by speed and error", error: "error", faster: "speed", empty: "Press Run to see the plan.",
-    room: "{held} of {limit}",
+    room: "{held} of {limit}", unmeasured: "memory known after a run",
   },
   zh: {
     strip: "SyncCache 运行", plan: "SyncCache 方案", waiting: "要求加速 {speed}×；首次运行得知模型和尺寸后，显示预估的代价。",
@@ -39,16 +44,17 @@ export const WORDS = {
     predicted: "预估：加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     predicted_here: "预估：在本机加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     off: "预估：已关闭，模型照常运行",
+    few: "{steps} 步很少，加速的余地不大：每一步都对视频影响很大，复用会看得出来。请与绕过 SyncCache 的结果比较。",
     planned: "方案：加速 {speed}×，计算 {computed}/{steps} 步，误差 {error}，{memory}（{how}）",
     plan_unknown: "由方案决定；下次运行时显示它的效果。",
     how_predicted: "预计", how_measured: "实测",
     counts_live: "{done}/{steps} 步 · 计算 {computed} · 仅人物 {live} · 复用 {reused}",
     counts: "{done}/{steps} 步 · 计算 {computed} · 复用 {reused}", calibrating: "{done}/{steps} 步 · 校准中",
-    replay: "试运行 {replay}：", speed: " · {speed}×", held: "已占用 {held}", of: " / {limit}", interrupted: " · 已中断",
+    replay: "试运行 {replay}：", number: "第 {number} 次采样：", speed: " · {speed}×", held: "已占用 {held}", of: " / {limit}", interrupted: " · 已中断",
     compute: "计算", live: "仅人物", reuse: "复用", wait: "未到", cell: "第 {step} 步：{action}", probe: "，探测到变化 {change}",
     point: "加速 {speed}×，误差 {error}，{memory}", choose: "点击“运行”生成此方案。", about: "大致如此：",
     front: "按速度和误差排列的方案", error: "误差", faster: "速度", empty: "点击“运行”查看方案。",
-    room: "{held} / {limit}",
+    room: "{held} / {limit}", unmeasured: "内存在运行后得知",
   },
   ja: {
     strip: "SyncCache の実行", plan: "SyncCache のプラン", waiting: "{speed} 倍速を要求。最初の実行でモデルとサイズが分かると、必要なものを予測します。",
@@ -57,16 +63,17 @@ export const WORDS = {
     predicted: "予測：{speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     predicted_here: "予測：このマシンで {speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     off: "予測：オフ、モデルはそのまま動きます",
+    few: "{steps} ステップは少なく、高速化の余地はわずかです。1 ステップの影響が大きく、再利用が見た目に表れます。SyncCache をバイパスした結果と比べてください。",
     planned: "プラン：{speed} 倍速、{steps} ステップ中 {computed} を計算、誤差 {error}、{memory}（{how}）",
     plan_unknown: "プランに従います。効果は次の実行で表示されます。",
     how_predicted: "予測", how_measured: "実測",
     counts_live: "{steps} ステップ中 {done} · 計算 {computed} · 人物のみ {live} · 再利用 {reused}",
     counts: "{steps} ステップ中 {done} · 計算 {computed} · 再利用 {reused}", calibrating: "{steps} ステップ中 {done} · キャリブレーション中",
-    replay: "試行 {replay}：", speed: " · {speed} 倍速", held: "使用中 {held}", of: " / {limit}", interrupted: " · 中断",
+    replay: "試行 {replay}：", number: "{number} 回目の実行：", speed: " · {speed} 倍速", held: "使用中 {held}", of: " / {limit}", interrupted: " · 中断",
     compute: "計算", live: "人物のみ", reuse: "再利用", wait: "これから", cell: "ステップ {step}：{action}", probe: "、プローブの変化 {change}",
     point: "{speed} 倍速、誤差 {error}、{memory}", choose: "「実行」でこのプランを作ります。", about: "おおよそ：",
     front: "速度と誤差で見たプラン", error: "誤差", faster: "速度", empty: "「実行」でプランが表示されます。",
-    room: "{held} / {limit}",
+    room: "{held} / {limit}", unmeasured: "メモリは実行後に分かります",
   },
 };
 
@@ -93,17 +100,44 @@ export function groupsForRatio(storable, refreshes, ratio) {
   return Math.max(1, Math.min(storable, Math.floor(ratio * refreshes + 0.5)));
 }
 
+/** The level that the nodes will take, as level_for in synccache_core/decide/policy.py does; wish.reuse: "auto", or a level. Of what an
+ * older version kept of a run nothing else is known than the level of then. */
+export function levelFor(size, wish) {
+  if (!size.blocks && size.level === OUTPUT) return OUTPUT;
+  if (wish.reuse && wish.reuse !== AUTO) return wish.reuse;
+  const fresh = size.fresh_share ?? null;
+  if (fresh === null || wish.probing) return wish.probing ? RESIDUAL : size.level || RESIDUAL;
+  const bare = size.expected / wish.target;
+  const left = fresh < 1 ? (bare - size.expected * fresh) / (1 - fresh) : 0;
+  return left >= LEAST_LEFT * bare && roundHalfEven(left) >= ROUNDED * roundHalfEven(bare) ? RESIDUAL : OUTPUT;
+}
+
+/** Bytes that are held, null where the last run did not show them. */
+function heldBytes(size, wish, level) {
+  if (level === OUTPUT) {
+    if (size.level === OUTPUT) return size.held;
+    return size.output_bytes ? size.output_bytes * (wish.order + 1 + size.outputs_corrected) : null;
+  }
+  if (!size.residual_bytes) return null;
+  const usual = wish.preset ? (size.usual_ratio ?? wish.ratio) : wish.ratio;
+  const ratio = wish.paper ? wish.ratio - (0.5 - 1e-9) / size.refreshes : usual;
+  const groups = groupsForRatio(size.storable, size.refreshes, ratio);
+  return groups * size.residual_bytes * (wish.order + 1) + (size.correction_bytes ?? 0);
+}
+
 /** What the sliders will give at the size of the last run. size.took: seconds of a reused step over those of a computed one,
- * where that was measured; what is computed goes by the operations, size.share, as the nodes have it. wish: {target, ratio, order, limit, paper}, limit in bytes, 0 =
- * none; paper: whether the ratio is rounded down, as in the paper. A target of 1 is off, which is nobody's question. */
+ * where that was measured; what is computed goes by the operations, size.share, as the nodes have it. wish: {target, ratio, order, limit, paper, preset}, limit in bytes, 0 =
+ * none; paper: whether the ratio is rounded down, as in the paper; preset: whether the ratio is what is usual for the model; reuse, probing: see levelFor. A target of 1 is off, which is nobody's question. */
 export function predict(size, wish) {
-  const computed = budget(size.expected, wish.target, size.share);
-  const ratio = wish.paper ? wish.ratio - (0.5 - 1e-9) / size.refreshes : wish.ratio;
-  const residuals = groupsForRatio(size.storable, size.refreshes, ratio) * size.residual_bytes * (wish.order + 1);
-  const held = size.level === "output" ? size.held : residuals + (size.correction_bytes ?? 0);
+  const level = levelFor(size, wish), same = level === (size.level || RESIDUAL);
+  const share = same ? size.share : level === OUTPUT ? 0 : size.fresh_share ?? size.share;
+  const took = same ? size.took ?? null : null;
+  const least = Math.min(size.expected, MIN_COMPUTED); // the first step and the last
+  const computed = Math.max(least, budget(size.expected, wish.target, share));
+  const held = heldBytes(size, wish, level);
   return {
-    computed, steps: size.expected, speedup: idealSpeedup(size.expected, computed, size.took ?? size.share),
-    bytes: wish.limit > 0 ? Math.min(held, wish.limit) : held,
+    level, computed, steps: size.expected, speedup: idealSpeedup(size.expected, computed, took ?? share), here: took !== null,
+    bytes: held !== null && wish.limit > 0 ? Math.min(held, wish.limit) : held,
   };
 }
 
@@ -146,10 +180,12 @@ export function cleanRun(run) {
     changes: list(run.changes, MOST_STEPS).map((c) => number(c)),
     computed: done.split("c").length - 1, reused: done.split("r").length - 1, live: done.split("l").length - 1, speedup: number(run.speedup),
     held: number(run.held) ?? 0, limit: number(run.limit), calibration: run.calibration === true,
-    finished: run.finished === true, ended: run.ended === true, replay: text(run.replay),
+    finished: run.finished === true, ended: run.ended === true, replay: text(run.replay), number: Math.round(number(run.number, 1, 1e6) ?? 1),
     why: list(run.why, MOST_LINES).map(text).filter(Boolean), storable: number(run.storable) ?? 0,
     share: number(run.share, 0, 1), took: number(run.took, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0,
-    correction_bytes: number(run.correction_bytes) ?? 0, level: text(run.level),
+    correction_bytes: number(run.correction_bytes) ?? 0, level: text(run.level), fresh_share: number(run.fresh_share, 0, 1),
+    output_bytes: number(run.output_bytes) ?? 0, outputs_corrected: number(run.outputs_corrected) ?? 0,
+    usual_ratio: number(run.usual_ratio, 0, 1) ?? 1,
   };
 }
 
@@ -186,10 +222,17 @@ export function foundText(found, language = locale()) {
 
 export function countsText(run, language = locale()) {
   const values = { done: run.cells.length, steps: run.expected, computed: run.computed, reused: run.reused, live: run.live };
-  const head = run.replay ? say("replay", { replay: run.replay }, language) : "";
+  const head = run.replay ? say("replay", { replay: run.replay }, language) : run.number > 1 ? say("number", { number: run.number }, language) : "";
   const middle = say(run.calibration ? "calibrating" : run.live ? "counts_live" : "counts", values, language);
   const speed = run.speedup && !run.calibration ? say("speed", { speed: run.speedup.toFixed(1) }, language) : "";
   return head + middle + speed + (run.ended && !run.finished ? say("interrupted", {}, language) : "");
+}
+
+/** Where a run of so many steps leaves little to skip, else "". steps: of the run to come, null = not known. */
+export function fewText(facts, steps, language = locale()) {
+  const known = steps ?? facts.size?.expected ?? null;
+  const some = known !== null && known <= FEW_STEPS && !facts.linked && facts.wish.target > 1;
+  return some ? say("few", { steps: known }, language) : "";
 }
 
 export function predictionText(facts, language = locale()) {
@@ -200,8 +243,8 @@ export function predictionText(facts, language = locale()) {
   if (facts.wish.target <= 1) return say("off", {}, language);
   if (!facts.size) return say("waiting", { speed: facts.wish.target.toFixed(1) }, language);
   const guess = predict(facts.size, facts.wish);
-  const values = { speed: guess.speedup.toFixed(1), computed: guess.computed, steps: guess.steps, memory: readable(guess.bytes) };
-  return say(typeof facts.size.took === "number" ? "predicted_here" : "predicted", values, language);
+  const values = { speed: guess.speedup.toFixed(1), computed: guess.computed, steps: guess.steps, memory: guess.bytes === null ? say("unmeasured", {}, language) : readable(guess.bytes) };
+  return say(guess.here ? "predicted_here" : "predicted", values, language);
 }
 
 function planValues(plan) {
@@ -311,8 +354,9 @@ class Strip {
     this.node = node;
     this.presets = presets;
     this.state = {};
+    this.followed = new WeakSet();
     this.parts = {
-      recognised: part("recognised"), prediction: part("prediction", { class: "synccache-quiet" }),
+      recognised: part("recognised"), prediction: part("prediction", { class: "synccache-quiet" }), few: part("few"),
       cells: part("cells", { class: "synccache-cells", role: "img" }), counts: part("counts"),
       memory: part("memory", { class: "synccache-quiet" }), notes: part("notes"), status: part("status", { role: "status", class: "synccache-quiet" }),
     };
@@ -346,7 +390,9 @@ class Strip {
     const { run, size, recognised, plan, text: said } = this.state;
     const found = recognised?.model ? recognised : run?.model ? run : null;
     this.parts.recognised.textContent = found ? foundText(found) : "";
-    this.parts.prediction.textContent = this.predicts() ? predictionText({ ...this.wish(), size, plan }) : "";
+    const facts = this.predicts() ? { ...this.wish(), size, plan } : null;
+    this.parts.prediction.textContent = facts ? predictionText(facts) : "";
+    this.parts.few.textContent = facts ? fewText(facts, this.stepsAhead()) : "";
     this.parts.cells.replaceChildren(...(run ? cellElements(run.cells, run.expected, run.changes) : []));
     this.parts.counts.textContent = run ? countsText(run) : "";
     this.parts.cells.setAttribute("aria-label", this.parts.counts.textContent);
@@ -359,6 +405,16 @@ class Strip {
     this.node.setDirtyCanvas?.(true, false);
   }
 
+  /** Of the first node behind this one that has them, sampler or scheduler; null where there is none. Its changes are seen. */
+  stepsAhead() {
+    const found = samplerSteps(this.node);
+    if (found && !this.followed.has(found)) {
+      this.followed.add(found);
+      onChange(found, () => this.render());
+    }
+    return number(found?.value, 0, MOST_STEPS);
+  }
+
   /** A calibration reuses nothing. */
   predicts() {
     return this.node.comfyClass === "SyncCache";
@@ -366,12 +422,16 @@ class Strip {
 
   wish() {
     const value = (name, otherwise) => number(widget(this.node, name)?.value) ?? otherwise;
-    const [target, ratio] = this.presets[widget(this.node, "preset")?.value] ?? [value("target_speedup", 3), value("cache_ratio", 1)];
+    const preset = this.presets[widget(this.node, "preset")?.value];
+    const [target, ratio] = preset ?? [value("target_speedup", 3), value("cache_ratio", 1)];
     const paper = widget(this.node, "preset")?.value === PAPER;
     const linked = !paper && (this.node.inputs?.some((input) => input.name === "plan_json" && input.link != null) ?? false);
     const asked = widget(this.node, "forecast_order")?.value;
     const order = paper ? 0 : asked >= 0 ? asked : AUTO_ORDER;
-    return { linked, wish: { target, ratio, order, paper, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
+    const custom = widget(this.node, "preset")?.value === CUSTOM;
+    const probing = paper || (custom && value("probe_threshold", 0) > 0);
+    const reuse = REUSE[widget(this.node, "reuse")?.value] ?? AUTO;
+    return { linked, wish: { target, ratio, order, paper, preset: Boolean(preset), reuse, probing, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
   }
 }
 
@@ -393,7 +453,7 @@ function couple(node, strip) {
       if (asked && asked[i] !== slider.value) setValue(node, preset, CUSTOM);
     })));
   }
-  for (const name of ["forecast_order", "memory_budget_gb"]) {
+  for (const name of ["forecast_order", "memory_budget_gb", "reuse", "probe_threshold"]) {
     const other = widget(node, name);
     if (other) onChange(other, () => strip.render());
   }
@@ -469,6 +529,21 @@ class PlanView {
 
 function widget(node, name) {
   return node.widgets?.find((w) => w.name === name);
+}
+
+/** The widget `steps` of the nearest node that a model goes to from here, through any others; none where a link feeds it. */
+export function samplerSteps(start) {
+  const seen = new Set([start]);
+  for (const node of seen) { // grows
+    const steps = node === start ? null : widget(node, "steps");
+    if (steps) return node.inputs?.some((input) => input.widget?.name === "steps" && input.link != null) ? null : steps;
+    const links = (node.outputs ?? []).filter((output) => output.type === "MODEL").flatMap((output) => output.links ?? []);
+    for (const id of links) {
+      const next = node.graph?.getNodeById?.(node.graph.getLink?.(id)?.target_id);
+      if (next) seen.add(next);
+    }
+  }
+  return null;
 }
 
 function setValue(node, target, value) {
@@ -548,6 +623,9 @@ app.registerExtension({
       const strip = shownOn.get(nodeById(detail?.node));
       if (strip instanceof Strip) strip.take(detail);
     });
+  },
+  afterConfigureGraph() { // a sampler may have got its steps after the strip that foretells them
+    for (const node of app.graph?.nodes ?? []) shownOn.get(node)?.render();
   },
   nodeCreated(node) {
     if (STRIPS.includes(node.comfyClass) || PLANS.includes(node.comfyClass)) dress(node);

@@ -8,7 +8,8 @@ tests/core/test_adapters.py that hands a toy of it to `synccache_core.contract.c
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,6 +40,12 @@ class Adapter:
 
     view(pass, block): where the video's tokens lie in the hidden state at a block, and how many others there are: a hidden
     state of another length is never touched. Without it, the video's are all.
+
+    asks(model, transformer_options): None where it does not serve this model of its classes, such as one without a patch
+    that makes the family; else what more `cost` must know, by the names of its keywords.
+
+    foreign(options): whether these transformer_options are of a pass with parts of the model switched off, such as a
+    guidance makes one: it is run as it is, and neither fed nor served.
     """
 
     name: str
@@ -53,13 +60,17 @@ class Adapter:
     rest: Mapping[str, object] | None = None
     live: Callable[[torch.nn.Module], Live | None] = lambda block: None
     view: Callable[[Pass, int], View] = video_alone
+    foreign: Callable[[Mapping], bool] = lambda options: False
+    asks: Callable[[torch.nn.Module, Mapping[str, Any]], Mapping[str, Any] | None] = lambda model, options: {}
+
+    def of(self, model: torch.nn.Module, options: Mapping[str, Any]) -> "Adapter | None":
+        """It as it serves a model under these transformer_options; None where it does not."""
+        asked = self.asks(model, options) if type(model).__name__ in self.classes else None
+        return asked if asked is None else replace(self, cost=partial(self.cost, **asked)) if asked else self
 
     def lives(self, model: torch.nn.Module) -> bool:
         """Whether a step of this model can be LIVE."""
         return not self.layout(model).unknown and all(self.live(block.module) is not None for block in self.blocks(model))
-
-    def matches(self, model: torch.nn.Module) -> bool:
-        return type(model).__name__ in self.classes
 
 
 @dataclass(frozen=True)
@@ -87,18 +98,33 @@ def supported() -> list[str]:
     return [adapter.title for adapter in _REGISTRY.values()]
 
 
-def find(model: torch.nn.Module) -> Adapter:
-    """The adapter of a model. Raises UnsupportedModel with the class found and the supported list."""
-    for adapter in _REGISTRY.values():
-        if adapter.matches(model):
-            return adapter
-    raise UnsupportedModel(f"SyncCache does not know the model class {type(model).__name__}; supported: {supported()}")
+def find(model: torch.nn.Module, options: Mapping[str, Any] | None = None) -> Adapter:
+    """The adapter of a model. options: transformer_options that are known before a run; patches there may make it one of
+    another family. Raises UnsupportedModel with the class found and the supported list."""
+    found = next(filter(None, (adapter.of(model, options or {}) for adapter in _REGISTRY.values())), None)
+    if found is None:
+        raise UnsupportedModel(f"SyncCache does not know the model class {type(model).__name__}; supported: {supported()}")
+    return found
 
 
-def serve(model: torch.nn.Module) -> Adapter:
-    """The adapter of a model; of one that is not known, the one that has its whole results reused."""
-    return next((adapter for adapter in _REGISTRY.values() if adapter.matches(model)), None) or outputs_only(model)
+def serve(model: torch.nn.Module, options: Mapping[str, Any] | None = None) -> Adapter:
+    """As `find`; of a model that is not known, the one that has its whole results reused."""
+    try:
+        return find(model, options)
+    except UnsupportedModel:
+        return outputs_only(model)
 
 
-from . import wan_s2v  # noqa: E402, F401 - registers itself
+from . import (  # noqa: E402 - they register themselves
+    humo,  # noqa: F401
+    hunyuan_avatar,  # noqa: F401
+    hunyuan_video,  # noqa: F401
+    infinite_talk,  # noqa: F401
+    ltx_av,  # noqa: F401
+    minimax_h3,  # noqa: F401
+    wan_animate,  # noqa: F401
+    wan_animate2,  # noqa: F401
+    wan_dancer,  # noqa: F401
+    wan_s2v,  # noqa: F401
+)
 from .outputs_only import outputs_only  # noqa: E402

@@ -44,14 +44,15 @@ def rotated(key: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def hearing(block: torch.nn.Module, given: Given, more: Keys) -> Iterator[Given]:
-    """The block's first attention is that of its rows among each other. What is at the host's override already goes on."""
+def hearing(block: torch.nn.Module, given: Given, more: Keys, dim: int = 1) -> Iterator[Given]:
+    """The block's first attention is that of its rows among each other. What is at the host's override already goes on.
+    dim: along which its keys lie."""
     options = dict(given.get("transformer_options") or {})
     before, waiting = options.get(OVERRIDE), [more]
 
     def attend(function, q, k, v, *args, **kwargs):
         if waiting:
-            k, v = (torch.cat(both, dim=1) for both in zip((k, v), waiting.pop()))
+            k, v = (torch.cat(both, dim=dim) for both in zip((k, v), waiting.pop()))
         return function(q, k, v, *args, **kwargs) if before is None else before(function, q, k, v, *args, **kwargs)
 
     options[OVERRIDE] = attend

@@ -1,0 +1,52 @@
+"""What an adapter keeps where the rows beside the video go through the blocks at every step, in one sequence with it."""
+
+from ..reuse.live import beside
+from .case import Case, assert_close, running, watched
+
+
+def contract_rows_beside_are_the_computed_ones(case: Case) -> None:
+    """Where the video's states are known, a block gives the other rows what it does when it runs on all."""
+    x, audio = case.tensors(14)
+    ran = []
+
+    def look(call, block, state, run, rest, live):
+        view = call.view(block)
+        hidden = view.tensor(state)
+        rows, video = beside(view, hidden)
+        got = live(rows.of(hidden), rows, video.of(hidden), video)
+
+        def then(out):
+            assert_close(got, rows.of(view.tensor(out)), case.tolerance, f"rows of block {block}")
+            ran.append(block)
+
+        return then
+
+    with running(case, schedule=(True, True)) as session:
+        with watched(look), session.evaluation(case.sigmas[1]):
+            case.call(case.model, x, case.sigmas[1], audio)
+    assert len(ran) == case.adapter.layout(case.model).blocks
+
+
+def contract_rows_beside_go_through_every_block(case: Case) -> None:
+    """At a reused step each block changes all of them."""
+    x, audio = case.tensors(15)
+    seen = []
+
+    def look(call, block, state, *ways):
+        view = call.view(block)
+        rows, _ = beside(view, view.tensor(state))
+        before = rows.of(view.tensor(state))
+
+        def then(out):
+            assert ((rows.of(view.tensor(out)) - before).abs().amax(dim=-1) > 0).all(), f"rows of block {block} rest"
+            seen.append(block)
+
+        return then
+
+    with running(case, schedule=(True, False, True)) as session:
+        with session.evaluation(case.sigmas[0]):
+            case.call(case.model, x, case.sigmas[0], audio)
+        with watched(look), session.evaluation(case.sigmas[1]):
+            case.call(case.model, x, case.sigmas[1], audio)
+        assert session.report.reused == 1, "nothing was reused"
+    assert len(seen) == case.adapter.layout(case.model).blocks

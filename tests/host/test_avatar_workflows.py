@@ -1,0 +1,87 @@
+"""The avatar's templates in ComfyUI, with a tiny model of random weights and a node in place of text encoders and VAE."""
+
+import os
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from demo.talker import PORTRAIT_FILE, SPEECH_FILE
+from tests.conftest import ROOT
+from tests.host import avatar
+from tests.host.running import launched, run
+from tests.host.test_avatar import random_whisper
+from tests.host.test_avatar_model import save
+from tests.host.test_workflows import AVATAR, frames, queued, saved
+from tools.avatar_workflows import SMALL, stand_in
+
+pytestmark = [pytest.mark.host, pytest.mark.slow]
+STAND_IN = '''
+import torch
+
+class Vae:
+    def encode(self, pixels):
+        return pixels.mean(-1)[None, None, ::4, ::8, ::8].repeat(1, 16, 1, 1, 1)
+
+    def decode(self, latent):
+        return latent[:, :3].repeat_interleave(4, 2)[:, :, 3:].repeat_interleave(8, 3).repeat_interleave(8, 4).movedim(1, -1)
+
+class AvatarStandIn:
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "make", ("VAE", "CONDITIONING", "CONDITIONING")
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def make(self):
+        generator = torch.Generator().manual_seed(0)
+        words = [[[torch.randn(1, n, 4096, generator=generator), {"pooled_output": torch.ones(1, 768)}]] for n in (7, 5)]
+        return (Vae(), *words)
+
+NODE_CLASS_MAPPINGS = {"AvatarStandIn": AvatarStandIn}
+'''
+
+
+def prepared(base) -> None:
+    """Files and nodes below ComfyUI's base folder."""
+    folders = {name: base / name for name in ("custom_nodes", "input", "models/diffusion_models", "models/audio_encoders")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    (folders["custom_nodes"] / "avatar_stand_in.py").write_text(STAND_IN)
+    os.symlink(ROOT, folders["custom_nodes"] / "ComfyUI SyncCache")
+    save({"module": avatar.random_weights()}, folders["models/diffusion_models"] / "mp_rank_00_model_states.pt")
+    save(random_whisper(), folders["models/audio_encoders"] / "whisper-tiny.safetensors")
+    (folders["input"] / SPEECH_FILE.name).write_bytes(SPEECH_FILE.read_bytes())
+    with Image.open(PORTRAIT_FILE) as portrait:
+        one = np.array(portrait.convert("RGBA"))
+    two, (high, wide) = np.concatenate((one, one[:, ::-1]), axis=1), one.shape[:2]
+    for name, picture, left in (("portrait", one, 0), ("portrait1", two, 0), ("portrait2", two, wide)):
+        painted = picture.copy()
+        painted[high // 5 : high * 3 // 4, left + wide // 4 : left + wide * 3 // 4, 3] = 0  # as the mask editor saves it
+        Image.fromarray(painted).save(folders["input"] / f"{name}.png")
+
+
+@pytest.fixture(scope="module")
+def server(comfy, tmp_path_factory):
+    base = tmp_path_factory.mktemp("avatar")
+    prepared(base)
+    with launched(base) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", AVATAR)
+def test_it_runs(name, server):
+    workflow = saved(name)
+    titles = {str(node["id"]): node.get("title", "") for node in workflow["nodes"]}
+    prompt = stand_in(queued(workflow, server.get("/object_info")), titles)
+    entry = run(server, prompt)
+    told = ""
+    for key, node in prompt.items():
+        if node["class_type"] == "SaveVideo":
+            video = entry["outputs"][key]["images"][0]
+            assert frames(server.base / video["type"] / video["subfolder"] / video["filename"]) == 9
+        if node["class_type"] == "SyncCacheReport":
+            told = entry["outputs"][key]["text"][0]
+    steps = SMALL["BasicScheduler"]["steps"]
+    assert int(re.search(rf"^{steps} steps: \d+ computed, (\d+) reused", told, re.MULTILINE)[1]) > 0, told

@@ -1,0 +1,46 @@
+"""A short run through the editors of newer ComfyUIs, on the host at hand: what users of today's ComfyUI see."""
+
+import pytest
+
+from demo.find_host import find_host
+from tests.web.browser import NO_EDITOR
+from tests.web.conftest import RENDERERS, editor_in, served_by
+from tests.web.editor import SEEDS
+from tests.web.test_editor import expect_counts, run
+from tools.setup_env import CURRENT_EDITORS, editor_folder, pinned_editor
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+STEPS = 8
+
+
+@pytest.fixture(scope="module", params=CURRENT_EDITORS)
+def current(request, tmp_path_factory):
+    """(a server with one of these editors, its version)."""
+    if request.param == pinned_editor(find_host()):
+        pytest.skip(f"{request.param} is the host's own editor")
+    folder = editor_folder(request.param)
+    if not folder.is_dir():
+        pytest.skip(f"{NO_EDITOR}: {request.param}")
+    with served_by(tmp_path_factory.mktemp("comfy current"), ("--front-end-root", str(folder))) as running:
+        yield running, request.param
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_template_slider_preset_and_strip(chromium, current, renderer):
+    server, version = current
+    with editor_in(chromium, server, renderer) as editor:
+        assert editor.page.evaluate("window.__COMFYUI_FRONTEND_VERSION__") == version
+        editor.open_template("tiny_talker")
+        assert editor.unknown_nodes() == []
+        editor.set_value("KSampler", "steps", STEPS)
+        editor.set_value("KSampler", "seed", next(SEEDS))
+        editor.look_at("SyncCache")
+        editor.drag_slider("SyncCache", "target_speedup", 2.5)
+        assert editor.value("SyncCache", "preset") == "Custom"
+        counts = run(editor)
+        expect_counts(editor, counts)
+        assert editor.cells("SyncCache", "cells").count("r") == int(counts["data-reused"]) > 0
+        editor.choose("SyncCache", "preset", "Faithful")
+        editor.wait_for_value("SyncCache", "target_speedup", 2)
+        editor.expect(editor.part("SyncCache", "prediction")).to_contain_text(f"of {STEPS} steps")
+        editor.shot(f"current-{version}")

@@ -1,0 +1,216 @@
+"""The templates of HunyuanVideo-Avatar, for one speaker and for two; what takes the place of their large files in tests.
+
+`python -m tools.avatar_workflows` writes their thumbnails; `tools.make_workflows` writes the templates.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageChops, ImageDraw
+
+from tools.make_workflows import FOLDER, Show, sheet
+from tools.workflows.graph import KINDS, Graph, Kind, Node
+from tools.workflows.graphs import cached, pictures
+
+CONDITIONED = "positive:CONDITIONING negative:CONDITIONING"
+VOICES = "audio_encoder_output:AUDIO_ENCODER_OUTPUT face_mask:MASK"
+SECOND = "audio_encoder_output_2:AUDIO_ENCODER_OUTPUT face_mask_2:MASK"
+KINDS.update({
+    "SyncCacheAvatarLoader": Kind("", "model:MODEL", (380, 110)),
+    "SyncCacheAvatarAudioEncoder": Kind("", "audio_encoder:AUDIO_ENCODER", (380, 90)),
+    "SyncCacheAvatarTextEncode": Kind(
+        "clip:CLIP clip_vision_output:CLIP_VISION_OUTPUT", "conditioning:CONDITIONING", (380, 170)),
+    "SyncCacheAvatarConditioning": Kind(
+        f"{CONDITIONED} vae:VAE ref_image:IMAGE {VOICES} {SECOND}", f"{CONDITIONED} latent:LATENT", (340, 380)),
+    "SyncCacheAvatarGuider": Kind(f"model:MODEL {CONDITIONED}", "guider:GUIDER", (340, 250)),
+    "DualCLIPLoader": Kind("", "CLIP:CLIP", (380, 150)),
+    "CLIPVisionLoader": Kind("", "CLIP_VISION:CLIP_VISION", (380, 90)),
+    "CLIPVisionEncode": Kind("clip_vision:CLIP_VISION image:IMAGE", "CLIP_VISION_OUTPUT:CLIP_VISION_OUTPUT", (380, 90)),
+    "RandomNoise": Kind("", "NOISE:NOISE", (300, 100)),
+    "KSamplerSelect": Kind("", "SAMPLER:SAMPLER", (300, 80)),
+    "BasicScheduler": Kind("model:MODEL", "SIGMAS:SIGMAS", (300, 130)),
+    "SamplerCustomAdvanced": Kind(
+        "noise:NOISE guider:GUIDER sampler:SAMPLER sigmas:SIGMAS latent_image:LATENT",
+        "output:LATENT denoised_output:LATENT", (300, 130)),
+    "AudioMerge": Kind("audio1:AUDIO audio2:AUDIO", "AUDIO:AUDIO", (340, 90)),
+})  # fmt: skip
+
+LICENCE = """The licence of the weights is yours to accept: Tencent's community licence does not hold in the EU, the United
+Kingdom and South Korea. **No weights were at hand when this template was made**: the graph was run with a tiny model of
+random weights, so what its videos look like is not verified."""
+ONE = f"""
+## HunyuanVideo-Avatar with SyncCache
+1. Choose a portrait and a voice of at least 5.2 seconds.
+2. Open the portrait in the **mask editor** (right click) and paint the face. That is where sound moves the picture, in a box
+three times as wide and high.
+3. Press **Run**: 129 frames at 704×768 and 25 frames a second.
+
+Steps, sampler, scheduler, shift and guidance are the official ones: 50, euler, simple, 5, and the guider's defaults. To see
+the video without a cache, bypass SyncCache: select it and press **Ctrl+B**.
+
+## What a preset costs
+| preset | steps computed | speed, by count |
+|---|---|---|
+| Faithful | 24 of 50 | 2.0× |
+| Balanced | 15 of 50 | 3.1× |
+| Fast | 11 of 50 | 4.0× |
+
+Counted operations at this size; the official code's own cache, which keeps the sound of older steps, is 1.6× by the same
+count. Each preset holds about 16 GiB of residuals, in host memory where that is more than a quarter of the GPU's. Lower it
+with **memory_budget_gb**, or with *Custom* and **cache_ratio**; both cost accuracy.
+
+{LICENCE}
+"""
+TWO = f"""
+## Two people speak
+As *hunyuan_avatar*, with a second voice and face in one picture.
+
+1. Load the **same picture** twice. In the first paint the face of the first speaker, in the second that of the other.
+2. Choose a voice for each. While one speaks the other's voice should be silent, each as long as the whole video.
+3. **face_enlarge** 2 keeps the boxes around the faces apart; where they still meet, a place is the nearer face's.
+4. *AudioMerge* lays both voices into the sound of the video.
+
+The paper has one mask for each voice; the official code has one speaker only.
+
+{LICENCE}
+"""
+FILES = """
+## Files
+Each goes into its folder in ComfyUI's **models** folder.
+
+* **diffusion_models**: mp_rank_00_model_states.pt of HunyuanVideo-Avatar, or its safetensors; of the fp8 variant also the
+map file.
+* **text_encoders**: clip_l.safetensors and llava_llama3_fp8_scaled.safetensors
+* **clip_vision**: llava_llama3_vision.safetensors
+* **vae**: hunyuan_video_vae_bf16.safetensors
+* **audio_encoders**: model.safetensors of openai/whisper-tiny, named whisper-tiny.safetensors here
+
+Those in the middle are the files of ComfyUI's own HunyuanVideo templates. Files of other names will do as well: choose them
+in the loaders.
+"""
+STYLE = "Authentic, Realistic, Natural, High-quality, Lens-Fixed, "
+POSITIVE = {1: "A person looks into the camera and speaks.", 2: "Two people sit side by side and talk to each other."}
+NEGATIVE = "Aerial view, overexposed, low quality, deformation, bad hands, bad teeth, bad eyes, blurring, distortion"
+
+
+def avatar_workflows() -> list[Graph]:
+    return [hunyuan_avatar("hunyuan_avatar", 1, ONE, 3.0), hunyuan_avatar("hunyuan_avatar_two_people", 2, TWO, 2.0)]
+
+
+def hunyuan_avatar(name: str, people: int, told: str, enlarge: float) -> Graph:
+    g = Graph(name)
+    loaders = {
+        "model": g.add("SyncCacheAvatarLoader", "mp_rank_00_model_states.pt", "default"),
+        "clip": g.add(
+            "DualCLIPLoader", "clip_l.safetensors", "llava_llama3_fp8_scaled.safetensors", "hunyuan_video", "default"),
+        "vision": g.add("CLIPVisionLoader", "llava_llama3_vision.safetensors"),
+        "vae": g.add("VAELoader", "hunyuan_video_vae_bf16.safetensors"),
+        "ear": g.add("SyncCacheAvatarAudioEncoder", "whisper-tiny.safetensors"),
+    }
+    number = [""] if people == 1 else [" 1", " 2"]
+    faces = [g.add("LoadImage", "portrait.png", "image", title=f"Portrait, face{n} painted") for n in number]
+    sounds = [g.add("LoadAudio", "speech.wav", None, None, title=f"Voice{n}") for n in number]
+    seen = g.add("CLIPVisionEncode", "center", clip_vision=loaders["vision"]["CLIP_VISION"], image=faces[0]["IMAGE"])
+    words = [
+        g.add("SyncCacheAvatarTextEncode", STYLE * (title == "Positive") + text, title=f"{title} prompt",
+              clip=loaders["clip"]["CLIP"], clip_vision_output=seen["CLIP_VISION_OUTPUT"])
+        for title, text in (("Positive", POSITIVE[people]), ("Negative", NEGATIVE))
+    ]  # fmt: skip
+    ear = loaders["ear"]["audio_encoder"]
+    heard = [g.add("AudioEncoderEncode", audio_encoder=ear, audio=sound["AUDIO"]) for sound in sounds]
+    scene = g.add(
+        "SyncCacheAvatarConditioning", 704, 768, 129, "25", enlarge, 1, positive=words[0]["conditioning"],
+        negative=words[1]["conditioning"], vae=loaders["vae"]["VAE"], ref_image=faces[0]["IMAGE"],
+        **{f"audio_encoder_output{n}": node["AUDIO_ENCODER_OUTPUT"] for n, node in zip(("", "_2"), heard)},
+        **{f"face_mask{n}": node["MASK"] for n, node in zip(("", "_2"), faces)},
+    )  # fmt: skip
+    mixed = [g.add("AudioMerge", "add", audio1=sounds[0]["AUDIO"], audio2=sounds[1]["AUDIO"])] if people == 2 else []
+    x, _ = g.panel("Read me", 0, 0, *([g.note(text, 430)] for text in (told, FILES)))
+    right, y = g.panel("1 · Models", x, 0, list(loaders.values()))
+    right, _ = g.panel("2 · Portrait, voice, words", right, 0, [seen, *words, *heard], [*faces, *sounds, *mixed])
+    sound = mixed[0] if mixed else sounds[0]
+    sample_and_film(g, loaders, faces[0], scene, sound, right)
+    return g
+
+
+def sample_and_film(g: Graph, loaders: dict[str, Node], portrait: Node, scene: Node, sound: Node, x: int) -> None:
+    """The parts from the model to the file."""
+    cache = cached(g, "Balanced", model=loaders["model"]["model"])
+    guider = g.add("SyncCacheAvatarGuider", 7.5, 2.0, 6.5, 3.5, 0.2, 0.6, model=cache["model"], positive=scene["positive"],
+                   negative=scene["negative"])  # fmt: skip
+    noise, kind = g.add("RandomNoise", 128, "fixed"), g.add("KSamplerSelect", "euler")
+    sigmas = g.add("BasicScheduler", "simple", 50, 1.0, model=cache["model"])
+    sample = g.add(
+        "SamplerCustomAdvanced", noise=noise["NOISE"], guider=guider["guider"], sampler=kind["SAMPLER"],
+        sigmas=sigmas["SIGMAS"], latent_image=scene["latent"],
+    )  # fmt: skip
+    report = g.add("SyncCacheReport", run=cache["run"], samples=sample["output"], image=portrait["IMAGE"])
+    decode = g.add("VAEDecode", samples=report["samples"], vae=loaders["vae"]["VAE"])
+    video = g.add("CreateVideo", 25.0, images=decode["IMAGE"], audio=sound["AUDIO"])
+    save = g.add("SaveVideo", f"synccache/{g.name}", "auto", "auto", video=video["VIDEO"])
+    right, y = g.panel("3 · Sample", x, 0, [scene, cache], [guider, noise, kind, sigmas, sample])
+    _, low = g.panel("4 · Video", right, 0, [decode, video], [save])
+    g.panel("5 · What SyncCache did", x, max(y, low), [report], *([node] for node in pictures(g, report)))
+
+
+FILE_INPUTS = {"model_name", "clip_name1", "clip_name2", "clip_name", "vae_name", "audio_encoder_name"}
+SMALL = {
+    "SyncCacheAvatarConditioning": {"width": 96, "height": 64, "length": 9},
+    "BasicScheduler": {"steps": 12},
+}  # fmt: skip
+PAINTED = {f"Portrait, face {n} painted": f"portrait{n}.png" for n in (1, 2)}  # two people in one picture
+OUTPUTS = {"VAELoader": 0, "Positive prompt": 1, "Negative prompt": 2}  # of the node that stands in
+
+
+def stand_in(prompt: dict, titles: dict[str, str]) -> dict:
+    """A prompt whose text encoders and VAE are one node "AvatarStandIn", in a small size; titles of the nodes, by id."""
+    gone = {"DualCLIPLoader", "CLIPVisionLoader", "CLIPVisionEncode", "VAELoader", "SyncCacheAvatarTextEncode"}
+    names = {key: node["class_type"] for key, node in prompt.items()}
+    made = {"stand-in": {"class_type": "AvatarStandIn", "inputs": {}}}
+    for key, node in prompt.items():
+        if names[key] in gone:
+            continue
+        inputs = dict(node["inputs"])
+        for name, value in inputs.items():
+            if isinstance(value, list) and names[value[0]] in gone:
+                source = names[value[0]] if names[value[0]] in OUTPUTS else titles[value[0]]
+                inputs[name] = ["stand-in", OUTPUTS[source]]
+        inputs |= SMALL.get(names[key], {}) | ({"image": PAINTED[titles[key]]} if titles[key] in PAINTED else {})
+        made[key] = {"class_type": names[key], "inputs": inputs}
+    return made
+
+
+def paint() -> None:
+    """Run the templates with the tiny model, and write their thumbnails: the painted faces, and the computed steps."""
+    from demo.comfy_host import open_host
+    from demo.find_host import find_host
+    from tests.host.running import launched, run
+    from tests.host.test_avatar_workflows import prepared
+    from tests.host.test_workflows import queued
+
+    open_host(find_host())
+    with tempfile.TemporaryDirectory() as folder:
+        prepared(Path(folder))
+        with launched(Path(folder)) as server:
+            for graph in avatar_workflows():
+                titles = {str(node["id"]): node.get("title", "") for node in graph.nodes}
+                prompt = stand_in(queued(json.loads(graph.text()), server.get("/object_info")), titles)
+                show = Show(graph, server.base, run(server, prompt))
+                files = PAINTED.values() if graph.name.endswith("two_people") else ["portrait.png"]
+                faces = sheet("", *([boxed(server.base / "input" / name)] for name in files), width=384, foot=0)
+                caption = "Painted faces, and the graph run with a tiny model of random weights"
+                sheet(caption, [faces, show.preview("Timeline")]).save(FOLDER / f"{graph.name}.jpg", quality=85)
+
+
+def boxed(path: Path) -> Image.Image:
+    """A painted portrait with its face framed."""
+    with Image.open(path) as painted:
+        picture, (left, top, right, bottom) = painted.convert("RGB"), ImageChops.invert(painted.getchannel("A")).getbbox()
+    frame = (left, top, right - 1, bottom - 1)
+    ImageDraw.Draw(picture).rectangle(frame, outline="#ffcc00", width=max(1, picture.width // 64))
+    return picture
+
+
+if __name__ == "__main__":
+    paint()
