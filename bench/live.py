@@ -57,8 +57,9 @@ def ways(setting: Setting, speed: float, shares: Sequence[float], recording: Rec
     if recording is not None and speed == int(speed):
         made += plans(recording, int(speed), count)[:1]
     made = [replace(row, count=round(100 * speed)) for row in made]
-    made += [living(setting, speed, f"{share:g}", share) for share in shares]
-    return [*made, *(living(setting, speed, kind, PEOPLE[setting.world]) for kind in KINDS)]
+    asked = [*((f"{share:g}", share) for share in shares), *((kind, PEOPLE[setting.world]) for kind in KINDS)]
+    lived = [living(setting, speed, kind, share) for kind, share in asked]
+    return [*made, *(row for row in lived if any(row.config.live))]
 
 
 @torch.inference_mode()
@@ -109,7 +110,10 @@ def table(setting: Setting, made: dict[float, list[Row]], kept: Kept, clips: int
 
 
 def missed(name: str, rows: Sequence[dict]) -> Iterator[str]:
-    for row in (row for row in rows if row["way"].startswith("live")):
+    ours = [row for row in rows if row["way"].startswith("live")]
+    for speed in {row["speed"] for row in rows} - {row["speed"] for row in ours}:
+        yield f"{name}, {speed:g}x: no step is live, the computed ones cost too much"
+    for row in ours:
         where = f"{name}, {row['speed']:g}x, {row['way']}"
         if row["cost"] > row["asked"] + SLACK:
             yield f"{where}: it costs {row['cost']:.2f} full steps, allowed {row['asked']:.2f}"

@@ -234,6 +234,7 @@ class Session(Guarded):
             missing = missing or "nothing cached"  # what was read a moment ago may have emptied the store
         self._history.add(tick.sigma, current.change)
         scheduled = None if config.probing or not tick.index else self.steps.scheduled(tick.index)
+        self.note(self.steps.remark)
         planned = 0 if config.probing else self.steps.computed
         self.report.budget, self.report.live_budget = planned or self.steps.budget(tick.expected), self.steps.live
         ahead = self._history.ahead(self.clock.distance_left(tick.sigma), tick.expected - tick.index - 1)

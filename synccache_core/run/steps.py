@@ -14,11 +14,12 @@ Schedule = tuple[bool, ...]
 class Steps:
     """cost: of the model at its size, once it is known. rows: share of all rows that are live, 0 = none can be.
 
-    computed, live: evaluations that are planned, as far as known.
+    computed, live: evaluations that are planned, as far as known. remark: what a person should know of that.
     """
 
     def __init__(self, config: Config, clock: Clock, sampler: Sampler, guidance: float, residuals: Residuals):
         self.cost: CostModel | None = None
+        self.remark = ""
         self.rows, self.computed, self.live = 0.0, sum(config.schedule or ()), 0
         self._config, self._clock, self._sampler, self._guidance = config, clock, sampler, guidance
         self._residuals = residuals
@@ -81,5 +82,7 @@ class Steps:
         if config.live is True and self.rows:
             found = live_schedule(config, sigmas, config.target_speedup, self.share, self.live_share)
             self._schedule, self._lives = found
+            if not any(self._lives):
+                self.remark = f"no step is live: {config.target_speedup:g}× leaves nothing beside the computed ones"
         else:
             self._schedule = fixed_schedule(config, sigmas, self.budget(steps), self._clock.ends)

@@ -104,6 +104,17 @@ def test_a_schedule_by_hand():
     assert [step for step in range(12) if lived[step]] == [1, 2, 5, 9]
 
 
+def test_a_speed_that_leaves_too_few_computed_steps_has_no_live_ones():
+    """A quarter of all evaluations are computed before any is LIVE."""
+    assert [sum(each) for each in live_schedule(Config(live=True), EVENLY, 4.0, 0.0, 0.2)] == [3, 0]
+    case, mask = toy_live_case(), torch.zeros(1, 2, 3)
+    mask[:, 0, 0] = 1
+    with running(case, mask, target_speedup=4.0, live=True) as session:
+        sample(case, session)
+    assert session.report.lived == 0
+    assert "no step is live: 4× leaves nothing beside the computed ones" in session.report.notes
+
+
 def test_gaps_are_filled_at_their_middle_the_widest_first():
     assert filled(EVENLY, (0, 4, 11), 2, alpha=0.0) == (2, 7) and filled(EVENLY, (0, 4, 11), 1, alpha=0.0) == (7,)
     assert filled(EVENLY, (0, 1, 2), 5) == () and filled(EVENLY, (0, 3), 5) == (1, 2)
