@@ -1,6 +1,6 @@
 """A moving picture of a run in ComfyUI's editor: the graph while the strip grows, then both videos at the same moment.
 
-First a real run is listened to, then the editor is told the same again, piece by piece, so that pictures do not slow the run.
+First a real run is listened to, then the editor is told the same again, piece by piece, so that no picture slows the run.
 """
 
 import io
