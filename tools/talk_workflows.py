@@ -118,7 +118,7 @@ def infinite_talk() -> Graph:
 def chunk(g: Graph, given: dict, portrait: Node, title: str, seed: int) -> tuple[Node, ...]:
     """From the voice to the frames of one run: scene, cache, sampler, report, decoder."""
     scene = g.add("WanInfiniteTalkToVideo", "single_speaker", 832, 480, 81, 9, 1.0, **given)
-    cache = g.add("SyncCache", "Faithful", *PRESETS["Faithful"], 0.75, -1, -1, "auto", 0.0, "error", "auto", 0.0,
+    cache = g.add("SyncCache", "Faithful", *PRESETS["Faithful"], 0.75, -1, -1, "auto", 0.0, "error", "auto", 0.0, "off",
                   model=scene["model"])  # fmt: skip
     sample = sampled(g, cache["model"], scene, seed, STEPS, 1.0, "euler", f"KSampler · {title}")
     report = g.add("SyncCacheReport", run=cache["run"], samples=sample["LATENT"], image=portrait["IMAGE"])

@@ -22,7 +22,7 @@ PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0), "
 
 
 def cached(g: Graph, preset: str, **sources) -> Node:
-    return g.add("SyncCache", preset, *PRESETS[preset], 0.75, -1, -1, "auto", 0.0, "error", "auto", 0.0, **sources)
+    return g.add("SyncCache", preset, *PRESETS[preset], 0.75, -1, -1, "auto", 0.0, "error", "auto", 0.0, "off", **sources)
 
 
 def sampled(g: Graph, model, scene: Node, seed=7, steps=40, cfg=2.0, sampler="euler", title=None) -> Node:
