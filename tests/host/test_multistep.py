@@ -56,7 +56,7 @@ def test_a_gap_is_made_up_for(comfy, hooks, monkeypatch):
     takes back later than one step after a gap is left of the error.
     """
     sigmas, core = torch.linspace(1, 0, STEPS + 1), comfy.core
-    corrector = sys.modules[f"{core.__name__}.corrector"]
+    corrector = sys.modules[f"{core.__name__}.reuse.corrector"]
     monkeypatch.setattr(corrector, "followed", lambda sigma: 1.0)  # outputs that do not depend on x
     sampler = comfy.samplers.sampler_object("uni_pc")
     layout = core.Layout(4, (0, 1, 3))
