@@ -58,7 +58,7 @@ def test_the_first_screen_fits():
     first = README.partition("## Models")[0]
     assert len(first.splitlines()) <= 40
     say = "Put SyncCache before the sampler. Choose Balanced. Run."
-    for part in (say, "docs/run.webp", "Nobody has run it", "Manager", "git clone"):
+    for part in (say, "docs/run.webp", "No run on the real 14-billion weights", "Manager", "git clone"):
         assert part in first
 
 
