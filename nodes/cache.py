@@ -70,7 +70,7 @@ class SyncCache(io.ComfyNode):
                 io.String.Input(
                     "plan_json", optional=True, force_input=True,
                     tooltip="From the SyncCache Schedule Optimizer or Load Plan. A plan decides in place of preset, "
-                    "target_speedup, cache_ratio, reuse, forecast_order and warmup.",
+                    "target_speedup, cache_ratio, reuse, forecast_order, warmup and live.",
                 ),
             ],
             outputs=[

@@ -252,7 +252,7 @@ class CacheRun(HostRun):
         if self.plan is not None:
             tokens = adapter.grid(torch.empty(*video, device="meta")).tokens
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
-            overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order and warmup have no say"
+            overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order, warmup and live have no say"
             notes = [f"a plan decides: {overruled}", *notes]
         steps = len(sampler.evaluated(sigmas)) - 1
         config = leveled(guider.model_patcher, video, config, sampler, steps, text_tokens(guider))

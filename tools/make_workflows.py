@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
 from PIL import Image, ImageDraw, ImageFont
 
 from .workflows.graph import Graph
@@ -66,6 +65,8 @@ class Show:
 
     def frames(self, *numbers: int, title=None) -> list[Image.Image]:
         """Frames of the video of a Save Video node."""
+        import av  # ComfyUI brings it; where there is none, nothing is painted
+
         with av.open(self.files("SaveVideo", title)[0]) as film:
             pictures = [frame.to_image() for frame in film.decode(video=0)]
         return [pictures[number] for number in numbers]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..config import AUTO, OUTPUT, RESIDUAL, Config
 from ..model.cost import CostModel, affordable
-from ..model.layout import groups_for_ratio
+from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
 from .schedules import blended, filled
 
@@ -83,6 +83,11 @@ def _decided(config: Config, facts: Facts) -> Decision:
     return _steer(facts)
 
 
+def least_left(layout: Layout) -> tuple[float, float]:
+    """Of the computed steps that a speed leaves, before and after rounding, what residuals must leave, see `level_for`."""
+    return (LEAST_BESIDE,) * 2 if layout.audio == "beside" else (LEAST_LEFT, ROUNDED)
+
+
 def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | None = None) -> Config:
     """The config with a level, for a run of `steps` evaluations: "auto" reuses residuals, with the audio refreshed at every
     step, where probe and audio leave LEAST_LEFT of the computed steps or more (Wan2.2-S2V-14B: 95 % at 2x, 90 % at 3x, but
@@ -97,7 +102,7 @@ def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | No
     groups = len(config.groups or ()) or groups_for_ratio(cost.layout, config.cache_ratio)
     share = cost.share(RESIDUAL, groups, config.merge, config.probe)
     bare, left = steps / speed, affordable(steps, speed, share) if share < 1 else 0.0
-    least, rounded = (LEAST_BESIDE,) * 2 if cost.layout.audio == "beside" else (LEAST_LEFT, ROUNDED)
+    least, rounded = least_left(cost.layout)
     enough = left >= least * bare and round(left) >= rounded * round(bare)
     needed = config.probing or config.groups or (sampler is not None and sampler.guidance_inside)
     return replace(config, level=RESIDUAL if needed or enough else OUTPUT)

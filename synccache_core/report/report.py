@@ -69,6 +69,7 @@ class RunReport:
     correction_bytes: int = 0  # of outputs that correction holds beside residuals
     reuse_share: float | None = None
     fresh_share: float | None = None  # reuse_share at level "residual", whatever is reused
+    least_left: tuple[float, float] = (0.0, 0.0)  # see `decide.policy.least_left`; 0 where no blocks are known
     output_bytes: int = 0  # of one output, and how many of them correction holds; 0 where none is looked at
     outputs_corrected: int = 0
     live_share: float | None = None
@@ -152,6 +153,7 @@ class RunReport:
             "finished": self.finished, "why": self.why_slow(), "plan": self.plan, "storable": self.storable,
             "share": self.reuse_share, "took": self.share_measured, "residual_bytes": self.residual_bytes,
             "correction_bytes": self.correction_bytes, "level": self.level, "fresh_share": self.fresh_share,
+            "least_left": list(self.least_left),
             "usual_ratio": self.usual_ratio, "output_bytes": self.output_bytes, "outputs_corrected": self.outputs_corrected,
         }  # fmt: skip
 

@@ -8,7 +8,7 @@ import torch
 from ..config import Config
 from ..decide.clock import Clock
 from ..decide.history import ProbeHistory
-from ..decide.policy import COMPUTE, REUSE, Decision, Facts, decide
+from ..decide.policy import COMPUTE, REUSE, Decision, Facts, decide, least_left
 from ..errors import StateError
 from ..model.cost import CostModel
 from ..model.grid import Grid
@@ -262,7 +262,8 @@ class Session(Guarded):
         self.note(self.steps.meet(self.cost, self.live.share(grid, tokens) if self.live and self.live.any else 0.0, steps))
         self.report.reuse_share, self.report.live_share = self.steps.share, self.steps.live_share
         fresh = self.cost.share("residual", groups_for_ratio(self.layout, self.config.cache_ratio), self.config.merge, True)
-        self.report.fresh_share = None if self.layout.unknown else fresh
+        if not self.layout.unknown:
+            self.report.fresh_share, self.report.least_left = fresh, least_left(self.layout)
 
     def _watch_others(self, current: Evaluation) -> None:
         """Stop where another cache works on this model: what it left out must not be taken for a computed result."""
@@ -282,8 +283,7 @@ class Session(Guarded):
         self.report.steps.append(current.record(decision, self._history.accumulated))
         account(self.report, self.config, self.residuals, self.outputs, self.live, self.cost)
         if decision.reuse:
-            self._run += 1
-            self._stale = 0 if decision.live else self._stale + 1
+            self._run, self._stale = self._run + 1, 0 if decision.live else self._stale + 1
         else:
             self._history.restart(self._run > 0)
             self._run = self._stale = 0

@@ -1,12 +1,46 @@
-"""What every family keeps when it is sampled with its stock nodes: a base for the Test class of its file."""
+"""What every family keeps when it is sampled: a base for the Test class of its file, and promises to ask for one by one."""
 
 import pytest
 import torch
 
-from .test_planned import calibrate, computed_steps, plan_of
+from .test_planned import calibrate, calibrated, computed_steps, plan_of
 from .test_semantics import close, run_sampler
 
 SCHEDULE = (True, True, False, False) * 3
+
+
+def cancel_leaves_nothing(stage, passes=(0, 1, 3)) -> None:
+    """A run that is cancelled after so many forward passes changes nothing of those after it."""
+    from comfy.model_management import InterruptProcessingException
+
+    model, _ = stage.node()
+    clean = stage.sample(model)
+
+    def cancel(executor, *args, **kwargs):
+        if count[0] == 0:
+            raise InterruptProcessingException()
+        count[0] -= 1
+        return executor(*args, **kwargs)
+
+    for done in passes:
+        count = [done]
+        model.add_wrapper_with_key("diffusion_model", "cancel", cancel)
+        with pytest.raises(InterruptProcessingException):
+            stage.sample(model, seed=5)
+        model.remove_wrappers_with_key("diffusion_model", "cancel")
+        assert torch.equal(stage.sample(model), clean)
+    assert "synccache" not in stage.model.model_options["transformer_options"]
+
+
+def plan_is_made_and_taken(stage, adapter: str, speedup: float) -> None:
+    """From the Calibrate node by the optimizer, at residual level, to the run that it plans."""
+    plain, run = calibrated(stage)
+    recording, optimizer = run.of(None).recording(), stage.comfy.ids["SyncCacheScheduleOptimizer"]
+    assert recording.adapter == adapter and {level for level, _ in recording.grams} == {"output", "residual"}
+    asked = {"target_speedup": speedup, "level": "residual"}
+    model, planned = stage.node(plan_json=stage.execute(optimizer, run=run, samples={"samples": plain}, **asked)[0])
+    out, report = stage.sample(model), planned.reports[0]
+    assert report.level == "residual" and report.reused > 2 and close(out, plain, 0.25)
 
 
 class OfAFamily:
@@ -108,22 +142,8 @@ class OfAFamily:
         return outs
 
     def test_cancel_leaves_nothing(self, stage):
-        from comfy.model_management import InterruptProcessingException
-
-        model, _ = stage.node()
-        clean, count = stage.sample(model), [0]
-
-        def cancel(executor, *args, **kwargs):
-            if count[0] == 4:
-                raise InterruptProcessingException()
-            count[0] += 1
-            return executor(*args, **kwargs)
-
-        model.add_wrapper_with_key("diffusion_model", "cancel", cancel)
-        with pytest.raises(InterruptProcessingException):
-            stage.sample(model, seed=5)
-        model.remove_wrappers_with_key("diffusion_model", "cancel")
-        assert torch.equal(stage.sample(model), clean) and torch.equal(stage.sample(stage.model), self.plain(stage))
+        cancel_leaves_nothing(stage, passes=(4,))
+        assert torch.equal(stage.sample(stage.model), self.plain(stage))
 
     def test_from_calibration_to_a_planned_run(self, stage):
         plain = self.plain(stage)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from .conftest import TINY, Stage, save_random
+from .families import cancel_leaves_nothing
 from .test_planned import calibrated, core  # noqa: F401 - core is a fixture
 from .test_semantics import close
 
@@ -193,25 +194,7 @@ def test_a_plan_that_takes_fewer_steps(unknown, core):  # noqa: F811
 
 
 def test_cancel_leaves_nothing(unknown):
-    from comfy.model_management import InterruptProcessingException
-
-    model, _ = unknown.node()
-    clean = unknown.sample(model)
-
-    def cancel(executor, *args, **kwargs):
-        if count[0] == 0:
-            raise InterruptProcessingException()
-        count[0] -= 1
-        return executor(*args, **kwargs)
-
-    for step in (0, 1, 3):
-        count = [step]
-        model.add_wrapper_with_key("diffusion_model", "cancel", cancel)
-        with pytest.raises(InterruptProcessingException):
-            unknown.sample(model, seed=5)
-        model.remove_wrappers_with_key("diffusion_model", "cancel")
-        assert torch.equal(unknown.sample(model), clean)
-    assert "synccache" not in unknown.model.model_options["transformer_options"]
+    cancel_leaves_nothing(unknown)
 
 
 def test_prompts_with_an_end_and_inpainting(unknown):

@@ -14,18 +14,12 @@ from tests.host.running import launched, run
 from tests.host.test_avatar import random_whisper
 from tests.host.test_avatar_model import save
 from tests.host.test_workflows import AVATAR, frames, queued, saved
+from tests.host.workflow import VAE
 from tools.avatar_workflows import SMALL, stand_in
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
-STAND_IN = '''
+STAND_IN = VAE + '''
 import torch
-
-class Vae:
-    def encode(self, pixels):
-        return pixels.mean(-1)[None, None, ::4, ::8, ::8].repeat(1, 16, 1, 1, 1)
-
-    def decode(self, latent):
-        return latent[:, :3].repeat_interleave(4, 2)[:, :, 3:].repeat_interleave(8, 3).repeat_interleave(8, 4).movedim(1, -1)
 
 class AvatarStandIn:
     CATEGORY, FUNCTION, RETURN_TYPES = "test", "make", ("VAE", "CONDITIONING", "CONDITIONING")

@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .conftest import Stage
 from .doors import host_case, randomised
+from .families import cancel_leaves_nothing, plan_is_made_and_taken
 from .test_any_model import patcher
-from .test_planned import calibrated
 from .test_semantics import close, run_sampler
 from .test_view import twice
 
@@ -186,38 +186,11 @@ def test_a_controlnet_ends_the_reuse_of_residuals(video):
 
 
 def test_cancel_leaves_nothing(video):
-    from comfy.model_management import InterruptProcessingException
-
-    model, _ = video.node()
-    clean = video.sample(model)
-
-    def cancel(executor, *args, **kwargs):
-        if count[0] == 0:
-            raise InterruptProcessingException()
-        count[0] -= 1
-        return executor(*args, **kwargs)
-
-    for step in (0, 1, 3):
-        count = [step]
-        model.add_wrapper_with_key("diffusion_model", "cancel", cancel)
-        with pytest.raises(InterruptProcessingException):
-            video.sample(model, seed=5)
-        model.remove_wrappers_with_key("diffusion_model", "cancel")
-        assert torch.equal(video.sample(model), clean)
-    assert "synccache" not in video.model.model_options["transformer_options"]
+    cancel_leaves_nothing(video)
 
 
 def test_from_calibration_to_a_planned_run(video):
-    plain, run = calibrated(video)
-    recording, ids = run.of(None).recording(), video.comfy.ids
-    assert recording.adapter == {"HunyuanVideo": "hunyuan_video", "HunyuanVideo15": "hunyuan_video_15"}[video.name]
-    assert {level for level, _ in recording.grams} == {"output", "residual"}
-    text = video.execute(
-        ids["SyncCacheScheduleOptimizer"], run=run, samples={"samples": plain}, target_speedup=2.0, level="residual"
-    )[0]
-    model, planned = video.node(plan_json=text)
-    out, report = video.sample(model), planned.reports[0]
-    assert report.level == "residual" and report.reused > 2 and close(out, plain, 0.25)
+    plan_is_made_and_taken(video, {"HunyuanVideo": "hunyuan_video", "HunyuanVideo15": "hunyuan_video_15"}[video.name], 2.0)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

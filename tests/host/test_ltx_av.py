@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from .doors import host_case, randomised
+from .families import cancel_leaves_nothing, plan_is_made_and_taken
 from .test_any_model import LTXAV, AnyStage, patcher
-from .test_planned import calibrated
 from .test_semantics import close
 
 pytestmark = pytest.mark.host
@@ -325,37 +325,11 @@ def test_a_mask_for_every_frame_of_the_film(sound):
 
 
 def test_cancel_leaves_nothing(sound):
-    from comfy.model_management import InterruptProcessingException
-
-    model, _ = sound.node()
-    clean = sound.sample(model)
-
-    def cancel(executor, *args, **kwargs):
-        if count[0] == 0:
-            raise InterruptProcessingException()
-        count[0] -= 1
-        return executor(*args, **kwargs)
-
-    for step in (0, 1, 3):
-        count = [step]
-        model.add_wrapper_with_key("diffusion_model", "cancel", cancel)
-        with pytest.raises(InterruptProcessingException):
-            sound.sample(model, seed=5)
-        model.remove_wrappers_with_key("diffusion_model", "cancel")
-        assert torch.equal(sound.sample(model), clean)
-    assert "synccache" not in sound.model.model_options["transformer_options"]
+    cancel_leaves_nothing(sound)
 
 
 def test_from_calibration_to_a_planned_run(sound):
-    plain, run = calibrated(sound)
-    recording, ids = run.of(None).recording(), sound.comfy.ids
-    assert recording.adapter == "ltx_av" and {level for level, _ in recording.grams} == {"output", "residual"}
-    text = sound.execute(
-        ids["SyncCacheScheduleOptimizer"], run=run, samples={"samples": plain}, target_speedup=1.8, level="residual"
-    )[0]
-    model, planned = sound.node(plan_json=text)
-    out, report = sound.sample(model), planned.reports[0]
-    assert report.level == "residual" and report.reused > 2 and close(out, plain, 0.25)
+    plan_is_made_and_taken(sound, "ltx_av", 1.8)
 
 
 def test_the_cost_against_the_counter(sound, monkeypatch):

@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from .doors import host_case, randomised
+from .families import cancel_leaves_nothing, plan_is_made_and_taken
 from .test_any_model import AnyStage, patcher
-from .test_planned import calibrated
 from .test_semantics import close
 from .test_view import twice
 
@@ -333,37 +333,11 @@ def test_with_the_node_that_shifts_both_schedules(film):
 
 
 def test_cancel_leaves_nothing(film):
-    from comfy.model_management import InterruptProcessingException
-
-    model, _ = film.node()
-    clean = film.sample(model)
-
-    def cancel(executor, *args, **kwargs):
-        if count[0] == 0:
-            raise InterruptProcessingException()
-        count[0] -= 1
-        return executor(*args, **kwargs)
-
-    for step in (0, 3, 7):
-        count = [step]
-        model.add_wrapper_with_key("diffusion_model", "cancel", cancel)
-        with pytest.raises(InterruptProcessingException):
-            film.sample(model, seed=5)
-        model.remove_wrappers_with_key("diffusion_model", "cancel")
-        assert torch.equal(film.sample(model), clean)
-    assert "synccache" not in film.model.model_options["transformer_options"]
+    cancel_leaves_nothing(film, passes=(0, 3, 7))
 
 
 def test_from_calibration_to_a_planned_run(film):
-    plain, run = calibrated(film)
-    recording, ids = run.of(None).recording(), film.comfy.ids
-    assert recording.adapter == "minimax_h3" and {level for level, _ in recording.grams} == {"output", "residual"}
-    text = film.execute(
-        ids["SyncCacheScheduleOptimizer"], run=run, samples={"samples": plain}, target_speedup=1.5, level="residual"
-    )[0]
-    model, planned = film.node(plan_json=text)
-    out, report = film.sample(model), planned.reports[0]
-    assert report.level == "residual" and report.reused > 2 and close(out, plain, 0.25)
+    plan_is_made_and_taken(film, "minimax_h3", 1.5)
 
 
 def test_the_cost_against_the_counter(film, monkeypatch):

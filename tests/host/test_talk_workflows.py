@@ -10,10 +10,11 @@ from tests.conftest import ROOT
 from tests.host.running import launched, run
 from tests.host.talking import saved as save_model
 from tests.host.test_workflows import TALK, frames, queued, saved
+from tests.host.workflow import VAE
 from tools.talk_workflows import SMALL, STEPS, stand_in
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
-STAND_IN = '''
+STAND_IN = VAE + '''
 from types import SimpleNamespace
 
 import comfy.ops
@@ -22,13 +23,6 @@ import folder_paths
 import torch
 from comfy.model_patcher import CoreModelPatcher
 from comfy_extras.nodes_model_patch import MultiTalkModelPatch
-
-class Vae:
-    def encode(self, pixels):
-        return pixels.mean(-1)[None, None, ::4, ::8, ::8].repeat(1, 16, 1, 1, 1)
-
-    def decode(self, latent):
-        return latent[:, :3].repeat_interleave(4, 2)[:, :, 3:].repeat_interleave(8, 3).repeat_interleave(8, 4).movedim(1, -1)
 
 class TalkStandIn:
     CATEGORY, FUNCTION = "test", "make"

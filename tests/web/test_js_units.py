@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from synccache_core.config import Config
-from synccache_core.decide.policy import MIN_COMPUTED, level_for
+from synccache_core.decide.policy import MIN_COMPUTED, least_left, level_for
 from synccache_core.model.cost import CostModel, cache_bytes
 from synccache_core.model.layout import Layout, groups_for_ratio
 from synccache_core.model.samplers import Sampler
@@ -38,7 +38,8 @@ def served(tmp_path):
 def cases() -> list[dict]:
     """Wishes at sizes, with what the core makes of them: the editor predicts by the same arithmetic."""
     made = []
-    layouts = [Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)), Layout(10, (0, 2, 4, 6, 8, 9)), Layout(3, (0,))]
+    layouts = [Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)), Layout(10, (0, 2, 4, 6, 8, 9)), Layout(3, (0,)),
+               Layout(12, (0, 3, 7), "beside")]
     wishes = product(layouts, (4, 8, 20, 40), (1.5, 2.0, 3.3, 5.0), (0.05, 0.5, 1.0), (0, 2), (0, 3 << 20),
                      (80, 5000, 1 << 20))  # fmt: skip
     for layout, steps, target, ratio, order, limit, residual in wishes:
@@ -51,7 +52,7 @@ def cases() -> list[dict]:
         size = {"expected": steps, "share": cost.reuse_share, "storable": layout.storable(), "blocks": layout.blocks,
                 "refreshes": len(layout.refresh), "residual_bytes": residual, "correction_bytes": beside,
                 "level": "residual", "fresh_share": cost.reuse_share, "output_bytes": output,
-                "outputs_corrected": corrected}  # fmt: skip
+                "least_left": least_left(layout), "outputs_corrected": corrected}  # fmt: skip
         wish = {"target": target, "ratio": ratio, "order": order, "limit": limit, "reuse": "residual"}
         core = {"level": "residual", "computed": computed, "steps": steps, "speedup": cost.speedup(steps, computed),
                 "bytes": held, "here": False}  # fmt: skip

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { cleanPlan, cleanRun, countsText, fewText, foundText, percent, predict, predictionText, readable, samplerSteps, say, WORDS } from "./extensions/pack/js/synccache.js";
+import { cleanPlan, cleanRun, countsText, fewText, foundText, levelFor, percent, predict, predictionText, readable, samplerSteps, say, WORDS } from "./extensions/pack/js/synccache.js";
 import { app } from "./scripts/app.js";
 
 const RUN = {
@@ -101,7 +101,7 @@ test("the steps are those of the first sampler or scheduler that the model reach
 
 test("another level than that of the last run is predicted as such", () => {
   const wish = { target: 3, ratio: 1, order: 1, limit: 0, reuse: "auto" };
-  const ran = { blocks: 40, expected: 20, storable: 11, refreshes: 12, fresh_share: 0.05 };
+  const ran = { blocks: 40, expected: 20, storable: 11, refreshes: 12, fresh_share: 0.05, least_left: [0.88, 0.85] };
   const fresh = { ...ran, level: "residual", share: 0.05, took: 0.04, residual_bytes: 2 ** 28, output_bytes: 2 ** 20, outputs_corrected: 1 };
   const whole = { ...ran, level: "output", share: 0, took: 0.01, residual_bytes: 0, held: 2 ** 21 };
   const told = (size, more) => predictionText({ linked: false, wish: { ...wish, ...more }, size }, "en");
@@ -111,6 +111,8 @@ test("another level than that of the last run is predicted as such", () => {
   assert.equal(told(whole, { reuse: "output" }), "Predicted: 2.8× faster on this machine, 7 of 20 steps, 2.00 MiB");
   assert.equal(told(whole, {}), "Predicted: 3.0× faster, 6 of 20 steps, memory known after a run");
   assert.equal(told(whole, { target: 5, probing: true }), "Predicted: 5.2× faster, 3 of 20 steps, memory known after a run");
+  assert.equal(levelFor({ ...fresh, fresh_share: 0.1 }, { ...wish, target: 4 }), "output"); // 3.3 left of 5
+  assert.equal(levelFor({ ...fresh, fresh_share: 0.1, least_left: [0.6, 0.6] }, { ...wish, target: 4 }), "residual");
   assert.equal(told({ ...whole, blocks: 0, fresh_share: null }, { reuse: "residual" }), told(whole, { reuse: "output" }));
 });
 

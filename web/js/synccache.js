@@ -11,7 +11,7 @@ const PLANS = ["SyncCacheScheduleOptimizer", "SyncCacheLoadPlan"];
 const CUSTOM = "Custom", PAPER = "Paper";
 const AUTO = "auto", RESIDUAL = "residual", OUTPUT = "output"; // levels, synccache_core/config.py
 const REUSE = { residuals: RESIDUAL, outputs: OUTPUT }; // the widget's words for them
-const LEAST_LEFT = 0.88, ROUNDED = 0.85, MIN_COMPUTED = 2; // decide/policy.py
+const MIN_COMPUTED = 2; // decide/policy.py
 const FEW_STEPS = 8; // report/advice.py
 const AUTO_ORDER = 1; // forecast_order -1: the highest that is tried
 const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400;
@@ -107,9 +107,9 @@ export function levelFor(size, wish) {
   if (wish.reuse && wish.reuse !== AUTO) return wish.reuse;
   const fresh = size.fresh_share ?? null;
   if (fresh === null || wish.probing) return wish.probing ? RESIDUAL : size.level || RESIDUAL;
-  const bare = size.expected / wish.target;
+  const bare = size.expected / wish.target, [least, rounded] = size.least_left ?? [0, 0];
   const left = fresh < 1 ? (bare - size.expected * fresh) / (1 - fresh) : 0;
-  return left >= LEAST_LEFT * bare && roundHalfEven(left) >= ROUNDED * roundHalfEven(bare) ? RESIDUAL : OUTPUT;
+  return left >= least * bare && roundHalfEven(left) >= rounded * roundHalfEven(bare) ? RESIDUAL : OUTPUT;
 }
 
 /** Bytes that are held, null where the last run did not show them. */
@@ -184,6 +184,7 @@ export function cleanRun(run) {
     why: list(run.why, MOST_LINES).map(text).filter(Boolean), storable: number(run.storable) ?? 0,
     share: number(run.share, 0, 1), took: number(run.took, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0,
     correction_bytes: number(run.correction_bytes) ?? 0, level: text(run.level), fresh_share: number(run.fresh_share, 0, 1),
+    least_left: [0, 1].map((i) => number(list(run.least_left, 2)[i], 0, 1) ?? 0),
     output_bytes: number(run.output_bytes) ?? 0, outputs_corrected: number(run.outputs_corrected) ?? 0,
     usual_ratio: number(run.usual_ratio, 0, 1) ?? 1,
   };

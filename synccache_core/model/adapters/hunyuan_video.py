@@ -93,4 +93,4 @@ def _adapter(name: str, title: str, patch: int, serves) -> Adapter:
 
 
 ADAPTER = register(_adapter("hunyuan_video", "HunyuanVideo", 2, lambda model: list(model.patch_size) == [1, 2, 2]))
-ADAPTER_15 = register(_adapter("hunyuan_video_15", "HunyuanVideo 1.5", 1, lambda model: model.vision_in is not None))
+register(_adapter("hunyuan_video_15", "HunyuanVideo 1.5", 1, lambda model: model.vision_in is not None))

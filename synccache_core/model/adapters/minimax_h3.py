@@ -24,7 +24,6 @@ STRIDE, CYCLE = 4, 5  # frames of the film per latent frame, of which every fift
 SOUND = 5 / 3  # latents of the sound in the time of a frame: 40 a second, 24 frames
 CHANNELS = 2  # of the sound, each with rows of its own
 TIMES = 2  # noise levels of one pass: of the video and of the sound
-MODALITIES = 3  # for each of which a block has a modulation
 
 
 def layout(model) -> Layout:
