@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
+
 from ..config import Config
 from ..errors import SyncCacheError
 from ..model.samplers import Sampler
@@ -38,7 +40,7 @@ class Guarded:
 
     def _attempt(self, step: Callable, *args):
         try:
-            with self.aside():
+            with self.aside(), torch.no_grad():  # some samplers leave gradients on: what is stored would hold their graph
                 return step(*args)
         except SyncCacheError as error:
             self._break(f"{self.activity} stopped: {error}")

@@ -67,6 +67,18 @@ def test_reuse_by_hand():
     assert (report.computed, report.reused) == (1, 1)
 
 
+def test_samplers_that_leave_gradients_on():
+    """Like ComfyUI's uni_pc where a script calls it: what is stored holds no graph, and is added in place."""
+    case = toy_case()
+    x, audio = case.tensors(0, batch=2)
+    with torch.enable_grad(), running(case, schedule=(True, False, True)) as session:
+        for sigma in SIGMAS[:3]:
+            with session.branch("uncond", "cond"), session.evaluation(sigma):
+                case.call(case.model, x, sigma, audio)
+        assert (session.report.computed, session.report.reused, session.broken) == (2, 1, None)
+        assert not session.residuals.forecast(("cond", 0), 1, SIGMAS[2], x.device).requires_grad
+
+
 def test_merged_residuals_by_hand():
     # one residual for both segments, 2 + 12, added where the first opens; both inner refreshes still run
     outputs, report = run([1, 3], [0, 1], (True, False, True), cache_ratio=0.3, merge="refresh")

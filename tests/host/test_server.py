@@ -54,6 +54,8 @@ def test_the_nodes_are_listed_with_help_and_template(server):
     assert ours == {
         "SyncCache", "SyncCacheHumanMask", "SyncCacheCalibrate", "SyncCacheScheduleOptimizer", "SyncCacheSavePlan",
         "SyncCacheLoadPlan", "SyncCacheReport", "SyncCacheCompare", "SyncCacheTinyTalker",
+        "SyncCacheAvatarLoader", "SyncCacheAvatarAudioEncoder", "SyncCacheAvatarTextEncode", "SyncCacheAvatarConditioning",
+        "SyncCacheAvatarGuider",
     }  # fmt: skip
     for name in ours:
         declared = info[name]["input"]
