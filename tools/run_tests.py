@@ -11,6 +11,7 @@ from demo.find_host import HostError, find_host, find_second_host, host_version 
 NO_TESTS = 5  # pytest's exit code
 AGAIN = ("tests/host", "tests/web")
 ONCE = "tests/web/test_current_editors.py"  # newer editors are for newer ComfyUIs
+WORKERS = max(1, min(os.cpu_count() or 1, 4))  # each holds a ComfyUI: up to 5 GiB
 
 
 def say(text):
@@ -19,8 +20,11 @@ def say(text):
 
 
 def pytest(arguments, host):
-    """pytest's exit code, with the tests told to use the ComfyUI in `host` (or none)."""
-    environment = dict(os.environ, COMFYUI_PATH="none" if host is None else str(host))
+    """pytest's exit code, with the tests told to use the ComfyUI in `host` (or none). A file's tests share a worker, since
+    starting a server or a browser takes longer than most of them.
+    """
+    environment = dict(os.environ, COMFYUI_PATH="none" if host is None else str(host), OMP_NUM_THREADS="1")
+    arguments = ["-n", str(WORKERS), "--dist", "loadfile", *arguments]
     return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=REPO, env=environment).returncode
 
 
