@@ -33,7 +33,7 @@ def sigmas(count: int) -> list[float]:
 def session_of(stand: Stand, config: Config, count: int) -> Iterator:
     with attach(stand.model, config, sigmas(count), stand.size.grid) as session:
         if not stand.real:  # nothing can be read from a tensor without data
-            session.residuals.read = lambda extra: (0.0, True)
+            session.residuals.read_and_vet = lambda extra: (0.0, True)
         yield session
 
 
@@ -123,8 +123,8 @@ def cached(stand: Stand, clock: Clock, place: str) -> dict[str, float]:
         for sigma in sigmas(len(SCHEDULE))[: len(SCHEDULE)]:
             taken.append(clock.seconds(evaluate, stand, sigma, session))
         report = session.report
-    if session.broken or report.computed != sum(SCHEDULE):
-        raise RuntimeError(session.broken or f"{report.computed} evaluations computed, {sum(SCHEDULE)} wanted")
+    if session.guard.broken or report.computed != sum(SCHEDULE):
+        raise RuntimeError(session.guard.broken or f"{report.computed} evaluations computed, {sum(SCHEDULE)} wanted")
     computed, reused = ([seconds for seconds, kept in zip(taken, SCHEDULE) if kept == kind] for kind in (True, False))
     return {"computed": median(computed), "reused": median(reused), "mean": sum(taken) / len(taken)}
 
@@ -200,8 +200,8 @@ def fill_cache(stand: Stand, place: str, ratio: float) -> None:
     with session_of(stand, settings(FILLING, place, ratio), len(FILLING)) as session:
         for sigma in sigmas(len(FILLING))[: len(FILLING)]:
             evaluate(stand, sigma, session)
-        if session.broken or not session.report.reused:
-            raise RuntimeError(session.broken or "nothing was reused")
+        if session.guard.broken or not session.report.reused:
+            raise RuntimeError(session.guard.broken or "nothing was reused")
 
 
 # -- rows ---------------------------------------------------------------------------------------------------------------

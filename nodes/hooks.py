@@ -27,7 +27,7 @@ class Active:
 
     def __init__(self, session: Session, adapter: Adapter, noise: Noise, parts: Sequence = ()):
         self.session = session
-        self.session.aside = outside_graph
+        self.session.guard.aside = outside_graph
         self.parts = tuple(parts)
         self.adapter = adapter
         self.noise = noise
@@ -46,10 +46,10 @@ class Active:
         grid = self.adapter.grid(video)
         even = video.shape[0] % len(branches) == 0
         if not ours:
-            self.session.note("another extension replaced blocks in some passes: those were computed as they are")
+            self.session.report.note("another extension replaced blocks in some passes: those were computed as they are")
         guiding = self.adapter.foreign(options)
         if guiding:
-            self.session.note("guidance switches off parts of the model in some passes: those were computed as they are")
+            self.session.report.note("guidance switches off parts of the model in some passes: those were computed as they are")
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
         foreign = guiding or not (ours and even)
         if options.get(PREFETCH) and not self.adapter.through(one.model) and not foreign and self.session.expects_reuse:

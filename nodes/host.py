@@ -184,7 +184,7 @@ class HostRun:
             if len(steps) < len(given) - 1:
                 active.session.report.shorten(len(given) - 1, len(steps))
             if note:
-                active.session.note(note)
+                active.session.report.note(note)
                 active.session.report.remapped = True
             yield active.session, (*args[:3], sigmas, *args[4:])
             finished = True
@@ -216,7 +216,7 @@ class HostRun:
         session = self.session(guider, adapter, shapes, sigmas, sampler)
         active = Active(session, adapter, noise, shapes[1:])
         for sentence in remarks(guider):
-            session.note(sentence)
+            session.report.note(sentence)
         active.hook(diffusion_model(guider.model_patcher), guider.model_options["transformer_options"])
         self.handle.add(session.report)
         return active
@@ -265,7 +265,7 @@ class CacheRun(HostRun):
         session.report.plan = describe(self.plan, sampler.evaluated(sigmas)) if self.plan else ""
         session.report.remapped = moved
         for sentence in [*notes, *said]:
-            session.note(sentence)
+            session.report.note(sentence)
         return session
 
     def gpu_bytes(self, model, shapes: Sequence) -> int:

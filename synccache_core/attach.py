@@ -96,7 +96,7 @@ def attach(
     if plan is not None and plan.plain:
         session.report.shorten(plan.evaluations, len(plan.schedule))
     for sentence in [*said, *notes]:
-        session.note(sentence)
+        session.report.note(sentence)
     with _attached(model, session, adapter):
         yield session
 

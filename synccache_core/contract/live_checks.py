@@ -28,7 +28,7 @@ def contract_live_rows_of_a_block_are_the_computed_ones(case: Case) -> None:
     def look(call, block, state, run, rest, live):
         view = call.view(block)
         hidden = view.tensor(state)
-        rows, others = call.session.live.rows(call.grid, view, hidden)
+        rows, others = call.live.rows(call.grid, view, hidden)
         got = live(rows.of(hidden), rows, others.of(hidden), others)
 
         def then(out):

@@ -27,7 +27,7 @@ class ProbeHistory:
         self._sketches: dict[Hashable, torch.Tensor] = {}
         self._recent: list[tuple[float, float]] = []
 
-    def meet(self, grid: Grid) -> str | None:
+    def fit_mask(self, grid: Grid) -> str | None:
         """Fit the mask to a grid on first sight; a remark where it tells no region apart. Raises BadMask."""
         if grid in self._weights:
             return None

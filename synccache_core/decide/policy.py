@@ -27,8 +27,8 @@ class Facts:
     """What is known at one evaluation, after its probe.
 
     index: evaluations before this one. expected: evaluations of the whole run. last: the schedule's last step. computed:
-    evaluations computed so far. budget: evaluations that the whole run should compute. run: reused evaluations since the
-    last computed one. change: probe change e, None where there is none, NaN or inf where it has no meaning.
+    evaluations computed so far. budget: evaluations that the whole run should compute. streak: reused evaluations since
+    the last computed one. change: probe change e, None where there is none, NaN or inf where it has no meaning.
     accumulated: E, the sum of changes since the last computed evaluation, this one included. ahead: predicted sum of
     changes after this evaluation. missing: why the store cannot serve this evaluation, None where it can. scheduled:
     whether the schedule computes it, None where the probe decides or the schedule has ended. live: whether it is LIVE where
@@ -40,7 +40,7 @@ class Facts:
     last: bool
     computed: int
     budget: int
-    run: int
+    streak: int
     change: float | None
     accumulated: float
     ahead: float
@@ -166,7 +166,7 @@ def _must_compute(config: Config, facts: Facts) -> str | None:
         return "nonfinite probe"
     if config.probing and facts.change is None:
         return "no earlier probe"
-    if config.probing and facts.run >= config.max_reuse_run:
+    if config.probing and facts.streak >= config.max_reuse_run:
         return "longest reuse run"
     return None
 

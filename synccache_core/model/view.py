@@ -31,11 +31,13 @@ class View:
         held = hidden if self.part is None else hidden[self.part]
         return held if held.ndim == 3 else held[None]
 
-    def copied(self, hidden: State) -> State:
-        """A state whose tensor with the video may be written to; the others are those of `hidden`."""
+    def copied(self, hidden: State) -> tuple[State, torch.Tensor]:
+        """(a state whose tensor with the video may be written to, the others being those of `hidden`; its video)."""
         if self.part is None:
-            return hidden.clone()
-        return tuple(each.clone() if place == self.part else each for place, each in enumerate(hidden))
+            out = hidden.clone()
+        else:
+            out = tuple(each.clone() if place == self.part else each for place, each in enumerate(hidden))
+        return out, self.of(out)
 
     def of(self, hidden: State) -> torch.Tensor:
         """The video's [B, count, C] of a state, which shares its memory. Raises UnknownView where L is another."""

@@ -7,8 +7,9 @@ two branches and in proportion for more (BRANCHES at most); beyond that, a rando
 """
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,10 +19,10 @@ from ..config import AUTO, Config
 from ..decide.paper import stored
 from ..errors import StateError
 from ..model.grid import Grid
-from ..model.view import State, ViewOf
-from ..run.call import PLAIN, STORE, Call
+from ..run.call import Call
 from ..run.evaluation import Evaluation, wait_for
 from ..run.session import Session
+from ..run.state import RunState
 from .gamma import Gamma, boundaries
 from .plan import RunFacts
 from .recording import REGIONS, Recording
@@ -46,175 +47,178 @@ class CalibrationSession(Session):
     def __init__(self, *args, adapter: str, cfg: float = 1.0, shift: float | None = None, **kwargs):
         super().__init__(Config(target_speedup=1.0, level=AUTO), *args, **kwargs)
         self.report.calibration = True
-        self._facts = {"sampler": self.sampler.name, "cfg": float(cfg), "shift": shift}
-        self._adapter = adapter
+        self.recorder = self.run.listener = Recorder(self.run, self.sampler.name, adapter, float(cfg), shift)
+
+    def recording(self) -> Recording | None:
+        """What was measured, once the sampler is through; None, and a note that says why, where a run is no calibration."""
+        return self.guard.run(self.recorder.recording)
+
+    def yardstick(self, recording: Recording) -> Yardstick | None:
+        """To measure other results of this run by; None where the sampler's x was never given."""
+        return None if self.recorder.end is None else self.guard.run(self.recorder.yardstick, recording)
+
+    def close(self, finished: bool = False) -> None:
+        super().close(finished)
+        self.recorder.clear()
+
+
+@dataclass
+class Passing:
+    """A pass in progress. sum: of the segments' residuals, [B, n, C]. deltas: refresh -> A_l, [B, n, C]. starts, ends:
+    input and output of every segment, [B, n, C]. began: when the segment that is open did.
+    """
+
+    subset: Subset
+    sum: torch.Tensor | None = None
+    deltas: dict[int, torch.Tensor] = field(default_factory=dict)
+    starts: list[torch.Tensor] = field(default_factory=list)
+    ends: list[torch.Tensor] = field(default_factory=list)
+    began: float = 0.0
+
+
+class Recorder:
+    """Listens to a run that is computed throughout, see `state.Listener`. end: x after the last step, once it is over."""
+
+    def __init__(self, run: RunState, sampler: str, adapter: str, cfg: float, shift: float | None):
+        self.end: torch.Tensor | None = None
+        self._run, self._adapter = run, adapter
+        self._facts = {"sampler": sampler, "cfg": cfg, "shift": shift}
+        self._passing: Passing | None = None
         self._tokens: Subset | None = None
         self._grid: Grid | None = None
         self._outputs: Track | None = None
         self._tracks: dict[Hashable, Track] = {}
-        self._audio = AudioDrift(self.clock.sigmas, len(self.layout.refresh))
-        self._gamma = Gamma(self.layout.segments)
-        self._sizes = {"output": 0}
-        self._seconds: list[tuple[float, float]] = []
-        self._end: torch.Tensor | None = None
-        self.skippable = self._own = 0.0
+        self._audio = AudioDrift(run.clock.sigmas, len(run.layout.refresh))
+        self._gamma = Gamma(run.layout.segments)
+        self._sizes: dict[Hashable, int] = {"output": 0}
+        self._seconds: list[tuple[float, float]] = []  # of the segments, and of the whole evaluation
+        self._skippable = self._own = 0.0  # of the evaluation in progress: seconds of the segments, and of the recorder
 
-    def predict(self, sigma: float, run, x: torch.Tensor | None = None) -> torch.Tensor:
-        with self._open(sigma) as current:
-            self.skippable, self._own, started = 0.0, 0.0, time.perf_counter()
-            out = run()
-            current.device = out.device
-            self.guard(self._watch, current, started, out, x)
-            return out
+    # -- what it is told -------------------------------------------------------------------------------------------
 
-    def recording(self) -> Recording | None:
-        """What was measured, once the sampler is through; None, and a note that says why, where a run is no calibration."""
-        return self.guard(self._make)
+    def opened(self, call: Call, segment: int, video: torch.Tensor) -> None:
+        with self._apart(video.device):
+            if segment == 0:
+                self._passing = Passing(self._subset_of(call, video))
+            passing = self._passing
+            passing.starts.append(passing.subset.rows(video))
+            if segment > 0:
+                passing.deltas[segment - 1] = passing.starts[-1] - passing.ends[-1]
+        passing.began = time.perf_counter()
 
-    def yardstick(self, recording: Recording) -> Yardstick | None:
-        """To measure other results of this run by; None where the sampler's x was never given."""
-        return None if self._end is None else self.guard(self._measure, recording)
+    def closed(self, call: Call, segment: int, video: torch.Tensor) -> None:
+        wait_for(video.device)
+        passing = self._passing
+        if segment > 0:
+            self._skippable += time.perf_counter() - passing.began
+        with self._apart(video.device):
+            passing.ends.append(passing.subset.rows(video))
+            if segment > 0:
+                added = passing.ends[-1] - passing.starts[-1]
+                passing.sum = added if passing.sum is None else passing.sum.add_(added)
+            if segment == call.layout.segments - 1 and segment > 0:
+                self._passed(call, passing)
 
-    def close(self, finished: bool = False) -> None:
-        super().close(finished)
-        self._end = None
-        self._outputs = self._tokens = None
-        self._tracks.clear()
-        self._audio.clear()
-        self._gamma.clear()
-
-    @contextmanager
-    def apart(self, device: torch.device):
-        """Time that recording takes is no part of what the model takes."""
-        wait_for(device)
-        started = time.perf_counter()
-        yield
-        self._own += time.perf_counter() - started
-
-    def meet(self, call: "Watch", video: torch.Tensor) -> Subset:
-        """The tokens that are recorded, drawn at the first pass. video: of the input of block 0, [B, tokens, C]."""
-        if self._evaluation.tick.index >= self.clock.steps:
-            raise StateError(f"{self.sampler.name} takes several evaluations per step: calibrate with euler")
-        if self.cost is None:
-            self._price(call.grid, call.length, self.clock.steps)
-        size = video.shape[0] // len(call.keys) * video.shape[2]
-        self._sizes.update(dict.fromkeys(call.keys, size * call.tokens * video.element_size()))
-        if self._tokens is None:
-            steps = max(self.clock.steps, 2 * len(self.layout.refresh))
-            most = max(1, min(TOKENS, LIMIT // (2 * 4 * size * steps)))
-            self._grid = call.grid
-            self._tokens = Subset.draw(call.tokens, most, self._history.weights(call.grid))
-        if call.grid != self._grid:
-            raise StateError(f"the video's size changed in the run, from {self._grid} to {call.grid}")
-        return self._tokens
-
-    def passed(self, call: "Watch") -> None:
-        """A forward pass is through."""
-        step = self._evaluation.tick.index
-        for i, key in enumerate(call.keys):
-            if key not in self._tracks and len(self._tracks) == BRANCHES:
-                continue
-            track = self._tracks.setdefault(key, Track(self.clock.steps, self._tokens))
-            track.put(step, call.sum.chunk(len(call.keys))[i])
-            deltas = {block: delta.chunk(len(call.keys))[i] for block, delta in call.deltas.items()}
-            self._audio.add(step, key, deltas, self._tokens.weights("human"))
-            self._gamma.add(key, *([rows.chunk(len(call.keys))[i] for rows in each] for each in (call.starts, call.ends)))
-
-    def _new_call(self, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None, foreign: bool) -> Call:
-        return Call(self, keys, grid, view, PLAIN, foreign) if foreign or self.broken else Watch(self, keys, grid, view)
-
-    def _why_plain(self) -> str:
-        return f"{self.activity} stopped" if self.broken else self.activity
-
-    def _watch(self, current: Evaluation, started: float, out: torch.Tensor, x: torch.Tensor | None) -> None:
+    def evaluated(self, evaluation: Evaluation, out: torch.Tensor, x: torch.Tensor | None) -> None:
+        evaluation.device = out.device
         wait_for(out.device)
-        self._seconds.append((self.skippable, time.perf_counter() - started - self._own))
-        velocity = out.float() if x is None else (x.float() - out) / current.tick.sigma
-        if self.layout.unknown:
+        self._seconds.append((self._skippable, time.perf_counter() - evaluation.started - self._own))
+        self._skippable = self._own = 0.0
+        tick, run = evaluation.tick, self._run
+        velocity = out.float() if x is None else (x.float() - out) / tick.sigma
+        if run.layout.unknown:
             self._grid = Grid.of_any(velocity.shape)
-        rows, weights = positions(velocity, self._grid, self._history.weights(self._grid) if self._grid else None)
+        rows, weights = positions(velocity, self._grid, run.history.weights(self._grid) if self._grid else None)
         if self._outputs is None:
             self._sizes["output"] = 4 * velocity.numel()
-            most = LIMIT * rows.shape[1] // (self._sizes["output"] * self.clock.steps)
-            self._outputs = Track(self.clock.steps, Subset.draw(rows.shape[1], max(1, most), weights))
-        self._outputs.put(current.tick.index, self._outputs.subset.rows(rows))
-        if x is not None and current.tick.last:
-            self._end = landing(x, out, *self.clock.sigmas[-2:])
+            most = LIMIT * rows.shape[1] // (self._sizes["output"] * run.clock.steps)
+            self._outputs = Track(run.clock.steps, Subset.draw(rows.shape[1], max(1, most), weights))
+        self._outputs.put(tick.index, self._outputs.subset.rows(rows))
+        if x is not None and tick.last:
+            self.end = landing(x, out, *run.clock.sigmas[-2:])
 
-    def _make(self) -> Recording:
-        if self._outputs is None or not self._outputs.complete or self.cost is None:
-            raise StateError(f"the run ended after {len(self.report.steps)} of {self.clock.steps} steps")
+    # -- what came of it -------------------------------------------------------------------------------------------
+
+    def recording(self) -> Recording:
+        """Raises StateError where the run was no calibration."""
+        clock = self._run.clock
+        if self._outputs is None or not self._outputs.complete or self._run.steps.cost is None:
+            raise StateError(f"the run ended after {len(self._run.report.steps)} of {clock.steps} steps")
         output = self._sizes.pop("output")
-        sigmas, tracks = np.array(self.clock.sigmas), [t for t in self._tracks.values() if t.complete]
+        sigmas, tracks = np.array(clock.sigmas), [t for t in self._tracks.values() if t.complete]
         grams, region = {}, "human" if self._tokens is not None and self._tokens.human is not None else "whole"
         for name in dict.fromkeys(("whole", region)):
             grams["output", name] = self._outputs.gram(name)
             if tracks:
                 grams["residual", name] = sum(track.gram(name) for track in tracks)
         moved = displacement(grams["residual", region], sigmas) if tracks else 0.0
-        run = RunFacts(self.clock.steps, tuple(self.clock.sigmas), tokens=self._grid.tokens, **self._facts)
+        facts = RunFacts(clock.steps, tuple(clock.sigmas), tokens=self._grid.tokens, **self._facts)
         gamma = self._gamma.matrix()
         return Recording(
-            self._adapter, run, self.cost, grams, self._audio.gram(moved), sum(self._sizes.values()), output, self._shares(),
-            boundaries=() if gamma is None else boundaries(gamma, stored(self.layout)),
+            self._adapter, facts, self._run.steps.cost, grams, self._audio.gram(moved), sum(self._sizes.values()), output,
+            self._shares(), boundaries=() if gamma is None else boundaries(gamma, stored(self._run.layout)),
         )
 
-    def _measure(self, recording: Recording) -> Yardstick:
-        grid, weights = self._grid, self._history.weights(self._grid)
-        human = positions(self._end, grid, weights)[1]
+    def yardstick(self, recording: Recording) -> Yardstick:
+        grid, weights = self._grid, self._run.history.weights(self._grid)
+        human = positions(self.end, grid, weights)[1]
         moved = {region: recording.displacement(region) for region in REGIONS if ("output", region) in recording.grams}
         share = HUMAN_WEIGHT if human is not None and moved.get("human") else 0.0
         regions = {"whole": (1 - share, None, moved["whole"])}
         if share:
             regions["human"] = (share, human.double(), moved["human"])
-        return Yardstick(self._end, lambda values: positions(values, grid, None)[0], regions)
+        return Yardstick(self.end, lambda values: positions(values, grid, None)[0], regions)
+
+    def clear(self) -> None:
+        self.end = self._outputs = self._tokens = self._passing = None
+        self._tracks.clear()
+        self._audio.clear()
+        self._gamma.clear()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _apart(self, device: torch.device) -> Iterator[None]:
+        """Time that recording takes is no part of what the model takes."""
+        wait_for(device)
+        started = time.perf_counter()
+        yield
+        self._own += time.perf_counter() - started
+
+    def _subset_of(self, call: Call, video: torch.Tensor) -> Subset:
+        """The tokens that are recorded, drawn at the first pass. video: of the input of block 0, [B, tokens, C]."""
+        run = self._run
+        if call.evaluation.tick.index >= run.clock.steps:
+            raise StateError(f"{self._facts['sampler']} takes several evaluations per step: calibrate with euler")
+        run.price(call.grid, call.length, run.clock.steps)
+        size, tokens = video.shape[0] // len(call.keys) * video.shape[2], call.grid.tokens
+        self._sizes.update(dict.fromkeys(call.keys, size * tokens * video.element_size()))
+        if self._tokens is None:
+            steps = max(run.clock.steps, 2 * len(run.layout.refresh))
+            most = max(1, min(TOKENS, LIMIT // (2 * 4 * size * steps)))
+            self._grid = call.grid
+            self._tokens = Subset.draw(tokens, most, run.history.weights(call.grid))
+        if call.grid != self._grid:
+            raise StateError(f"the video's size changed in the run, from {self._grid} to {call.grid}")
+        return self._tokens
+
+    def _passed(self, call: Call, passing: Passing) -> None:
+        """A forward pass is through."""
+        step, count = call.evaluation.tick.index, len(call.keys)
+        for i, key in enumerate(call.keys):
+            if key not in self._tracks and len(self._tracks) == BRANCHES:
+                continue
+            track = self._tracks.setdefault(key, Track(self._run.clock.steps, self._tokens))
+            track.put(step, passing.sum.chunk(count)[i])
+            deltas = {block: delta.chunk(count)[i] for block, delta in passing.deltas.items()}
+            self._audio.add(step, key, deltas, self._tokens.weights("human"))
+            self._gamma.add(key, *([rows.chunk(count)[i] for rows in each] for each in (passing.starts, passing.ends)))
 
     def _shares(self) -> dict[str, float]:
         """Measured cost of a reused evaluation, segments not run, over a computed one; the first one is warming up."""
         skippable, whole = map(sum, zip(*self._seconds[1:] or self._seconds))
-        known = whole > 0 and not self.layout.unknown
+        known = whole > 0 and not self._run.layout.unknown
         return {"residual": min(1.0, max(0.0, 1.0 - skippable / whole))} if known else {}
-
-
-class Watch(Call):
-    """A pass that is computed. sum: of the segments' residuals, [B, n, C]. deltas: refresh -> A_l, [B, n, C]. starts, ends:
-    input and output of every segment, [B, n, C].
-    """
-
-    def __init__(self, session: CalibrationSession, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None):
-        super().__init__(session, keys, grid, view, STORE)
-        self.sum: torch.Tensor | None = None
-        self.deltas: dict[int, torch.Tensor] = {}
-        self.starts: list[torch.Tensor] = []
-        self.ends: list[torch.Tensor] = []
-        self._subset: Subset | None = None
-        self._end: torch.Tensor | None = None
-        self._timer = 0.0
-
-    def _open(self, segment: int, block: int, hidden: State) -> None:
-        video = self.video(block, hidden)
-        with self.session.apart(video.device):
-            if segment == 0:
-                self._subset = self.session.meet(self, video)
-            self._start = self._subset.rows(video)
-            self.starts.append(self._start)
-            if segment > 0:
-                self.deltas[segment - 1] = self._start - self._end
-        self._timer = time.perf_counter()
-
-    def _close(self, segment: int, block: int, out: State) -> None:
-        video = self.video(block, out)
-        wait_for(video.device)
-        if segment > 0:
-            self.session.skippable += time.perf_counter() - self._timer
-        with self.session.apart(video.device):
-            self._end = self._subset.rows(video)
-            self.ends.append(self._end)
-            if segment > 0:
-                added = self._end - self._start
-                self.sum = added if self.sum is None else self.sum.add_(added)
-            if segment == self.layout.segments - 1 and segment > 0:
-                self.session.passed(self)
 
 
 class AudioDrift:

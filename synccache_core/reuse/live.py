@@ -74,7 +74,7 @@ class LiveRows:
             return replace(config, live=False), None, [f"live has no effect: {reason}"]
         return config, cls(mask, config.live_reach, Depths(config.cache_device, config.memory_budget)), []
 
-    def meet(self, grid: Grid) -> None:
+    def fit_mask(self, grid: Grid) -> None:
         """A pass on this grid begins. Raises BadMask where the mask does not fit it."""
         self.grid = grid
         self.tokens(grid)

@@ -1,6 +1,7 @@
 """The residuals of one run: which segments share one, what is stored for every branch, what the byte budget leaves."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -25,6 +26,20 @@ def wanted_groups(config: Config, layout: Layout) -> tuple[tuple[int, ...], ...]
     if (stored := sum(map(len, groups))) != layout.storable():
         raise BadConfig(f"groups must hold the {layout.storable()} segments of this model, got {stored}: {groups!r}")
     return groups if config.probes else ((0,), *groups)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Segments `first` to `last`, which share one stored residual per branch. freezes: the audio between them is part of it."""
+
+    number: int
+    first: int
+    last: int
+    freezes: bool
+
+    def froze(self, segment: int) -> bool:
+        """Whether the refresh behind this segment is part of the residual."""
+        return self.freezes and segment != self.last
 
 
 class Residuals:
@@ -59,17 +74,12 @@ class Residuals:
     def order(self) -> int:
         return self._store.order
 
-    def first_of(self, segment: int) -> int | None:
-        """First segment of the group that holds this one; None where nothing is stored for it."""
-        return next((members[0] for members in self.groups if segment in members), None)
-
-    def group_of(self, segment: int) -> tuple[int, int]:
-        """(group, last segment of that group)."""
-        return next((g, members[-1]) for g, members in enumerate(self.groups) if segment in members)
-
-    def freezes(self, segment: int) -> bool:
-        """Whether the refresh behind this segment is part of its group's residual."""
-        return self._config.merge == "freeze" and self.group_of(segment)[1] != segment
+    def group(self, segment: int) -> "Group | None":
+        """The group that holds this segment; None where nothing is stored for it."""
+        for number, members in enumerate(self.groups):
+            if segment in members:
+                return Group(number, members[0], members[-1], self._config.merge == "freeze")
+        return None
 
     def missing(self, keys: Sequence[Hashable], shape: tuple, dtype: torch.dtype) -> str | None:
         """Why these branches cannot be served, None where they can."""
@@ -78,14 +88,18 @@ class Residuals:
         reasons = (self._store.missing(key, range(len(self.groups)), shape, dtype) for key in keys)
         return next(filter(None, reasons), None)
 
-    def make_room(self, key: Hashable, group: int, sigma: float) -> None:
-        self._store.make_room(key, group, sigma)
+    def make_room(self, keys: Sequence[Hashable], group: int, sigma: float) -> None:
+        for key in keys:
+            self._store.make_room(key, group, sigma)
 
-    def keep(self, key: Hashable, group: int, sigma: float, residual: torch.Tensor) -> bool:
-        """Store a residual that nobody else holds; False where the byte budget was outgrown."""
+    def keep(self, key: Hashable, group: int, sigma: float, residual: torch.Tensor) -> None:
+        """Store a residual that nobody else holds; its magnitude is checked before it is ever used. Raises BadConfig where
+        the byte budget is outgrown.
+        """
         self._magnitudes.append(residual.abs().amax().float())
         self._backtest.see((key, group), sigma, residual)
-        return self._store.put(key, group, sigma, residual)
+        if not self._store.put(key, group, sigma, residual):
+            raise BadConfig(f"memory_budget {readable(self._config.memory_budget)} was outgrown")
 
     def forecast(self, key: Hashable, group: int, sigma: float, device: torch.device) -> torch.Tensor:
         return self._store.forecast(key, group, sigma, device, min(self._backtest.order, self._store.order))
@@ -94,7 +108,7 @@ class Residuals:
         """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
         self._store.trust = share
 
-    def read(self, extra: torch.Tensor | None) -> tuple[float | None, bool]:
+    def read_and_vet(self, extra: torch.Tensor | None) -> tuple[float | None, bool]:
         """(`extra` as a number, whether all that was stored since is finite), read from the device in one go.
 
         Where it is not, everything stored is forgotten, before it was ever used.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import torch
 
+from ..decide.policy import LIVE, REUSE
 from ..decide.probe import sketch
 from ..model.grid import Grid
 from ..model.layout import REFRESH, SPREAD
@@ -13,29 +14,28 @@ from ..model.live import LiveBlock, Rows
 from ..model.view import State, View, ViewOf
 from ..reuse.depths import Depths
 from ..reuse.live import beside
-
-PLAIN, PROBE, STORE, REUSE, LIVE = "plain", "probe", "store", "reuse", "live"
+from .evaluation import IDLE, PROBE, STORE, Evaluation
 
 
 class Call:
     """Stands between the host and its blocks for one forward pass.
 
     keys: one branch key per chunk of the batch (conditional and unconditional may share a pass). grid: the video tokens.
-    view: where they lie in the hidden state [B, L, C] of a block. foreign: another extension altered the pass. ran: blocks
-    that ran in it. length: L of the first block.
+    view: where they lie in the hidden state [B, L, C] of a block. mode: what is done, see evaluation.py. foreign: another
+    extension altered the pass. ran: blocks that ran in it. length: L of the first block.
     The host asks `block` to run each block, and, where audio sits inside the block, `refresh` to run each audio operation.
     """
 
     def __init__(
-        self, session, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None = None, mode: str = PROBE,
+        self, evaluation: Evaluation, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None = None, mode: str = PROBE,
         foreign: bool = False,
     ):
-        self.session = session
+        run = evaluation.run
+        self.evaluation, self.residuals, self.guard = evaluation, run.residuals, run.guard
+        self.layout, self.live, self.report, self.listener = run.layout, run.live, run.report, run.listener
         self.foreign = foreign
         self.ran = 0
-        self.layout = session.layout
         self.keys = tuple(keys)
-        self.tokens = grid.tokens
         self.grid = grid
         self.length = 0
         self.mode = mode
@@ -52,37 +52,44 @@ class Call:
         self._audio_args: tuple[tuple, dict] = ((), {})
 
     def block(
-        self, index: int, hidden: State, run: Callable[[State], State], rest: Callable | None = None,
+        self, index: int, hidden: State, compute: Callable[[State], State], rest: Callable[[State], State] | None = None,
         live: LiveBlock | None = None,
     ) -> State:
-        """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `run` computes the block, `rest`
-        all of it but the video, `live` some of its rows: where these are all but the video's, it is the rest.
+        """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `compute` runs the block,
+        `rest` all of it but the video, `live` some of its rows: where these are all but the video's, it is the rest.
         """
         through = rest is None and live is not None and self.layout.audio == "beside"
-        if self.mode != PLAIN:
-            self.session.guard(self._before_block, index, hidden, through)
+        if index == 0 and self.mode != IDLE:
+            self.guard.run(self._begin, hidden)
+        if self.mode == STORE and index in self.layout.opens:
+            self.guard.run(self._open, self.layout.opens[index], index, hidden)
+        if self.mode == STORE and (self.live or through):
+            self.guard.run(self._keep_depth, index, hidden)
         if self.mode == LIVE or self.mode == REUSE and through:
-            return self._live(index, hidden, run, live)
+            return self._live(index, hidden, compute, live)
         if self.mode == REUSE:
-            return self._stand_in(index, hidden, run, rest)
+            return self._stand_in(index, hidden, compute, rest)
         self.ran += 1
-        out = run(hidden)
-        if self.mode != PLAIN:
-            self.session.guard(self._after_block, index, out)
+        out = compute(hidden)
+        segment = self.layout.closes.get(index)
+        if self.mode == PROBE and segment == 0:
+            self.guard.run(self._probe, index, out)
+        elif self.mode == STORE and segment is not None:
+            self.guard.run(self._close, segment, index, out)
         return out
 
-    def refresh(self, index: int, run: Callable, hidden: torch.Tensor, *args, **kwargs) -> torch.Tensor:
-        """Run the audio operation of block `index` (kind "inside"). `run(hidden, *args, **kwargs)` -> new hidden.
+    def refresh(self, index: int, compute: Callable, hidden: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+        """Run the audio operation of block `index` (kind "inside"). `compute(hidden, *args, **kwargs)` -> new hidden.
 
         The probe's refresh is seen at every pass, so its arguments serve the refreshes of skipped blocks.
         """
         self._audio_args = (args, kwargs)
         segment = self.layout.refresh_segment(index)
         if self.mode == STORE and segment > 0:
-            self.session.guard(self._close, segment, index, hidden)
-        out = run(hidden, *args, **kwargs)
+            self.guard.run(self._close, segment, index, hidden)
+        out = compute(hidden, *args, **kwargs)
         if self.mode == STORE and 0 < segment < self.layout.segments - 1:
-            self.session.guard(self._open, segment + 1, index, out)
+            self.guard.run(self._open, segment + 1, index, out)
         return out
 
     def offer_audio(self, operations: dict[int, Callable]) -> None:
@@ -98,10 +105,10 @@ class Call:
         last computed one, of these branches, and nobody else's. It is not counted as memory: two channels at most.
         """
         if self.mode == STORE:
-            self.session.residuals.beside[(self.keys, block)] = value
+            self.residuals.beside[(self.keys, block)] = value
 
     def recall(self, block: int) -> torch.Tensor | None:
-        return self.session.residuals.beside.get((self.keys, block))
+        return self.residuals.beside.get((self.keys, block))
 
     def video(self, block: int, hidden: State) -> torch.Tensor:
         """The video's rows [B, tokens, C] of a block's hidden state, sharing its memory: nothing else is read or written.
@@ -112,66 +119,58 @@ class Call:
 
     def stop(self) -> None:
         """Compute the rest of the pass, if any, and keep nothing, such as what the view was told of the pass."""
-        self.mode = PLAIN
+        self.mode = IDLE
         self.view = None
         self._start = self._merged = self._forecasts = self._origin = self._end = None
         self._sums.clear()
         self._beside.clear()
 
-    def _before_block(self, index: int, hidden: State, through: bool) -> None:
-        """through: whether the rows beside the video go through the block at every step."""
-        if index == 0:
-            self.length = self.view(index).tensor(hidden).shape[1]
-        if index == 0 and not self.session.probes:
-            self.mode = self.session.decide(self, self.view(index).tensor(hidden), None)
-        if self.mode == STORE and index in self.layout.opens:
-            self._open(self.layout.opens[index], index, hidden)
-        if self.mode == STORE and (self.session.live or through):
-            self._keep_depth(index, hidden)
+    def _begin(self, hidden: State) -> None:
+        tensor = self.view(0).tensor(hidden)
+        self.length = tensor.shape[1]
+        if self.mode == PROBE and not self.evaluation.run.config.probes:
+            self.mode = self.evaluation.mode(self, tensor)
 
-    def _after_block(self, index: int, out: State) -> None:
-        segment = self.layout.closes.get(index)
-        if segment is None:
-            return
-        if self.mode == PROBE and segment == 0:
-            video = self.video(index, out)
-            self.mode = self.session.decide(self, video, sketch(video))
-        elif self.mode == STORE:
-            self._close(segment, index, out)
+    def _probe(self, block: int, out: State) -> None:
+        video = self.video(block, out)
+        self.mode = self.evaluation.mode(self, video, sketch(video))
 
     def _open(self, segment: int, block: int, hidden: State) -> None:
-        if self._start is None:  # a frozen group goes on from where its first segment opened
-            group, _ = self.session.residuals.group_of(segment)
-            for key in self.keys:
-                self.session.make_room(key, group)
+        if self.listener is not None:
+            self.listener.opened(self, segment, self.video(block, hidden))
+        elif self._start is None:  # a frozen group goes on from where its first segment opened
+            self.residuals.make_room(self.keys, self.residuals.group(segment).number, self.evaluation.tick.sigma)
             # A copy: hosts update a block's input in place (HunyuanVideo, LTX-2), and a view would make residuals zero.
             self._start = self.video(block, hidden).detach().clone()
 
     def _close(self, segment: int, block: int, out: State) -> None:
-        if self.session.residuals.freezes(segment):
+        if self.listener is not None:
+            return self.listener.closed(self, segment, self.video(block, out))
+        group = self.residuals.group(segment)
+        if group.froze(segment):
             return
         end, start, self._start = self.video(block, out).detach(), self._start, None
         added = torch.sub(end, start, out=start) if end.dtype == start.dtype else end - start
-        group, last = self.session.residuals.group_of(segment)
         for key, part in zip(self.keys, added.chunk(len(self.keys))):
-            held = self._sums.pop((key, group), None)
+            held = self._sums.pop((key, group.number), None)
             # One chunk of a batch is copied, since a view would keep the whole batch alive.
             total = held.add_(part) if held is not None else (part.clone() if len(self.keys) > 1 else part)
-            if segment == last:
-                self.session.keep(key, group, total)
+            if segment == group.last:
+                self.residuals.keep(key, group.number, self.evaluation.tick.sigma, total)
             else:
-                self._sums[(key, group)] = total
+                self._sums[(key, group.number)] = total
 
-    def _stand_in(self, index: int, hidden: State, run: Callable, rest: Callable | None) -> State:
+    def _stand_in(self, index: int, hidden: State, compute: Callable, rest: Callable | None) -> State:
         for action, target in self.layout.reuse_steps.get(index, ()):
             if action == REFRESH:
-                if not self.session.residuals.freezes(self.layout.refresh_segment(target)):
+                segment = self.layout.refresh_segment(target)
+                if not self.residuals.group(segment).froze(segment):
                     args, kwargs = self._audio_args
                     hidden = self._audio[target](hidden, *args, **kwargs)
                 continue
-            added = self.session.guard(self._spread if action == SPREAD else self._add, target, index, hidden)
+            added = self.guard.run(self._spread if action == SPREAD else self._add, target, index, hidden)
             if added is None:  # bookkeeping failed: the rest of this pass is computed
-                return run(hidden)
+                return compute(hidden)
             hidden = added
         return hidden if rest is None else rest(hidden)
 
@@ -191,17 +190,16 @@ class Call:
 
     def _group_at(self, index: int) -> tuple[int | None, int]:
         """(first block, number of blocks) of the group that a block belongs to; None where nothing is stored for it."""
-        segment = next(s for s, blocks in enumerate(self.layout.runs) if index in blocks)
-        first = self.session.residuals.first_of(segment)
-        if first is None:
+        group = self.residuals.group(next(s for s, blocks in enumerate(self.layout.runs) if index in blocks))
+        if group is None:
             return None, 0
-        blocks = self.layout.runs[first : self.session.residuals.group_of(segment)[1] + 1]
+        blocks = self.layout.runs[group.first : group.last + 1]
         return blocks[0][0], sum(map(len, blocks))
 
-    def _live(self, index: int, hidden: State, run: Callable, live: LiveBlock) -> State:
-        ready = self.session.guard(self._before_live, index, hidden)
+    def _live(self, index: int, hidden: State, compute: Callable, live: LiveBlock) -> State:
+        ready = self.guard.run(self._before_live, index, hidden)
         if ready is None:  # bookkeeping failed: the rest of this pass is computed
-            return run(hidden)
+            return compute(hidden)
         out, mine, rows, others, rest = ready
         self.view(index).tensor(out).index_copy_(1, rows.index, live(mine, rows, others, rest))
         return out
@@ -215,7 +213,7 @@ class Call:
         added = [segment for _, segment in self.layout.reuse_steps.get(index, ())]
         put = self._spread if self.layout.audio == "beside" else self._add
         out = put(added[0], index, hidden) if added else hidden
-        out = view.copied(hidden) if out is hidden else out
+        out = view.copied(hidden)[0] if out is hidden else out
         first, count = self._group_at(index)
         if index == first:
             self._origin = rest.of(view.tensor(hidden))
@@ -236,13 +234,13 @@ class Call:
 
     @property
     def _depths(self) -> Depths:
-        return self.session.live.depths if self.session.live else self.session.residuals.depths
+        return self.live.depths if self.live else self.residuals.depths
 
     def _rows(self, block: int, hidden: State) -> tuple[Rows, Rows]:
         """(live, the rest)"""
         view = self.view(block)
-        if self.session.live:
-            return self.session.live.rows(self.grid, view, view.tensor(hidden))
+        if self.live:
+            return self.live.rows(self.grid, view, view.tensor(hidden))
         place = view, view.tensor(hidden).shape[1]
         if place not in self._beside:
             self._beside[place] = beside(view, view.tensor(hidden))
@@ -250,38 +248,35 @@ class Call:
 
     def _add(self, segment: int, block: int, hidden: State) -> State:
         """Never in place: the host may hold what it gave us."""
-        residuals = self.session.residuals
-        if residuals.first_of(segment) != segment:
-            return self._merge(segment, block, hidden)
-        group, _ = residuals.group_of(segment)
-        out = self.view(block).copied(hidden)
-        video = self.video(block, out)
+        group = self.residuals.group(segment)
+        if segment != group.first:
+            return self._merge(segment == group.last, block, hidden)
+        out, video = self.view(block).copied(hidden)
         for part, key in zip(video.chunk(len(self.keys)), self.keys):
-            part += self.session.forecast(key, group, video.device)
-        if residuals.freezes(segment) and self.layout.audio != "inside":
+            part += self.residuals.forecast(key, group.number, self.evaluation.tick.sigma, video.device)
+        if group.froze(segment) and self.layout.audio != "inside":
             self._merged = video.clone()
         return out
 
     def _spread(self, segment: int, block: int, hidden: State) -> State:
         """What a block adds, if all of its group's add the same: so the sound's part of it sees a video of that depth."""
-        group, last = self.session.residuals.group_of(segment)
-        out = self.view(block).copied(hidden)
-        video = self.video(block, out)
+        group = self.residuals.group(segment)
+        out, video = self.view(block).copied(hidden)
         if self._forecasts is None:
-            self._forecasts = [self.session.forecast(key, group, video.device) for key in self.keys]
-        first = self.session.residuals.first_of(segment)
-        share = 1.0 / sum(map(len, self.layout.runs[first : last + 1]))
+            at = group.number, self.evaluation.tick.sigma, video.device
+            self._forecasts = [self.residuals.forecast(key, *at) for key in self.keys]
+        share = 1.0 / sum(map(len, self.layout.runs[group.first : group.last + 1]))
         for part, added in zip(video.chunk(len(self.keys)), self._forecasts):
             part.add_(added, alpha=share)
-        if block == self.layout.runs[last][-1]:
+        if block == self.layout.runs[group.last][-1]:
             self._forecasts = None
         return out
 
-    def _merge(self, segment: int, block: int, hidden: State) -> State:
-        """A later segment of a group. Where the group froze its audio, undo what the host injected meanwhile."""
-        if self._merged is None or self.session.residuals.freezes(segment):
+    def _merge(self, last: bool, block: int, hidden: State) -> State:
+        """A later segment of a group. At the last of one that froze its audio, undo what the host injected meanwhile."""
+        if self._merged is None or not last:
             return hidden
-        out, merged = self.view(block).copied(hidden), self._merged
-        self.video(block, out).copy_(merged)
+        out, video = self.view(block).copied(hidden)
+        video.copy_(self._merged)
         self._merged = None
         return out

@@ -1,118 +1,44 @@
-"""What keeps a run sound: failures of our own, blocks that another cache skips, conditioning that begins or ends."""
+"""Where our own bookkeeping fails, a run goes on uncached, with one warning."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 
-from ..config import Config
 from ..errors import SyncCacheError
-from ..model.samplers import Sampler
-from ..report.report import RunReport
-from .call import Call
-from .evaluation import Evaluation
 
+T = TypeVar("T")
 log = logging.getLogger("synccache")
 
 
-class Guarded:
-    """Where our own bookkeeping fails, the run goes on uncached, with one warning. broken: why, None = it goes well.
+class Guard:
+    """Runs steps of our own. The model's code is never among them, so its exceptions and the host's interrupt pass.
 
-    The model's own code never runs in a guarded step, so its exceptions and the host's interrupt are never touched.
+    activity: what stops where one fails, and failed(reason) is told. broken: the reason, None = it goes well.
     """
 
-    activity = "caching"
-    aside: Callable[[], AbstractContextManager] = nullcontext  # around bookkeeping: of hosts that watch what is allocated
-    broken: str | None = None
-    config: Config
-    report: RunReport
-    sampler: Sampler
+    def __init__(self, activity: str, failed: Callable[[str], None]):
+        self.activity = activity
+        self.broken: str | None = None
+        self.aside: Callable[[], AbstractContextManager] = nullcontext  # around steps: of hosts that watch allocations
+        self._failed = failed
 
-    def note(self, sentence: str | None) -> None:
-        """Add a sentence that a person should read, once; None = nothing to say."""
-        if sentence and sentence not in self.report.notes:
-            self.report.notes.append(sentence)
-
-    def guard(self, step: Callable, *args):
-        """step(*args), None where it fails or has failed before."""
-        return None if self.broken else self._attempt(step, *args)
-
-    def _attempt(self, step: Callable, *args):
+    def run(self, step: Callable[..., T], *args, anyway: bool = False) -> T | None:
+        """step(*args), None where it fails or, unless it is to be done anyway, one has failed before."""
+        if self.broken and not anyway:
+            return None
         try:
             with self.aside(), torch.no_grad():  # some samplers leave gradients on: what is stored would hold their graph
                 return step(*args)
         except SyncCacheError as error:
-            self._break(f"{self.activity} stopped: {error}")
+            self.stop(str(error))
         except Exception as error:  # noqa: BLE001 - one of the two named boundary spots
-            self._break(f"{self.activity} stopped: {type(error).__name__}: {error}")
+            self.stop(f"{type(error).__name__}: {error}")
         return None
 
-    def _break(self, reason: str) -> None:
-        self.broken = reason
-        self._drop()
-        self.note(reason)
-        log.warning("SyncCache: %s", reason)
-
-    def _drop(self) -> None:
-        """Free what is stored, and end the caching of passes in progress."""
-
-    def _why_plain(self) -> str:
-        """Why nothing was decided at an evaluation."""
-        if self.config.off:
-            return "off"
-        stopped = f"{self.activity} stopped" if self.broken else "another extension altered the pass"
-        return self.sampler.why_idle or stopped
-
-
-class Others:
-    """Recognises another cache by what it does: a computed evaluation calls every block of the model, or was none.
-
-    most: blocks that a pass has called so far; a model that always runs without some is no cache. unknown: the model is one
-    whose blocks are not known, and stands for one block.
-    """
-
-    def __init__(self, unknown: bool = False):
-        self.most, self._unknown = 0, unknown
-
-    def skipped(self, calls: Sequence[Call]) -> int:
-        """Blocks that were not called in some pass of an evaluation without reuse; all of them where there was no pass.
-
-        Passes that another extension altered on purpose (skip-layer guidance) are no measure.
-        """
-        counts = [call.ran for call in calls if not call.foreign]
-        if calls and not counts:
-            return 0
-        self.most = max([self.most, *counts])
-        return self.most - min(counts, default=0)
-
-    def look(self, evaluation: Evaluation) -> str:
-        """Note what was skipped in an evaluation; what a person should do about it, "" where nothing was or it was noted."""
-        if evaluation.reused or evaluation.skipped:
-            return ""
-        evaluation.skipped = self.skipped(evaluation.calls)
-        if not evaluation.skipped:
-            return ""
-        what = "the model" if self._unknown else f"{evaluation.skipped} of {self.most} blocks"
-        return (
-            f"another extension skipped {what} at a step that was to be computed: it is a cache as well, remove it, or "
-            "remove SyncCache"
-        )
-
-
-class Regimes:
-    """Which parts of the conditioning hold at a sigma. ranges: (from, to) of each part that does not hold all the time, as
-    sigmas, from >= to, both included.
-    """
-
-    def __init__(self, ranges: Sequence[tuple[float, float]] = ()):
-        self._ranges = tuple(ranges)
-        self._now: tuple[bool, ...] | None = None
-
-    def at(self, sigma: float) -> tuple[bool, ...]:
-        return tuple(end <= sigma <= start for start, end in self._ranges)
-
-    def changed(self, sigma: float) -> bool:
-        """Whether the evaluation at `sigma` has other conditioning than the one before it."""
-        before, self._now = self._now, self.at(sigma)
-        return before is not None and before != self._now
+    def stop(self, why: str) -> None:
+        self.broken = f"{self.activity} stopped: {why}"
+        log.warning("SyncCache: %s", self.broken)
+        self._failed(self.broken)

@@ -2,38 +2,45 @@
 
 from ..config import Config
 from ..decide.clock import Clock
-from ..decide.policy import MIN_COMPUTED, fixed_schedule, live_schedule
+from ..decide.policy import MIN_COMPUTED, fixed_schedule, least_left, live_schedule
 from ..decide.schedules import gap_trust
 from ..model.cost import CostModel
+from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
+from ..report.report import RunReport
 from ..reuse.residuals import Residuals
 
 Schedule = tuple[bool, ...]
 
 
 class Steps:
-    """cost: of the model at its size, once it is known. rows: share of all rows that are live, 0 = none can be.
-
-    computed, live: evaluations that are planned, as far as known. remark: what a person should know of that.
+    """cost: of the model at its size, once it is known. rows: share of all rows that are live, 0 = none can be. computed:
+    evaluations that the schedule computes, as far as known. What a person should know of it is put into the report.
     """
 
-    def __init__(self, config: Config, clock: Clock, sampler: Sampler, guidance: float, residuals: Residuals):
+    def __init__(
+        self, config: Config, layout: Layout, clock: Clock, sampler: Sampler, guidance: float, residuals: Residuals,
+        report: RunReport,
+    ):
         self.cost: CostModel | None = None
-        self.remark = ""
-        self.rows, self.computed, self.live = 0.0, sum(config.schedule or ()), 0
-        self._config, self._clock, self._sampler, self._guidance = config, clock, sampler, guidance
-        self._residuals = residuals
+        self.rows, self.computed = 0.0, sum(config.schedule or ())
+        self._config, self._layout, self._clock, self._sampler = config, layout, clock, sampler
+        self._guidance, self._residuals, self._report = guidance, residuals, report
         self._schedule = config.schedule
         every = (True,) * len(config.schedule or ()) if config.live else ()
         self._lives: Schedule = every if isinstance(config.live, bool) else config.live
 
-    def meet(self, cost: CostModel, rows: float, steps: int) -> str | None:
-        """First sight of a size; a remark where the wanted speed cannot be had in a run of `steps` evaluations."""
-        self.cost, self.rows, config = cost, rows, self._config
+    def price(self, cost: CostModel, rows: float, steps: int) -> None:
+        """First sight of a size: whether the wanted speed can be had in a run of `steps` evaluations."""
+        self.cost, self.rows, config, report = cost, rows, self._config, self._report
         target, most = config.target_speedup, cost.speedup(steps, min(steps, MIN_COMPUTED), self.share)
         if config.schedule is None and config.threshold is None and round(most, 1) < round(target, 1):
-            return f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×"
-        return None
+            report.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×")
+        report.reuse_share, report.live_share = self.share, self.live_share
+        if not self._layout.unknown:
+            groups = groups_for_ratio(self._layout, config.cache_ratio)
+            report.fresh_share = cost.share("residual", groups, config.merge, True)
+            report.least_left = least_left(self._layout)
 
     @property
     def share(self) -> float:
@@ -47,17 +54,18 @@ class Steps:
         return self.cost.live_share(self.rows, self._config.probes) if self.rows else None
 
     def budget(self, steps: int) -> int:
-        """How many of `steps` evaluations to compute for the wanted speed, the first and the last among them."""
-        least = min(steps, MIN_COMPUTED) if self._config.force_last and self._clock.ends else 1
-        if self.cost is None:
-            return max(least, min(steps, round(steps / self._config.target_speedup)))
-        return max(least, self.cost.budget(steps, self._config.target_speedup, self.share))
+        """How many of `steps` evaluations are computed: by the schedule, or for the wanted speed the first and the last among
+        them.
+        """
+        planned = 0 if self._config.probing else self.computed
+        self._report.budget = planned or self._affordable(steps)
+        return self._report.budget
 
     def scheduled(self, index: int) -> bool | None:
         """Whether the schedule computes an evaluation, None past its end. Made at the second one, when costs are known."""
         if self._schedule is None:
             self._make()
-        self.computed, self.live = sum(self._schedule), sum(self._lives)
+        self.computed, self._report.live_budget = sum(self._schedule), sum(self._lives)
         return self._schedule[index] if index < len(self._schedule) else None
 
     def lives(self, index: int) -> bool:
@@ -83,6 +91,13 @@ class Steps:
             found = live_schedule(config, sigmas, config.target_speedup, self.share, self.live_share)
             self._schedule, self._lives = found
             if not any(self._lives):
-                self.remark = f"no step is live: {config.target_speedup:g}× leaves nothing beside the computed ones"
+                speed = f"{config.target_speedup:g}×"
+                self._report.note(f"no step is live: {speed} leaves nothing beside the computed ones")
         else:
-            self._schedule = fixed_schedule(config, sigmas, self.budget(steps), self._clock.ends)
+            self._schedule = fixed_schedule(config, sigmas, self._affordable(steps), self._clock.ends)
+
+    def _affordable(self, steps: int) -> int:
+        least = min(steps, MIN_COMPUTED) if self._config.force_last and self._clock.ends else 1
+        if self.cost is None:
+            return max(least, min(steps, round(steps / self._config.target_speedup)))
+        return max(least, self.cost.budget(steps, self._config.target_speedup, self.share))

@@ -205,7 +205,7 @@ def test_samplers_that_evaluate_twice_are_refused_by_name():
     with torch.no_grad():
         plain = [case.call(case.model, x, sigma, audio) for sigma in (1.0, 0.95, 0.95)]
     with torch.no_grad(), calibrate(case.model, SIGMAS[:2] + [0.0], case.grid, adapter=case.adapter) as session:
-        session.sampler = Sampler("heun")
+        session.recorder._facts["sampler"] = "heun"
         for sigma, true in zip((1.0, 0.95, 0.95), plain):
             assert torch.equal(session.predict(sigma, lambda s=sigma: case.call(case.model, x, s, audio)), true)
         assert session.recording() is None
@@ -217,11 +217,11 @@ def test_memory_is_bounded_and_freed(calibrated, monkeypatch):
     monkeypatch.setattr(calibrating, "LIMIT", 2 * 4 * STEPS * 8 * 2)  # two tokens of two branches; half of the outputs
     with torch.no_grad(), calibrate(case.model, SIGMAS, case.grid, adapter=case.adapter) as session:
         got, _ = toy_run(case, session)
-        tracks = [session._outputs, *session._tracks.values()]
+        tracks = [session.recorder._outputs, *session.recorder._tracks.values()]
         sizes = [t._values.numel() * 4 for t in tracks]
         assert sizes == [STEPS * 4 * 8 * 4, STEPS * 2 * 8 * 4] and max(sizes) <= calibrating.LIMIT
         assert session.recording().grams["output", "whole"] != pytest.approx(whole.grams["output", "whole"])
-    assert torch.equal(got, plain) and session._outputs is None and not session._tracks
+    assert torch.equal(got, plain) and session.recorder._outputs is None and not session.recorder._tracks
 
 
 def test_our_own_failure_leaves_the_run_alone(monkeypatch):

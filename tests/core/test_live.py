@@ -70,7 +70,7 @@ def test_live_is_not_for_models_whose_sound_is_beside():
 @pytest.mark.parametrize("size", [(6, 8), (5, 7)])
 def test_regions_of_a_latent_come_apart_and_together(size):
     live = LiveRows(spot(), reach=0)
-    live.meet(GRID)
+    live.fit_mask(GRID)
     values = torch.arange(2.0 * size[0] * size[1]).reshape(1, 2, 1, *size)
     parts = Regions(live)
     inside, outside = parts.split(values)

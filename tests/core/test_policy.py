@@ -10,7 +10,7 @@ from synccache_core import BadConfig, Config, CostModel, Layout
 from synccache_core.decide.policy import Facts, decide, level_for, warmup_steps
 
 FACTS = Facts(
-    index=20, expected=40, last=False, computed=8, budget=12, run=1, change=0.1, accumulated=0.2, ahead=1.0, missing=None
+    index=20, expected=40, last=False, computed=8, budget=12, streak=1, change=0.1, accumulated=0.2, ahead=1.0, missing=None
 )
 PROBE = Config(choose="probe")
 COST = CostModel(block=100.0, refresh=8.0, other=1.0, layout=Layout(40, (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)))
@@ -25,7 +25,7 @@ COST = CostModel(block=100.0, refresh=8.0, other=1.0, layout=Layout(40, (0, 4, 8
         ({"change": math.nan}, "nonfinite probe"),
         ({"change": math.inf}, "nonfinite probe"),
         ({"change": None}, "no earlier probe"),
-        ({"run": 32}, "longest reuse run"),
+        ({"streak": 32}, "longest reuse run"),
         ({"accumulated": 9.0}, "probe"),
         ({"computed": 0, "index": 30}, "budget to spend"),
     ],
@@ -50,7 +50,7 @@ def test_a_huge_threshold_still_computes_warm_up_and_last_step_and_bounds_the_ru
     config = Config(choose="probe", threshold=1e9)
     assert decide(config, replace(FACTS, index=0)).reason == "warm-up"
     assert decide(config, replace(FACTS, last=True)).reason == "last step"
-    assert decide(config, replace(FACTS, run=32)).reason == "longest reuse run"
+    assert decide(config, replace(FACTS, streak=32)).reason == "longest reuse run"
     assert decide(config, FACTS).reuse
 
 
@@ -58,7 +58,7 @@ def test_a_schedule_is_obeyed_except_where_nothing_may_be_reused():
     for config in (Config(), Config(schedule=(True, False) * 20)):
         assert decide(config, replace(FACTS, scheduled=False)).reuse
         assert decide(config, replace(FACTS, scheduled=True)).action == "compute"
-        assert decide(config, replace(FACTS, scheduled=False, run=99, change=None)).reuse
+        assert decide(config, replace(FACTS, scheduled=False, streak=99, change=None)).reuse
         assert decide(config, replace(FACTS, scheduled=False, last=True)).reason == "last step"
         assert decide(config, replace(FACTS, scheduled=False, missing="shape changed")).reason == "shape changed"
         assert decide(config, replace(FACTS, index=0)).reason == "warm-up"

@@ -75,7 +75,7 @@ def test_samplers_that_leave_gradients_on():
         for sigma in SIGMAS[:3]:
             with session.branch("uncond", "cond"), session.evaluation(sigma):
                 case.call(case.model, x, sigma, audio)
-        assert (session.report.computed, session.report.reused, session.broken) == (2, 1, None)
+        assert (session.report.computed, session.report.reused, session.guard.broken) == (2, 1, None)
         assert not session.residuals.forecast(("cond", 0), 1, SIGMAS[2], x.device).requires_grad
 
 
@@ -366,8 +366,8 @@ def test_a_mask_of_another_shape_than_the_video_is_told(shape, said):
     mask = torch.zeros(shape)
     mask[: shape[0] // 2] = 1.0
     history = ProbeHistory(mask, 0.75)
-    remark = history.meet(Grid.from_latent((3, 60, 104)))
-    assert bool(remark) == said and history.meet(Grid.from_latent((3, 60, 104))) is None
+    remark = history.fit_mask(Grid.from_latent((3, 60, 104)))
+    assert bool(remark) == said and history.fit_mask(Grid.from_latent((3, 60, 104))) is None
     assert not said or f"{shape[1]} x {shape[0]}, another shape than the video's 52 x 30 tokens" in remark
 
 
@@ -398,7 +398,7 @@ def test_a_target_is_delivered_on_a_toy():
     with torch.no_grad(), running(case, target_speedup=2.0) as session:
         sample(case, session)
     report = session.report
-    assert report.computed == report.budget == session.cost.budget(12, 2.0)
+    assert report.computed == report.budget == session.steps.cost.budget(12, 2.0)
     assert report.speedup_ideal == pytest.approx(2.0, rel=0.1)
 
 
@@ -458,7 +458,7 @@ def test_all_bookkeeping_is_done_aside():
     case = toy_case("none")
     case.model.blocks[3].mix.register_forward_hook(lambda *_: ran.append(inside[0]))
     with torch.no_grad(), running(case, schedule=(True, False) * 6) as session:
-        session.aside, keep = aside, session.keep
-        session.keep = lambda *args: (kept.append(inside[0]), keep(*args))
+        session.guard.aside, keep = aside, session.residuals.keep
+        session.residuals.keep = lambda *args: (kept.append(inside[0]), keep(*args))
         sample(case, session)
     assert kept and set(kept) == {1} and ran == [0] * 7

@@ -273,19 +273,19 @@ def test_nothing_of_ours_is_recorded_by_a_host_that_records_allocations(sound, m
             depth[0] -= 1
 
     monkeypatch.setattr(model_prefetch, "pause_malloc_graph", pause, raising=False)
-    hooks, session, kept, handed = sound.comfy.hooks.BlockHook, sound.comfy.core.Session, [], []
-    run_block, keep = hooks._original, session.keep
+    hooks, residuals, kept, handed = sound.comfy.hooks.BlockHook, sound.comfy.core.reuse.residuals.Residuals, [], []
+    run_block, keep = hooks._original, residuals.keep
 
     def seen(hook, args, extra):
         handed.append(args["img"][0])
         return run_block(hook, args, extra)
 
-    def keeping(self, key, group, residual):
+    def keeping(self, key, group, sigma, residual):
         kept.append(residual)
-        keep(self, key, group, residual)
+        keep(self, key, group, sigma, residual)
 
     monkeypatch.setattr(hooks, "_original", seen)
-    monkeypatch.setattr(session, "keep", keeping)
+    monkeypatch.setattr(residuals, "keep", keeping)
     model, run, _ = sound.attach(schedule=(True, False, True), correction=False)
     model.add_wrapper_with_key("diffusion_model", "around", around)  # inside ours, as the host's block loop
     with Recording():

@@ -86,7 +86,7 @@ def _skipped(call, index: int, voices: Sequence[Callable]) -> Callable:
         options, where = {**given["transformer_options"], "block_index": index}, call.recall(index)
         if where is not None:
             options[MAP] = where
-            call.session.note(RESTED)
+            call.report.note(RESTED)
         return _run(voices)(hidden, {**given, "transformer_options": options})
 
     return hear

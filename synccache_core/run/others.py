@@ -1,0 +1,50 @@
+"""What else works on a run: another cache, and conditioning that begins or ends."""
+
+from collections.abc import Sequence
+
+from .call import Call
+
+
+class Others:
+    """Recognises another cache by what it does: a computed evaluation calls every block of the model, or was none.
+
+    most: blocks that a pass has called so far; a model that always runs without some is no cache. unknown: the model is one
+    whose blocks are not known, and stands for one block.
+    """
+
+    def __init__(self, unknown: bool = False):
+        self.most, self._unknown = 0, unknown
+
+    def skipped(self, calls: Sequence[Call]) -> int:
+        """Blocks that were not called in some pass of an evaluation without reuse; all of them where there was no pass.
+
+        Passes that another extension altered on purpose (skip-layer guidance) are no measure.
+        """
+        counts = [call.ran for call in calls if not call.foreign]
+        if calls and not counts:
+            return 0
+        self.most = max([self.most, *counts])
+        return self.most - min(counts, default=0)
+
+    def told(self, skipped: int) -> str:
+        """What a person should do about blocks that were skipped."""
+        what = "the model" if self._unknown else f"{skipped} of {self.most} blocks"
+        return (
+            f"another extension skipped {what} at a step that was to be computed: it is a cache as well, remove it, or "
+            "remove SyncCache"
+        )
+
+
+class Regimes:
+    """Which parts of the conditioning hold at a sigma. ranges: (from, to) of each part that does not hold all the time, as
+    sigmas, from >= to, both included.
+    """
+
+    def __init__(self, ranges: Sequence[tuple[float, float]] = ()):
+        self._ranges = tuple(ranges)
+        self._now: tuple[bool, ...] | None = None
+
+    def changed(self, sigma: float) -> bool:
+        """Whether the evaluation at `sigma` has other conditioning than the one before it."""
+        before, self._now = self._now, tuple(end <= sigma <= start for start, end in self._ranges)
+        return before is not None and before != self._now
