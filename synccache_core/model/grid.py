@@ -1,6 +1,5 @@
 """Pixel <-> latent <-> token geometry, and the human mask as token weights."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -17,7 +16,8 @@ class Grid:
 
     frames: latent frames T. height, width: tokens per latent frame. Those of text, reference and motion are never counted
     here; where the video's lie among them is said by `View`. stride: frames of the film per latent frame but the first,
-    and, with a cycle, but every cycle-th one, which stand for one.
+    and, with a cycle, but every cycle-th one, which stand for one. still: latent frames in front that are of no film, such as
+    a reference.
     """
 
     frames: int
@@ -25,6 +25,7 @@ class Grid:
     width: int
     stride: int = 4
     cycle: int = 0
+    still: int = 0
 
     @property
     def tokens(self) -> int:
@@ -32,14 +33,15 @@ class Grid:
 
     @property
     def spans(self) -> list[int]:
-        """Frames of the film per latent frame."""
-        return [self.stride if frame % (self.cycle or self.frames) else 1 for frame in range(self.frames)]
+        """Frames of the film per latent frame of it."""
+        film = self.frames - self.still
+        return [self.stride if frame % (self.cycle or film) else 1 for frame in range(film)]
 
     @classmethod
-    def from_latent(cls, shape, patch: int = 2, stride: int = 4, cycle: int = 0) -> "Grid":
+    def from_latent(cls, shape, patch: int = 2, stride: int = 4, cycle: int = 0, still: int = 0) -> "Grid":
         """shape: [..., T, H, W] of the latent; the host pads H and W up to a multiple of `patch`."""
         frames, height, width = shape[-3:]
-        return cls(int(frames), -(-int(height) // patch), -(-int(width) // patch), stride, cycle)
+        return cls(int(frames), -(-int(height) // patch), -(-int(width) // patch), stride, cycle, still)
 
     @classmethod
     def of_any(cls, shape) -> "Grid":
@@ -54,23 +56,24 @@ def token_weights(mask: torch.Tensor, grid: Grid) -> torch.Tensor:
 
     mask: [H, W] or [1, H, W] (holds for every frame), [T, H, W] with T latent frames, or [F, H, W] with
     as many pixel frames as the grid's spans say, 4*(T-1)+1 for most models: latent frame 0 takes the first, and each later
-    one the next four (the VAE is causal). Any H and W: area pooling, so the mask must show what the video shows; one of
+    one the next four (the VAE is causal). Latent frames of no film then weigh 0: nobody sees them. Any H and W: area pooling, so the mask must show what the video shows; one of
     another shape is stretched. bool and uint8 (0..255) are accepted; values are clamped to 0..1.
     Returns float32 [T*height*width] in 0..1. Raises BadMask with both numbers where F fits neither rule, or on NaN.
     """
-    frames = _to_latent_frames(as_mask(mask), grid.spans)
+    frames = _to_latent_frames(as_mask(mask), grid)
     pooled = F.adaptive_avg_pool2d(frames[:, None], (grid.height, grid.width))  # [T,1,H,W] -> [T,1,h,w]
     return pooled.expand(grid.frames, 1, -1, -1).reshape(-1).clone()
 
 
-def _to_latent_frames(frames: torch.Tensor, spans: Sequence[int]) -> torch.Tensor:
+def _to_latent_frames(frames: torch.Tensor, grid: Grid) -> torch.Tensor:
     """[F, H, W] -> [1 or T, H, W]."""
-    count, latent_frames, pixel_frames = frames.shape[0], len(spans), sum(spans)
-    if count in (1, latent_frames):
+    count, spans = frames.shape[0], grid.spans
+    if count in (1, grid.frames):
         return frames
-    if count != pixel_frames:
+    if count != sum(spans):
         raise BadMask(
-            f"human_mask has {count} frames; the video has {pixel_frames} frames ({latent_frames} latent frames): "
-            f"use 1, {latent_frames} or {pixel_frames}"
+            f"human_mask has {count} frames; the video has {sum(spans)} frames ({grid.frames} latent frames): "
+            f"use 1, {grid.frames} or {sum(spans)}"
         )
-    return torch.stack([span.mean(dim=0) for span in frames.split(list(spans))])
+    film = torch.stack([span.mean(dim=0) for span in frames.split(spans)])
+    return torch.cat([film.new_zeros(grid.still, *film.shape[1:]), film])

@@ -91,3 +91,15 @@ def test_models_whose_later_latent_frames_stand_for_one_again():
     assert token_weights(mask, Grid(7, 1, 1, 4, 5)).tolist() == [0.0] * 5 + [1.0, 0.25]
     with pytest.raises(BadMask, match="25 frames; the video has 22 frames"):
         token_weights(torch.zeros(25, 2, 2), grid)
+
+
+def test_a_reference_in_front_is_of_no_film():
+    """Wan-Animate: one frame and four of the film behind the reference, in which nobody counts."""
+    grid = Grid.from_latent((1, 16, 3, 4, 4), still=1)
+    assert grid == Grid(3, 2, 2, still=1) and grid.tokens == 12 and grid.spans == [1, 4]
+    film = torch.zeros(5, 2, 2)
+    film[0], film[2] = 1.0, 1.0
+    assert token_weights(film, grid).tolist() == [0.0] * 4 + [1.0] * 4 + [0.25] * 4
+    assert token_weights(torch.ones(2, 2), grid).tolist() == [1.0] * 12
+    with pytest.raises(BadMask, match=r"9 frames; the video has 5 frames \(3 latent frames\): use 1, 3 or 5"):
+        token_weights(torch.zeros(9, 4, 4), grid)

@@ -86,6 +86,16 @@ def test_the_level_follows_from_how_many_computed_steps_fresh_residuals_leave():
     assert level_for(Config(level="output"), COST, 20).level == "output"
 
 
+@pytest.mark.parametrize(("kind", "levels"), [("beside", ["residual"] * 3 + ["output"]), ("after", ["output"] * 4)])
+def test_a_sound_of_its_own_is_worth_more_computed_steps(kind, levels):
+    """11 blocks of 100, one of them the probe, and 100 besides: a reused step costs 1/6. Of 20 steps residuals leave
+    (20 / speed - 20 / 6) * 6 / 5 computed ones, 8 of 10, 5.6 of 8, 4 of 6.7 and 2 of 5.
+    """
+    cost = CostModel(block=100.0, refresh=0.0, other=100.0, layout=Layout(11, (0, 5, 10), kind))
+    auto = Config(level="auto")
+    assert [level_for(replace(auto, target_speedup=speed), cost, 20).level for speed in (2.0, 2.5, 3.0, 4.0)] == levels
+
+
 def simulate(config: Config, steps: int, changes) -> list[bool]:
     """A run in numbers; the prediction of what is ahead is off by whatever `changes` do."""
     budget = COST.budget(steps, config.target_speedup)

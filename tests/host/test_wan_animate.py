@@ -91,6 +91,16 @@ class TestWanAnimate(OfAFamily):
         stage.sample(model, stage.conditioning(**given))
         assert run.reports[0].reused == 5 and run.reports[0].notes == []
 
+    def test_a_mask_for_every_frame_of_the_film(self, stage):
+        """Of which the latent has one more, the reference's, that nobody sees."""
+        mask = torch.zeros(9, 8, 8)
+        mask[:, :4] = 1.0
+        model, run = stage.node(human_mask=mask)
+        stage.sample(model)
+        report = run.reports[0]
+        assert report.reused > 2
+        assert all("out of reach" in note for note in report.notes)
+
     def test_the_whole_encoder_of_faces(self, stage, monkeypatch):
         """Of one frame."""
         monkeypatch.setattr(stage.eyes, "get_motion", stage.all_of_it)

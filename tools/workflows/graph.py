@@ -78,7 +78,8 @@ class Node:
 
 
 def sockets(text: str, **more) -> list[dict]:
-    return [{"name": name, "type": kind, **more} for name, kind in (part.split(":") for part in text.split())]
+    """"name:TYPE name:TYPE", in names ~ stands for a space."""
+    return [{"name": name.replace("~", " "), "type": kind, **more} for name, kind in (part.split(":") for part in text.split())]
 
 
 class Graph:

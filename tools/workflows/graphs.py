@@ -211,12 +211,13 @@ def wan22_s2v_extend() -> Graph:
 
 def workflows() -> dict[str, Graph]:
     from tools.avatar_workflows import avatar_workflows  # here, since these build on this file
+    from tools.family_workflows import family_workflows
     from tools.more_workflows import more_workflows
     from tools.talk_workflows import talk_workflows
 
     made = [
         tiny_talker(), calibrate_and_plan(), human_mask(), wan22_s2v(), wan22_s2v_extend(),
         wan22_s2v("wan22_s2v_40_steps", 40, "Faithful", planned=True),
-        *more_workflows(), *avatar_workflows(), *talk_workflows(),
+        *more_workflows(), *avatar_workflows(), *talk_workflows(), *family_workflows(),
     ]  # fmt: skip
     return {graph.name: graph for graph in made}

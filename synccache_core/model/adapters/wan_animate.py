@@ -54,7 +54,7 @@ ADAPTER = register(
         title="Wan-Animate",
         classes=("AnimateWanModel",),
         layout=layout,
-        grid=lambda latent: Grid.from_latent(latent.shape),
+        grid=lambda latent: Grid.from_latent(latent.shape, still=1),  # the reference
         cost=cost,
         width=width,
         view=view,

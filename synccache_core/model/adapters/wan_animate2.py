@@ -68,7 +68,7 @@ ADAPTER = register(
         title="Wan-Animate 2",
         classes=("WanAnimate2Model",),
         layout=layout,
-        grid=lambda latent: Grid.from_latent(latent.shape),
+        grid=lambda latent: Grid.from_latent(latent.shape, still=1),  # the reference
         cost=cost,
         width=width,
         listen=listen,

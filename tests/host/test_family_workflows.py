@@ -1,0 +1,143 @@
+"""The templates of HuMo, LTX-2 and MiniMax-H3 in ComfyUI, with a node that makes tiny models in the loaders' place."""
+
+import os
+import re
+
+import pytest
+
+from bench import families
+from bench.families_at_true_size import FAMILIES
+from demo.talker import PORTRAIT_FILE, SPEECH_FILE
+from synccache_core import Config, Sampler
+from synccache_core.decide.policy import level_for
+from synccache_core.units import GIB
+from tests.conftest import ROOT
+from tests.host.conftest import save_random
+from tests.host.running import launched, run
+from tests.host.test_any_model import LTXAV
+from tests.host.test_humo import LARGE
+from tests.host.test_minimax_h3 import TINY
+from tests.host.test_workflows import FAMILY, frames, lacking, queued, saved
+from tools import family_workflows
+from tools.family_workflows import OUTPUTS, SMALL, STEPS, stand_in
+
+pytestmark = [pytest.mark.host, pytest.mark.slow]
+TITLES = {"humo": "HuMo: 7 blocks", "ltx2_talk": "LTX-2 with sound: 7 blocks", "minimax_h3": "MiniMax-H3: 7 blocks"}
+PLACES = {"humo": (4, 8, 16), "ltx2_talk": (8, 32, 128), "minimax_h3": (4, 16, 24)}  # frames, pixels, channels of a latent
+CONFIGS = {
+    "ltx2_talk": ("LTXAV", LTXAV | {"in_channels": 128, "num_layers": 7}), "minimax_h3": ("MiniMaxH3", dict(TINY)),
+}  # fmt: skip
+TEXTS = {"humo": 16, "ltx2_talk": 2 * LTXAV["caption_channels"], "minimax_h3": TINY["text_dim"]}
+STAND_IN = f"""
+import comfy.model_patcher
+import comfy.sd
+import comfy.supported_models
+import folder_paths
+import torch
+
+PLACES, CONFIGS, TEXTS, FAMILIES = {PLACES!r}, {CONFIGS!r}, {TEXTS!r}, {sorted(TITLES)!r}
+""" + '''
+class Vae:
+    def __init__(self, frames, pixels, channels):
+        self.frames, self.pixels, self.channels = frames, pixels, channels
+        self.downscale_index_formula = frames, pixels, pixels
+
+    def encode(self, pictures):
+        small = pictures.mean(-1)[None, None, :: self.frames, :: self.pixels, :: self.pixels]
+        return small.repeat(1, self.channels, 1, 1, 1)
+
+    def decode(self, latent):
+        made = latent[:, :3].repeat_interleave(self.frames, 2)[:, :, self.frames - 1 :]
+        return made.repeat_interleave(self.pixels, 3).repeat_interleave(self.pixels, 4).movedim(1, -1)
+
+class Clip:
+    def __init__(self, text):
+        self.text = text
+
+    def tokenize(self, prompt, images=()):
+        return prompt
+
+    def encode_from_tokens_scheduled(self, tokens):
+        return [[self.text, {"minimax_token_tags": torch.ones(1, self.text.shape[1], dtype=torch.long)}]]
+
+def random_model(name, generator):
+    kind, config = CONFIGS[name]
+    made = getattr(comfy.supported_models, kind)(config | {"dtype": torch.float32})
+    made.unet_config.pop("image_model", None)
+    made.set_inference_dtype(torch.float32, None)
+    model = made.get_model({}, "").requires_grad_(False)
+    for key, weight in model.diffusion_model.named_parameters():
+        one = weight.ndim == 1 and key.endswith("weight")
+        weight.copy_(torch.randn(weight.shape, generator=generator) * 0.08 + one)
+    for key, angles in model.diffusion_model.named_buffers():
+        if key.endswith("inv_freq"):
+            angles.copy_(0.3 ** torch.arange(len(angles)))
+    return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+
+class FamilyStandIn:
+    CATEGORY, FUNCTION = "test", "make"
+    RETURN_TYPES = ("MODEL", "CLIP", "VAE", "CONDITIONING", "CONDITIONING", "AUDIO_ENCODER_OUTPUT", "LATENT", "AUDIO")
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"family": (FAMILIES,)}}
+
+    def make(self, family):
+        generator = torch.Generator().manual_seed(0)
+        if family in CONFIGS:
+            model = random_model(family, generator)
+        else:
+            model = comfy.sd.load_diffusion_model(folder_paths.get_full_path_or_raise("diffusion_models", "tiny.safetensors"))
+        text = torch.randn(1, 3, TEXTS[family], generator=generator)
+        layers = [torch.randn(1, 40, 1280, generator=generator) for _ in range(33)]
+        heard = {"encoded_audio_all_layers": layers, "audio_samples": 40 * 320}
+        sound = {"samples": torch.randn(1, 8, 26, 16, generator=generator)}
+        audio = {"waveform": torch.zeros(1, 1, 16000), "sample_rate": 16000}
+        return model, Clip(text), Vae(*PLACES[family]), [[text, {}]], [[text * 0, {}]], heard, sound, audio
+
+NODE_CLASS_MAPPINGS = {"FamilyStandIn": FamilyStandIn}
+'''
+
+
+def prepared(base) -> None:
+    """Files and nodes below ComfyUI's base folder."""
+    import comfy.ldm.wan.model as wan
+
+    folders = {name: base / name for name in ("custom_nodes", "input", "models/diffusion_models")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    (folders["custom_nodes"] / "family_stand_in.py").write_text(STAND_IN)
+    os.symlink(ROOT, folders["custom_nodes"] / "ComfyUI SyncCache")
+    save_random(wan.HumoWanModel, LARGE, folders["models/diffusion_models"] / "tiny.safetensors")
+    for path in (PORTRAIT_FILE, SPEECH_FILE):
+        (folders["input"] / path.name).write_bytes(path.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def server(comfy, tmp_path_factory):
+    base = tmp_path_factory.mktemp("families")
+    prepared(base)
+    with launched(base) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_it_runs(name, server):
+    workflow, info = saved(name), server.get("/object_info")
+    if lacks := lacking(workflow, info):
+        pytest.skip(f"this ComfyUI has no {lacks[0]}")
+    assert tuple(info["FamilyStandIn"]["output"])[0] == "MODEL" and len(info["FamilyStandIn"]["output"]) == len(OUTPUTS)
+    titles = {str(node["id"]): node.get("title", "") for node in workflow["nodes"]}
+    prompt = stand_in(name, queued(workflow, info), titles)
+    entry, made = run(server, prompt), {}
+    for key, node in prompt.items():
+        if node["class_type"] == "SaveVideo":
+            video = entry["outputs"][key]["images"][0]
+            made["frames"] = frames(server.base / video["type"] / video["subfolder"] / video["filename"])
+        if node["class_type"] == "SyncCacheReport":
+            made["told"] = entry["outputs"][key]["text"][0]
+    stride, asked = PLACES[name][0], next(size["length"] for kind, size in SMALL.items() if kind in str(prompt) and "length" in size)
+    latent = 7 if name == "minimax_h3" else (asked - 1) // stride + 1
+    assert made["frames"] == stride * (latent - 1) + 1
+    assert made["told"].startswith(TITLES[name]), made["told"]
+    assert int(re.search(rf"^{STEPS} steps: \d+ computed, (\d+) reused", made["told"], re.MULTILINE)[1]) > 0, made["told"]
