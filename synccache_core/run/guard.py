@@ -10,6 +10,7 @@ from ..config import Config
 from ..errors import SyncCacheError
 from ..model.samplers import Sampler
 from ..report.report import RunReport
+from ..sentences import say
 from .call import Call
 from .evaluation import Evaluation
 
@@ -22,7 +23,7 @@ class Guarded:
     The model's own code never runs in a guarded step, so its exceptions and the host's interrupt are never touched.
     """
 
-    activity = "caching"
+    activity = say("caching")
     aside: Callable[[], AbstractContextManager] = nullcontext  # around bookkeeping: of hosts that watch what is allocated
     broken: str | None = None
     config: Config
@@ -43,16 +44,16 @@ class Guarded:
             with self.aside(), torch.no_grad():  # some samplers leave gradients on: what is stored would hold their graph
                 return step(*args)
         except SyncCacheError as error:
-            self._break(f"{self.activity} stopped: {error}")
+            self._break(str(error))
         except Exception as error:  # noqa: BLE001 - one of the two named boundary spots
-            self._break(f"{self.activity} stopped: {type(error).__name__}: {error}")
+            self._break(f"{type(error).__name__}: {error}")
         return None
 
     def _break(self, reason: str) -> None:
-        self.broken = reason
+        self.broken = say("{activity} stopped: {reason}", activity=self.activity, reason=reason)
         self._drop()
-        self.note(reason)
-        log.warning("SyncCache: %s", reason)
+        self.note(self.broken)
+        log.warning("SyncCache: %s", self.broken)
 
     def _drop(self) -> None:
         """Free what is stored, and end the caching of passes in progress."""
@@ -60,8 +61,10 @@ class Guarded:
     def _why_plain(self) -> str:
         """Why nothing was decided at an evaluation."""
         if self.config.off:
-            return "off"
-        stopped = f"{self.activity} stopped" if self.broken else "another extension altered the pass"
+            return say("off")
+        stopped = say("another extension altered the pass")
+        if self.broken:
+            stopped = say("{activity} stopped", activity=self.activity)
         return self.sampler.why_idle or stopped
 
 
@@ -93,10 +96,11 @@ class Others:
         evaluation.skipped = self.skipped(evaluation.calls)
         if not evaluation.skipped:
             return ""
-        what = "the model" if self._unknown else f"{evaluation.skipped} of {self.most} blocks"
-        return (
-            f"another extension skipped {what} at a step that was to be computed: it is a cache as well, remove it, or "
-            "remove SyncCache"
+        what = say("{skipped} of {most} blocks", skipped=evaluation.skipped, most=self.most)
+        return say(
+            "another extension skipped {what} at a step that was to be computed: it is a cache as well, remove it, or "
+            "remove SyncCache",
+            what=say("the model") if self._unknown else what,
         )
 
 

@@ -20,6 +20,7 @@ from ..reuse.live import LiveRows
 from ..reuse.outputs import Outputs
 from ..reuse.parts import parts_of
 from ..reuse.residuals import Residuals
+from ..sentences import say
 from ..units import readable
 from . import call as mode
 from .call import PLAIN, PROBE, STORE, Call
@@ -136,8 +137,7 @@ class Session(Guarded):
     def close(self, finished: bool = False) -> None:
         """Free every tensor; the report stays. finished: the sampler returned, rather than being interrupted."""
         self.report.finished = finished
-        rows = self._attempt(self._history.heat.rows)
-        if rows:
+        if rows := self._attempt(self._history.heat.rows):
             self.report.heat, self.report.heat_of = rows, "probe"
         for kept in filter(None, (self.residuals, self._history, self.outputs, self.live)):
             kept.clear()
@@ -154,7 +154,7 @@ class Session(Guarded):
         change = self._history.changes(call.keys, call.grid, sketched)[0] if sketched is not None else None
         current.device = hidden.device
         shape = (hidden.shape[0] // len(call.keys), call.tokens, hidden.shape[2])
-        missing = "nothing cached" if self._odd_branch else residuals.missing(call.keys, shape, hidden.dtype)
+        missing = say("nothing cached") if self._odd_branch else residuals.missing(call.keys, shape, hidden.dtype)
         if self.cost is None:
             self._price(call.grid, call.length, current.tick.expected)
         if current.decision is None:
@@ -174,7 +174,7 @@ class Session(Guarded):
     def keep(self, key: Hashable, group: int, residual: torch.Tensor) -> None:
         """Store a residual that nobody else holds; its magnitude is checked before it is ever used."""
         if not self.residuals.keep(key, group, self._evaluation.tick.sigma, residual):
-            self._break(f"caching stopped: memory_budget {readable(self.config.memory_budget)} was outgrown")
+            self._break(say("memory_budget {budget} was outgrown", budget=readable(self.config.memory_budget)))
 
     def forecast(self, key: Hashable, group: int, device: torch.device) -> torch.Tensor:
         return self.residuals.forecast(key, group, self._evaluation.tick.sigma, device)
@@ -206,7 +206,7 @@ class Session(Guarded):
             return None
         out = self.outputs.forecast(current.tick.sigma, self.clock.move(current.tick), x, current.tick.index)
         if out is None:
-            current.decision = Decision(COMPUTE, "nonfinite forecast")
+            current.decision = Decision(COMPUTE, say("nonfinite forecast"))
         return out
 
     def _take_output(self, current: Evaluation, out: torch.Tensor, x: torch.Tensor | None) -> torch.Tensor | None:
@@ -216,7 +216,7 @@ class Session(Guarded):
         if self._run and not current.reused and self.config.level == "output":
             self.report.heat, self.report.heat_of = self.outputs.off_by(tick.sigma, out, x), "forecast"
         if not self.outputs.fits(out):
-            self._break(f"caching stopped: memory_budget {readable(self.config.memory_budget)} is too small for outputs")
+            self._break(say("memory_budget {budget} is too small for outputs", budget=readable(self.config.memory_budget)))
             return None
         move = self.clock.move(tick)
         if current.reused and current.decision.live:
@@ -229,9 +229,9 @@ class Session(Guarded):
         tick, config = current.tick, self.config
         current.change, sound = self.residuals.read(change)
         if not sound:
-            self.note("a residual was not finite and was never used")
+            self.note(say("a residual was not finite and was never used"))
         if config.level == "residual" and self.residuals.empty:
-            missing = missing or "nothing cached"  # what was read a moment ago may have emptied the store
+            missing = missing or say("nothing cached")  # what was read a moment ago may have emptied the store
         self._history.add(tick.sigma, current.change)
         scheduled = None if config.probing or not tick.index else self.steps.scheduled(tick.index)
         self.note(self.steps.remark)
@@ -269,7 +269,7 @@ class Session(Guarded):
         """Stop where another cache works on this model: what it left out must not be taken for a computed result."""
         reason = self._others.look(current)
         if reason and not self.broken:
-            self._break(f"{self.activity} stopped: {reason}")
+            self._break(reason)
 
     def _finish(self) -> None:
         current = self._evaluation
@@ -279,7 +279,7 @@ class Session(Guarded):
             decision = Decision(REUSE, "another extension skipped blocks")
         self._odd_branch = current.odd_branch
         if current.odd_branch:
-            self.note("a branch appeared that had nothing stored: it was computed while the others were reused")
+            self.note(say("a branch appeared that had nothing stored: it was computed while the others were reused"))
         self.report.steps.append(current.record(decision, self._history.accumulated))
         account(self.report, self.config, self.residuals, self.outputs, self.live, self.cost)
         if decision.reuse:

@@ -7,6 +7,7 @@ from ..decide.schedules import gap_trust
 from ..model.cost import CostModel
 from ..model.samplers import Sampler
 from ..reuse.residuals import Residuals
+from ..sentences import say
 
 Schedule = tuple[bool, ...]
 
@@ -32,7 +33,10 @@ class Steps:
         self.cost, self.rows, config = cost, rows, self._config
         target, most = config.target_speedup, cost.speedup(steps, min(steps, MIN_COMPUTED), self.share)
         if config.schedule is None and config.threshold is None and round(most, 1) < round(target, 1):
-            return f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×"
+            return say(
+                "target_speedup {target} is out of reach here: {steps} steps allow {most}×",
+                target=f"{target:g}", steps=steps, most=f"{most:.1f}",
+            )  # fmt: skip
         return None
 
     @property
@@ -83,6 +87,7 @@ class Steps:
             found = live_schedule(config, sigmas, config.target_speedup, self.share, self.live_share)
             self._schedule, self._lives = found
             if not any(self._lives):
-                self.remark = f"no step is live: {config.target_speedup:g}× leaves nothing beside the computed ones"
+                speed = f"{config.target_speedup:g}"
+                self.remark = say("no step is live: {speed}× leaves nothing beside the computed ones", speed=speed)
         else:
             self._schedule = fixed_schedule(config, sigmas, self.budget(steps), self._clock.ends)
