@@ -9,6 +9,7 @@ from ..synccache_core import BadConfig, Config, Plan, UnsupportedModel
 from ..synccache_core import config as settings
 from ..synccache_core.decide import paper
 from ..synccache_core.files.checked import check_choice, check_number
+from ..synccache_core.sentences import say
 from ..synccache_core.units import GIB
 from .host import AUTO, attach
 from .plans import view
@@ -162,7 +163,7 @@ class SyncCache(io.ComfyNode):
         except UnsupportedModel as error:
             if if_unsupported == "error":
                 raise
-            handle.tell(f"passed through unchanged: {error}")
+            handle.tell(say("passed through unchanged: {error}", error=str(error)))
             return io.NodeOutput(model, handle)
 
 

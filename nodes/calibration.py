@@ -9,6 +9,7 @@ from ..synccache_core.planning.plan import Budget
 from ..synccache_core.planning.planned import planned_config
 from ..synccache_core.planning.planner import Planner
 from ..synccache_core.planning.replays import ReplaySession, Yardstick, replayed
+from ..synccache_core.sentences import say, told
 from .guider import diffusion_model, guidance, seen_by, served
 from .host import CacheRun, HostRun, install, recognise
 from .run import RunHandle
@@ -40,7 +41,7 @@ class ReplayRun(CacheRun):
     made = ReplaySession
 
     def progress(self, report, expected: int) -> None:
-        self.watcher.show(report, expected, replay=self.place)
+        self.watcher.show(report, expected, replay=told(self.place))
 
     def ended(self, report) -> None:
         """The calibration says what came of it."""
@@ -83,7 +84,7 @@ class CalibrationRun(HostRun):
                 recording = self._replay(recording, yardstick, notes, before, executor, args, kwargs)
             self.handle.keep(recording)
             if self.keep:
-                self._or_note(notes, "the calibration was not saved", self.keep, recording)
+                self._or_note(notes, say("the calibration was not saved"), self.keep, recording)
             self.ended(session.report)
         return result
 
@@ -92,10 +93,10 @@ class CalibrationRun(HostRun):
     ) -> Recording:
         """The recording with what plans for the budget gave. Interrupts and the model's errors end the run."""
         guider, planner, done = executor.class_obj, Planner(recording), []
-        trials = self._or_note(notes, "no plan was tried", planner.trials, self.budget, self.replays) or []
+        trials = self._or_note(notes, say("no plan was tried"), planner.trials, self.budget, self.replays) or []
         for number, choice in enumerate(trials, 1):
             plan = planner.plan(choice, self.budget, __version__, "replay")
-            run = self.replaying = self._run(guider, plan, f"{number} of {len(trials)}")
+            run = self.replaying = self._run(guider, plan, say("{number} of {count}", number=number, count=len(trials)))
             try:
                 guider.conds = _copied(conditions)
                 with run.running(guider, args, kwargs) as (session, given):
@@ -103,13 +104,16 @@ class CalibrationRun(HostRun):
             finally:
                 self.replaying = None
             if session.end is None or session.report.computed != len(plan.schedule):
-                notes.append(f"the replay of {describe(plan)} went otherwise and does not count")
+                notes.append(say("the replay of {plan} went otherwise and does not count", plan=describe(plan)))
                 continue
             done.append(replayed(plan, session.report, yardstick.error(session.end)))
             notes.append(outcome(done[-1]))
         if trials:
             spent = sum(1 / choice.speedup for choice in trials)
-            notes.append(f"{len(trials)} replays cost as much as {spent:.1f} uncached runs, by operation count")
+            notes.append(say(
+                "{count} replays cost as much as {spent} uncached runs, by operation count",
+                count=len(trials), spent=f"{spent:.1f}",
+            ))  # fmt: skip
         return replace(recording, replays=tuple(done))
 
     def _or_note(self, notes: list[str], what: str, step: Callable, *args):
@@ -117,7 +121,7 @@ class CalibrationRun(HostRun):
         try:
             return step(*args)
         except SyncCacheError as error:
-            notes.append(f"{what}: {error}")
+            notes.append(say("{what}: {error}", what=what, error=str(error)))
             return None
 
     def _run(self, guider, plan: Plan, place: str) -> ReplayRun:
@@ -129,11 +133,14 @@ class CalibrationRun(HostRun):
 def outcome(plan: Plan) -> str:
     """What a replay gave, for a person."""
     was, got = plan.predicted, plan.measured
-    spread = f", spread with alpha {plan.alpha:g}" if plan.alpha is not None else ""
-    return (
-        f"replayed {describe(plan)}{spread}: error {100 * got.error:.2g} % (predicted {100 * was.error:.2g} %), "
-        f"{got.speedup:.2f}× ({was.speedup:.2f}× by operation count)"
-    )
+    way = [describe(plan)]
+    if plan.alpha is not None:
+        way.append(say("spread with alpha {alpha}", alpha=f"{plan.alpha:g}"))
+    return say(
+        "replayed {plan}: error {got} % (predicted {was} %), {speed}× ({counted}× by operation count)",
+        plan=way, got=f"{100 * got.error:.2g}", was=f"{100 * was.error:.2g}", speed=f"{got.speedup:.2f}",
+        counted=f"{was.speedup:.2f}",
+    )  # fmt: skip
 
 
 def _conditions(guider) -> dict:

@@ -10,6 +10,7 @@ from ..synccache_core import Adapter, Config, Layout, Noise, Plan, UnsupportedMo
 from ..synccache_core.config import RESIDUAL
 from ..synccache_core.decide.clock import END
 from ..synccache_core.model.noise import DIFFUSION, FLOW
+from ..synccache_core.sentences import say
 
 
 def diffusion_model(model) -> torch.nn.Module:
@@ -100,4 +101,4 @@ def remarks(guider) -> list[str]:
     """What a person should know before judging this run."""
     if guider.model_options.get("context_handler") is None or served(guider.model_patcher).name != "wan_s2v":
         return []
-    return ["context windows: ComfyUI gives every Wan-S2V window the audio of the first one"]
+    return [say("context windows: ComfyUI gives every Wan-S2V window the audio of the first one")]

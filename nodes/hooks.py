@@ -13,9 +13,12 @@ from ..synccache_core.model.live import LiveBlock
 from ..synccache_core.model.noise import FLOW
 from ..synccache_core.model.samplers import Response, response
 from ..synccache_core.model.view import Pass
+from ..synccache_core.sentences import say
 from .guider import schedule_of
 
 KEY = "synccache"
+REPLACED = say("another extension replaced blocks in some passes: those were computed as they are")
+GUIDED = say("guidance switches off parts of the model in some passes: those were computed as they are")
 PREFETCH = "prefetch_dynamic_vbars"  # whether the host fetches the weights of a block while it runs the one before
 
 
@@ -46,10 +49,10 @@ class Active:
         grid = self.adapter.grid(video)
         even = video.shape[0] % len(branches) == 0
         if not ours:
-            self.session.report.note("another extension replaced blocks in some passes: those were computed as they are")
+            self.session.report.note(REPLACED)
         guiding = self.adapter.foreign(options)
         if guiding:
-            self.session.report.note("guidance switches off parts of the model in some passes: those were computed as they are")
+            self.session.report.note(GUIDED)
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
         foreign = guiding or not (ours and even)
         if options.get(PREFETCH) and not self.adapter.through(one.model) and not foreign and self.session.expects_reuse:

@@ -32,6 +32,7 @@ from ..synccache_core.human.mask import as_mask
 from ..synccache_core.planning.plan import check
 from ..synccache_core.planning.planned import fewer
 from ..synccache_core.reuse.live import live_for
+from ..synccache_core.sentences import say
 from .guider import (
     diffusion_model,
     guidance,
@@ -75,7 +76,7 @@ def attach(
     patched = install(model, CacheRun(mask, handle, config, cache_device, plan))
     recognise(dit, adapter, handle)
     if config.off:
-        handle.tell("off: target_speedup is 1, the model runs as it is")
+        handle.tell(say("off: target_speedup is 1, the model runs as it is"))
         return model.clone()
     return patched
 
@@ -252,8 +253,8 @@ class CacheRun(HostRun):
         if self.plan is not None:
             tokens = adapter.grid(torch.empty(*video, device="meta")).tokens
             config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
-            overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order, warmup and live have no say"
-            notes = [f"a plan decides: {overruled}", *notes]
+            overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order, warmup and live"
+            notes = [say("a plan decides: {inputs} have no say", inputs=overruled), *notes]
         steps = len(sampler.evaluated(sigmas)) - 1
         config = leveled(guider.model_patcher, video, config, sampler, steps, text_tokens(guider))
         config, said = live_for(config, adapter, diffusion_model(guider.model_patcher))

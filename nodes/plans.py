@@ -12,8 +12,10 @@ from comfy_api.latest import io, ui
 
 from ..synccache_core.files.checked import PlanError, read, shown
 from ..synccache_core.planning.plan import Plan
+from ..synccache_core.planning.planned import level_words, order_words
 from ..synccache_core.planning.recording import Recording
 from ..synccache_core.planning.saved import SUFFIX, file_of, load, names, save
+from ..synccache_core.sentences import say, told
 from ..synccache_core.units import readable
 
 FOLDER = "synccache_plans"
@@ -45,16 +47,16 @@ def saved() -> dict[str, Path]:
 def describe(plan: Plan) -> list[str]:
     """A plan for a person, a few lines."""
     scores, kind = plan.measured or plan.predicted, "measured" if plan.measured else "predicted"
-    correction = "with" if plan.correction else "without"
-    kept = f", {len(plan.groups)} stored residuals" if plan.groups else ""
-    order = f"{'0 to ' * plan.backtest}{plan.order}"
-    way = f"{plan.level} level, order {order}, {correction} correction{kept}"
-    note = plan.provenance.note
+    way = [level_words(plan), order_words(plan), say("with correction") if plan.correction else say("without correction")]
+    if plan.groups:
+        way.append(say("{count} stored residuals", count=len(plan.groups)))
+    made_for = say("for {model}, made {day}", model=plan.adapter, day=plan.provenance.created)
+    plain = say("takes fewer steps, at noise levels of its own; nothing is reused")
     return [
         f"{len(plan.schedule)} of {plan.evaluations} steps {'taken' if plan.plain else 'computed'}",
         f"{kind}: {scores.speedup:.2f}×, error {100 * scores.error:.2g} %, {readable(scores.bytes)}",
-        "takes fewer steps, at noise levels of its own; nothing is reused" if plan.plain else way,
-        f"for {plan.adapter}, made {plan.provenance.created}" + (f": {note}" if note else ""),
+        plain if plan.plain else say("{parts}", parts=way),
+        say("{made}: {note}", made=made_for, note=plan.provenance.note) if plan.provenance.note else made_for,
     ]
 
 
@@ -65,7 +67,7 @@ def view(plan: Plan) -> dict:
     scores = plan.measured or plan.predicted
     return {
         "cells": cells(plan.mask), "speedup": scores.speedup, "error": scores.error, "bytes": scores.bytes,
-        "measured": plan.measured is not None, "lines": describe(plan)[2:],
+        "measured": plan.measured is not None, "lines": [told(line) for line in describe(plan)[2:]],
     }  # fmt: skip
 
 

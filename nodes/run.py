@@ -12,6 +12,7 @@ from comfy_execution.utils import get_executing_context
 from ..synccache_core import Recording, RunReport, StateError
 from ..synccache_core.planning.recording import merge
 from ..synccache_core.report.advice import advice
+from ..synccache_core.sentences import told
 
 RunType = io.Custom("SYNCCACHE_RUN")
 KEPT = 32  # prompts whose runs are remembered: as many latents as a host with --cache-lru may still hold
@@ -134,7 +135,7 @@ class RunHandle:
     def tell(self, remark: str) -> None:
         """Something to know though there is no run."""
         self.remark = remark
-        self.send(text=remark)
+        self.send(text=told(remark))
 
     def show(self, report: RunReport, expected: int, **more) -> None:
         """How far a run is, and which of its prompt: chunks of a long video are many. more: what else its watcher should

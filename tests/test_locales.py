@@ -1,5 +1,6 @@
 """What artists read, in three languages: nothing missing, nothing left behind when the English text changes."""
 
+import ast
 import json
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ DOCS = ROOT / "web" / "docs"
 LOCALES = {path.parent.name: path for path in (ROOT / "locales").glob("*/nodeDefs.json")}
 DEFS = {language: json.loads(LOCALES[language].read_text(encoding="utf-8")) for language in LANGUAGES}
 NODES = tuple(DEFS["en"])
+SAID = json.loads((ROOT / "web" / "js" / "sentences.js").read_text(encoding="utf-8").partition(" = ")[2].rstrip(";\n"))
 # The editor passes names and descriptions through vue-i18n, where these are syntax, and shows HTML as text.
 SYNTAX = re.compile(r"[{}@|]|</?[a-zA-Z][^>]*>")
 # CommonMark does not close emphasis after punctuation with a letter next: "**text.**letter", easily written in Chinese.
@@ -65,6 +67,27 @@ def test_texts_are_there_and_plain(language):
     for key, text in texts(DEFS[language]).items():
         assert isinstance(text, str) and text and text == text.strip(), key
         assert not SYNTAX.search(text), key
+
+
+def sentences() -> set[str]:
+    """All that Python says by `synccache_core.sentences.say`: literal texts, so that they can be found."""
+    found = set()
+    for path in (path for room in ("synccache_core", "nodes") for path in sorted((ROOT / room).rglob("*.py"))):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "say":
+                assert len(call.args) == 1 and isinstance(call.args[0], ast.Constant), f"{path.name}:{call.lineno}"
+                found.add(call.args[0].value)
+    return found
+
+
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_every_sentence_of_python_is_translated_with_its_places_and_numbers(language):
+    assert SAID.keys() == set(TRANSLATIONS) and SAID[language].keys() == sentences() and len(sentences()) > 80
+    script = re.compile("[\u3040-\u30ff\u4e00-\u9fff]")
+    for english, text in SAID[language].items():
+        places = [Counter(re.findall(r"\{\w+\}", each)) for each in (english, text)]
+        assert places[0] == places[1] and not numbers(english) - numbers(text), text
+        assert script.search(text) or not re.search("[a-z]{5}", re.sub(r"\{\w+\}", "", english)), text
 
 
 @translated

@@ -9,8 +9,8 @@ from tests.conftest import ROOT
 CORE = ROOT / "synccache_core"
 # From the ground up; those of one floor know nothing of each other.
 FLOORS = (
-    ("errors", "units"), ("config", "files", "compare"), ("human",), ("model",), ("report",), ("reuse",), ("decide",),
-    ("run",), ("planning",), ("attach",), ("contract",),
+    ("errors", "sentences", "units"), ("config", "files", "compare"), ("human",), ("model",), ("report",), ("reuse",),
+    ("decide",), ("run",), ("planning",), ("attach",), ("contract",),
 )  # fmt: skip
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

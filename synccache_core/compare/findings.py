@@ -60,9 +60,9 @@ class Findings:
     about: Mapping[str, object] = field(default_factory=dict)
 
     def text(self) -> str:
-        """The table in Markdown, and below it a list of what is no number of a region, with the notes, and the verdict."""
+        """The verdict, the table in Markdown, and below it a list of what is no number of a region, with the notes."""
         said = [self._flicker(), *self.lips(), *(f"note: {note}" for note in self.notes)]
-        parts = (self._head(), self.table(), "\n".join(f"- {line}" for line in said), self.verdict())
+        parts = (self.verdict(), self._head(), self.table(), "\n".join(f"- {line}" for line in said))
         return "\n\n".join(parts)
 
     def table(self) -> str:

@@ -7,6 +7,7 @@ import torch
 
 from ..model.grid import Grid, token_weights
 from ..report.heat import Heat
+from ..sentences import say
 from .probe import token_change, weighed
 
 RECENT = 4
@@ -33,7 +34,7 @@ class ProbeHistory:
             return None
         weights = self._weights[grid] = None if self._mask is None else token_weights(self._mask, grid)
         if weights is not None and not 0 < weights.sum() < weights.numel():
-            return "human_mask is empty or covers everything: the probe weighs all tokens alike"
+            return say("human_mask is empty or covers everything: the probe weighs all tokens alike")
         return None if weights is None else self._stretched(grid)
 
     def _stretched(self, grid: Grid) -> str | None:
@@ -41,10 +42,11 @@ class ProbeHistory:
         factor = height * grid.width / (width * grid.height)
         if 1 / STRETCH <= factor <= STRETCH:
             return None
-        return (
-            f"human_mask is {width} x {height}, another shape than the video's {grid.width} x {grid.height} tokens: it is "
-            "stretched and may miss the person; make it from the picture as the video crops it"
-        )
+        return say(
+            "human_mask is {width} x {height}, another shape than the video's {across} x {down} tokens: it is "
+            "stretched and may miss the person; make it from the picture as the video crops it",
+            width=width, height=height, across=grid.width, down=grid.height,
+        )  # fmt: skip
 
     def weights(self, grid: Grid) -> torch.Tensor | None:
         """Human weights of a grid that was met, [L] in 0..1 in host memory; None where they tell no region apart."""

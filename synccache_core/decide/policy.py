@@ -8,6 +8,7 @@ from ..config import AUTO, OUTPUT, RESIDUAL, Config
 from ..model.cost import CostModel, affordable
 from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
+from ..sentences import say
 from .schedules import blended, filled
 
 COMPUTE, REUSE, LIVE = "compute", "reuse", "live"
@@ -79,10 +80,10 @@ def _decided(config: Config, facts: Facts) -> Decision:
     if must:
         return Decision(COMPUTE, must)
     if not config.probing:
-        return Decision(COMPUTE if facts.scheduled else REUSE, "schedule")
+        return Decision(COMPUTE if facts.scheduled else REUSE, say("schedule"))
     if config.threshold is not None:
         reuse = facts.accumulated < config.threshold
-        return Decision(REUSE if reuse else COMPUTE, "probe", config.threshold)
+        return Decision(REUSE if reuse else COMPUTE, say("probe"), config.threshold)
     return _steer(facts)
 
 
@@ -158,19 +159,19 @@ def warmup_steps(config: Config, expected: int, budget: int) -> int:
 
 def _must_compute(config: Config, facts: Facts) -> str | None:
     if facts.last and config.force_last:
-        return "last step"
+        return say("last step")
     if facts.index < warmup_steps(config, facts.expected, facts.budget):
-        return "warm-up"
+        return say("warm-up")
     if not config.probing and facts.scheduled is None:
-        return "past the schedule"
+        return say("past the schedule")
     if facts.missing:
         return facts.missing
     if facts.change is not None and not math.isfinite(facts.change):
-        return "nonfinite probe"
+        return say("nonfinite probe")
     if config.probing and facts.change is None:
-        return "no earlier probe"
+        return say("no earlier probe")
     if config.probing and facts.streak >= config.max_reuse_run:
-        return "longest reuse run"
+        return say("longest reuse run")
     return None
 
 
@@ -182,9 +183,9 @@ def _steer(facts: Facts) -> Decision:
     left = facts.budget - facts.computed - 1
     free = facts.expected - facts.index - 2  # evaluations between this one and the last step
     if left <= 0:
-        return Decision(REUSE, "budget spent")
+        return Decision(REUSE, say("budget spent"))
     if left > free:
-        return Decision(COMPUTE, "budget to spend")
+        return Decision(COMPUTE, say("budget to spend"))
     threshold = (facts.accumulated + facts.ahead) / (left + 1)
     action = COMPUTE if facts.accumulated >= threshold else REUSE
-    return Decision(action, "probe", threshold)
+    return Decision(action, say("probe"), threshold)

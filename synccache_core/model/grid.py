@@ -16,8 +16,8 @@ class Grid:
 
     frames: latent frames T. height, width: tokens per latent frame. Those of text, reference and motion are never counted
     here; where the video's lie among them is said by `View`. stride: frames of the film per latent frame but the first,
-    and, with a cycle, but every cycle-th one, which stand for one. still: latent frames in front that are of no film, such as
-    a reference.
+    and, with a cycle, but every cycle-th one, which stand for one. still: latent frames in front that are of no film, such
+    as a reference.
     """
 
     frames: int
@@ -56,8 +56,9 @@ def token_weights(mask: torch.Tensor, grid: Grid) -> torch.Tensor:
 
     mask: [H, W] or [1, H, W] (holds for every frame), [T, H, W] with T latent frames, or [F, H, W] with
     as many pixel frames as the grid's spans say, 4*(T-1)+1 for most models: latent frame 0 takes the first, and each later
-    one the next four (the VAE is causal). Latent frames of no film then weigh 0: nobody sees them. Any H and W: area pooling, so the mask must show what the video shows; one of
-    another shape is stretched. bool and uint8 (0..255) are accepted; values are clamped to 0..1.
+    one the next four (the VAE is causal). Latent frames of no film then weigh 0: nobody sees them. Any H and W: area
+    pooling, so the mask must show what the video shows; one of another shape is stretched. bool and uint8 (0..255) are
+    accepted; values are clamped to 0..1.
     Returns float32 [T*height*width] in 0..1. Raises BadMask with both numbers where F fits neither rule, or on NaN.
     """
     frames = _to_latent_frames(as_mask(mask), grid)

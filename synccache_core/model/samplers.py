@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..sentences import say
+
 Response = tuple[tuple[float, ...], ...]  # see `response`
 ECHOES = 6  # evaluations over which a multistep sampler is led back to its way: ComfyUI's UniPC, of order 3, needs 5 or 6
 
@@ -86,8 +88,8 @@ class Sampler:
     def why_idle(self) -> str:
         """Why nothing can be reused with this sampler, "" where something can."""
         if self.name in REMEMBERING:
-            return f"with {self.name} the model remembers every call"
-        return f"{self.name} chooses its own steps" if self.name in ADAPTIVE else ""
+            return say("with {sampler} the model remembers every call", sampler=self.name)
+        return say("{sampler} chooses its own steps", sampler=self.name) if self.name in ADAPTIVE else ""
 
     @property
     def on_grid(self) -> bool:

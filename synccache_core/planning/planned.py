@@ -10,6 +10,7 @@ from ..config import SCHEDULE, Config
 from ..decide.schedules import blended
 from ..model.layout import Layout
 from ..model.samplers import Sampler
+from ..sentences import say
 from .plan import Plan, check
 from .schedule import Variant, predicted_error, remap, solve_steps
 from .trajectory import Trajectory, interpolation
@@ -52,9 +53,15 @@ def fitted_config(
 def _differences(plan: Plan, sampler: Sampler, tokens: int) -> list[str]:
     notes = []
     if sampler.name != plan.run.sampler:
-        notes.append(f"plan made with sampler {plan.run.sampler}, this run uses {sampler.name}: errors may be larger")
+        notes.append(say(
+            "plan made with sampler {theirs}, this run uses {ours}: errors may be larger",
+            theirs=plan.run.sampler, ours=sampler.name,
+        ))  # fmt: skip
     if tokens and plan.run.tokens and tokens != plan.run.tokens:
-        notes.append(f"plan made for {plan.run.tokens} video tokens, this run has {tokens}: bytes and error will differ")
+        notes.append(say(
+            "plan made for {theirs} video tokens, this run has {ours}: bytes and error will differ",
+            theirs=plan.run.tokens, ours=tokens,
+        ))  # fmt: skip
     return notes
 
 
@@ -88,9 +95,11 @@ def moved(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], str]:
         return tuple(sorted({0, *(t - part.start for t in plan.schedule if part.start <= t < part.stop)})), ""
     nearest, note = remap(plan.schedule, plan.run.sigmas, wanted)
     if note and plan.alpha is not None:
-        made = f"plan made for {plan.evaluations} evaluations at other sigmas"
         spread = blended(wanted, len(nearest), plan.alpha)
-        return spread, f"{made}: spread anew, {len(spread)} of {len(wanted) - 1} are computed"
+        return spread, say(
+            "plan made for {theirs} evaluations at other sigmas: spread anew, {computed} of {steps} are computed",
+            theirs=plan.evaluations, computed=len(spread), steps=len(wanted) - 1,
+        )  # fmt: skip
     new, old = np.asarray(wanted, dtype=np.float64), np.asarray(plan.run.sigmas)
     falling = bool((np.diff(new) < 0).all() and (np.diff(old) < 0).all())
     most = min(FINER * len(old), MOST_ANEW)
@@ -105,15 +114,33 @@ def moved(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], str]:
     anew, error = solution.schedules[len(nearest)], solution.errors[len(nearest)]
     if anew is None or error > PROMISE * predicted_error(path, nearest, variant):
         return nearest, note
-    made = f"plan made for {len(old) - 1} evaluations at other sigmas"
-    return anew, f"{made}: planned anew, {len(anew)} of {len(new) - 1} are computed"
+    return anew, say(
+        "plan made for {theirs} evaluations at other sigmas: planned anew, {computed} of {steps} are computed",
+        theirs=len(old) - 1, computed=len(anew), steps=len(new) - 1,
+    )  # fmt: skip
 
 
 def describe(plan: Plan, wanted: Sequence[float] = ()) -> str:
     """One line for reports and for the live text of a node. wanted: sigmas of a run, which may be a part of the plan's."""
     if plan.plain:
-        return f"{len(plan.schedule)} of {plan.evaluations} steps taken, nothing reused"
-    corrected, part = ", corrected" * plan.correction, part_of(plan.run.sigmas, wanted) if wanted else None
-    within = f", here its steps {part.start + 1} to {part.stop}" if part and len(wanted) <= plan.evaluations else ""
-    steps, order = f"{len(plan.schedule)} of {plan.evaluations} steps computed", f"{'0 to ' * plan.backtest}{plan.order}"
-    return f"{steps}, {plan.level} level, order {order}{corrected}{within}"
+        return say("{computed} of {steps} steps taken, nothing reused", **_counts(plan))
+    part = part_of(plan.run.sigmas, wanted) if wanted else None
+    steps = say("{computed} of {steps} steps computed", **_counts(plan))
+    parts = [steps, level_words(plan), order_words(plan)]
+    if plan.correction:
+        parts.append(say("corrected"))
+    if part and len(wanted) <= plan.evaluations:
+        parts.append(say("here its steps {first} to {last}", first=part.start + 1, last=part.stop))
+    return say("{parts}", parts=parts)
+
+
+def _counts(plan: Plan) -> dict:
+    return {"computed": len(plan.schedule), "steps": plan.evaluations}
+
+
+def level_words(plan: Plan) -> str:
+    return say("output level") if plan.level == "output" else say("residual level")
+
+
+def order_words(plan: Plan) -> str:
+    return say("order 0 to {order}", order=plan.order) if plan.backtest else say("order {order}", order=plan.order)

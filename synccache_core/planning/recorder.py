@@ -23,6 +23,7 @@ from ..run.call import Call
 from ..run.evaluation import Evaluation, wait_for
 from ..run.session import Session
 from ..run.state import RunState
+from ..sentences import say
 from .gamma import Gamma, boundaries
 from .plan import RunFacts
 from .recording import REGIONS, Recording
@@ -42,7 +43,7 @@ class CalibrationSession(Session):
     adapter: name of the family. cfg, shift: of the run, for the record. Takes the arguments of `Session` but the config.
     """
 
-    activity = "calibration"
+    activity = say("calibration")
 
     def __init__(self, *args, adapter: str, cfg: float = 1.0, shift: float | None = None, **kwargs):
         super().__init__(Config(target_speedup=1.0, level=AUTO), *args, **kwargs)

@@ -20,6 +20,7 @@ import numpy as np
 from ..config import MAX_GAIN, MAX_ORDER
 from ..errors import BadConfig
 from ..model.layout import Layout
+from ..sentences import say
 from .trajectory import Trajectory, forecast_weights, square_root
 
 CORRECTOR_ANCHORS = 3  # i, j and k: on a mixture of Gaussians, a line loses up to 12 dB to the parabola, a cubic up to 7
@@ -291,5 +292,7 @@ def remap(schedule: Sequence[int], sigmas: Sequence[float], wanted: Sequence[flo
     for left, target in zip(range(count - 1, 0, -1), targets[1:]):
         free = np.arange(picked[-1] + 1, len(new) - left + 1)
         picked.append(int(free[np.abs(new[free] - target).argmin()]))
-    note = f"plan made for {steps} evaluations at other sigmas: {count} of {len(new)} are computed, at the nearest sigmas"
-    return tuple(picked), note
+    return tuple(picked), say(
+        "plan made for {theirs} evaluations at other sigmas: {computed} of {steps} are computed, at the nearest sigmas",
+        theirs=steps, computed=count, steps=len(new),
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from itertools import takewhile
 from statistics import mean
 
+from ..sentences import say
 from ..units import GIB
 
 OUT_OF_REACH = 0.9  # of the target; less than this share of it is worth a word
@@ -25,8 +26,13 @@ def _few_steps(report) -> str:
     count, target = len(report.steps), report.settings.get("target_speedup", 1.0)
     if count > FEW_STEPS or target <= 1.0 or report.plan or report.lived:
         return ""
-    head = f"set target_speedup to 1, which is off: {count} steps are few, so that there is little to gain"
-    return f"{head}; compare with {report.computed} steps without SyncCache" if report.reused else head
+    head = say(
+        "set target_speedup to 1, which is off: {steps} steps are few, so that there is little to gain",
+        steps=count,
+    )  # fmt: skip
+    if not report.reused:
+        return head
+    return say("{head}; compare with {computed} steps without SyncCache", head=head, computed=report.computed)
 
 
 def _more_memory(report) -> str:
@@ -38,8 +44,11 @@ def _more_memory(report) -> str:
     if (report.groups, report.order) == (wanted, order):
         return ""
     need = wanted * (order + 1) * report.residual_bytes
-    held = f"now {report.groups} of {wanted} residuals fit, at order {report.order} of {order}"
-    return f"raise memory_budget_gb from {limit / GIB:.3g} to {_upwards(need / GIB)}: {held}"
+    return say(
+        "raise memory_budget_gb from {limit} to {need}: now {fit} of {wanted} residuals fit, at order {now} of {order}",
+        limit=f"{limit / GIB:.3g}", need=_upwards(need / GIB), fit=report.groups, wanted=wanted, now=report.order,
+        order=order,
+    )  # fmt: skip
 
 
 def _wanted_groups(report) -> int:
@@ -56,10 +65,11 @@ def _out_of_reach(report) -> str:
         return ""
     if report.speedup_ideal >= OUT_OF_REACH * target:
         return ""
-    return (
-        f"set reuse to outputs for {target:g}×: a reused step costs {report.reuse_share:.0%} of a computed one here, so "
-        f"that residuals give {report.speedup_ideal:.1f}×; whole outputs cost next to nothing"
-    )
+    return say(
+        "set reuse to outputs for {target}×: a reused step costs {share} of a computed one here, so that residuals give "
+        "{speed}×; whole outputs cost next to nothing",
+        target=f"{target:g}", share=f"{report.reuse_share:.0%}", speed=f"{report.speedup_ideal:.1f}",
+    )  # fmt: skip
 
 
 def _slow_host_memory(report) -> str:
@@ -69,10 +79,11 @@ def _slow_host_memory(report) -> str:
         return ""
     took = mean(s.seconds for s in report.steps if s.action == "reuse")
     took /= mean(s.seconds for s in report.steps if s.action == "compute")
-    return (
-        f"set cache_device to gpu if {report.bytes_held / GIB:.1f} GiB fit there, or lower cache_ratio: a reused step took "
-        f"{took:.0%} of a computed one, {report.reuse_share:.0%} by operation count"
-    )
+    return say(
+        "set cache_device to gpu if {held} GiB fit there, or lower cache_ratio: a reused step took {took} of a computed "
+        "one, {share} by operation count",
+        held=f"{report.bytes_held / GIB:.1f}", took=f"{took:.0%}", share=f"{report.reuse_share:.0%}",
+    )  # fmt: skip
 
 
 def _shorter_warmup(report) -> str:
@@ -81,7 +92,10 @@ def _shorter_warmup(report) -> str:
     spent = sum(step.reason == "warm-up" for step in report.steps)
     if warmup is None or not report.reused or 2 * spent <= report.computed:
         return ""
-    return f"lower warmup from {warmup}, or set it to -1: the start takes {spent} of {report.computed} computed steps"
+    return say(
+        "lower warmup from {warmup}, or set it to -1: the start takes {spent} of {computed} computed steps",
+        warmup=warmup, spent=spent, computed=report.computed,
+    )  # fmt: skip
 
 
 def _budget_spent(report) -> str:
@@ -90,10 +104,11 @@ def _budget_spent(report) -> str:
     tail = len(list(takewhile(lambda step: step.reason == "budget spent", before_last)))
     if report.plan or tail < LONG_TAIL * len(report.steps):
         return ""
-    return (
-        f"calibrate once and use a plan: the {report.budget} computed steps were spent {tail} steps before the last one, "
-        "and a plan knows the whole run"
-    )
+    return say(
+        "calibrate once and use a plan: the {computed} computed steps were spent {early} steps before the last one, and a "
+        "plan knows the whole run",
+        computed=report.budget, early=tail,
+    )  # fmt: skip
 
 
 def _upwards(value: float) -> str:

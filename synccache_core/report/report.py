@@ -7,12 +7,13 @@ from statistics import median
 
 from ..config import Config
 from ..model.cost import CostModel, cache_bytes
+from ..sentences import say, told
 from ..units import readable
 from .advice import advice
 
 REPORT_FORMAT, REPORT_VERSION = "synccache-report", 1
-UNKNOWN = "This model is not known to SyncCache: whole results are reused, audio included."
-NEEDLESS = {"human_mask": "no probe looks at it", "cache_ratio": "no residuals are stored"}
+UNKNOWN = say("This model is not known to SyncCache: whole results are reused, audio included.")
+NEEDLESS = {"human_mask": say("no probe looks at it"), "cache_ratio": say("no residuals are stored")}
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,11 @@ class RunReport:
             "changes": [None if step.change is None else float(f"{step.change:.3g}") for step in self.steps],
             "computed": self.computed, "reused": self.reused, "live": self.lived, "speedup": self.speedup_expected(expected),
             "held": self.bytes_held, "limit": self.settings.get("memory_budget"), "calibration": self.calibration,
-            "finished": self.finished, "why": self.why_slow(), "plan": self.plan, "storable": self.storable,
+            "finished": self.finished, "why": [told(line) for line in self.why_slow()], "plan": self.plan,
+            "storable": self.storable,
             "share": self.reuse_share, "took": self.share_measured, "residual_bytes": self.residual_bytes,
             "correction_bytes": self.correction_bytes, "level": self.level, "fresh_share": self.fresh_share,
-            "least_left": list(self.least_left),
+            "least_left": list(self.least_left), "advice": told(advice(self)) if self.finished else "",
             "usual_ratio": self.usual_ratio, "output_bytes": self.output_bytes, "outputs_corrected": self.outputs_corrected,
         }  # fmt: skip
 
@@ -188,10 +190,10 @@ class RunReport:
 
     def why_slow(self) -> list[str]:
         """Lines with the reasons where nothing was reused, and the notes."""
-        reasons = ", ".join(sorted({step.reason for step in self.steps}))
+        reasons = sorted({step.reason for step in self.steps})
         idle = self.steps and not self.reused and not self.calibration and not self.asked
-        nothing = [f"nothing was reused: {reasons}"] if idle else []
-        return nothing + [f"note: {note}" for note in self.notes]
+        nothing = [say("nothing was reused: {reasons}", reasons=reasons)] if idle else []
+        return nothing + [say("note: {note}", note=note) for note in self.notes]
 
     def _reused_text(self) -> str:
         if not self.lived:
@@ -239,7 +241,7 @@ def without_blocks(config: Config, mask) -> list[str]:
 
 
 def needless(name: str) -> str:
-    return f"{name} has no effect on a model that is not known: {NEEDLESS[name]}"
+    return say("{name} has no effect on a model that is not known: {why}", name=name, why=NEEDLESS[name])
 
 
 def recognised(model: str, blocks: int, refresh_points: int) -> str:

@@ -12,6 +12,7 @@ from ..model.grid import Grid, token_weights
 from ..model.layout import Layout
 from ..model.live import Rows
 from ..model.view import View
+from ..sentences import say
 from .depths import Depths
 
 EDGE = 0.05  # a token that the mask covers by so much is the person's: soft edges are rounded up
@@ -31,7 +32,8 @@ def live_for(config: Config, adapter: Adapter, model: torch.nn.Module) -> tuple[
     """The config, without LIVE evaluations where the model's blocks cannot run on some of their rows, and a note."""
     if not config.live or config.off or adapter.lives(model):
         return config, []
-    return replace(config, live=False), [f"live has no effect on {adapter.title}: its blocks run on all rows only"]
+    note = say("live has no effect on {model}: its blocks run on all rows only", model=adapter.title)
+    return replace(config, live=False), [note]
 
 
 def beside(view: View, hidden: torch.Tensor) -> tuple[Rows, Rows]:
@@ -68,10 +70,10 @@ class LiveRows:
         """The config, without what cannot be; rows where it has LIVE evaluations; what a person should know."""
         if not config.live or config.off:
             return config, None, []
-        reasons = {"it needs a human_mask": mask is None, "this model's audio is not between its blocks": parts or
+        reasons = {say("it needs a human_mask"): mask is None, say("this model's audio is not between its blocks"): parts or
                    layout.unknown or layout.audio != "after"}  # fmt: skip
         for reason in (reason for reason, found in reasons.items() if found):
-            return replace(config, live=False), None, [f"live has no effect: {reason}"]
+            return replace(config, live=False), None, [say("live has no effect: {reason}", reason=reason)]
         return config, cls(mask, config.live_reach, Depths(config.cache_device, config.memory_budget)), []
 
     def fit_mask(self, grid: Grid) -> None:

@@ -8,13 +8,14 @@ import torch
 from ..config import MAX_GAIN, MAX_ORDER, Config
 from ..model.samplers import Response, Sampler
 from ..report.heat import Rows, forecast_error
+from ..sentences import say
 from .backtest import Backtest
 from .corrector import CORRECTOR_ANCHORS, EulerCorrector, MultistepCorrector
 from .parts import Whole
 from .store import ResidualStore
 
 KEY = ("output", 0)
-WANTED = "it works with euler, uni_pc, dpmpp_2m, deis, ipndm and lms"
+WANTED = say("it works with euler, uni_pc, dpmpp_2m, deis, ipndm and lms")
 
 
 class Velocities:
@@ -53,11 +54,11 @@ class Velocities:
         """Why there is no forecast at this sigma, None where there is one. shape: None = not known yet."""
         anchors = self._anchors.anchors(*KEY)
         if not anchors:
-            return "nothing cached"
+            return say("nothing cached")
         at, newest = anchors[-1]
         if shape is not None and shape != newest.shape:
-            return "shape changed"
-        return "sigma turned back" if self._sign * (sigma - at) < -1e-6 * abs(at) else None
+            return say("shape changed")
+        return say("sigma turned back") if self._sign * (sigma - at) < -1e-6 * abs(at) else None
 
     def forecast(self, sigma: float) -> torch.Tensor | None:
         """A new tensor, or None where it is not finite; the anchors are forgotten then."""
@@ -156,9 +157,11 @@ class Outputs:
             return None, []
         made, remarks = cls(config, sampler, sign, parts), []
         if config.correction and not made.corrects and config.schedule is not None:  # a plan was made for another sampler
-            remarks.append(f"correction is off: {WANTED}; this run uses {sampler.name}")
+            remarks.append(say("correction is off: {wanted}; this run uses {sampler}", wanted=WANTED, sampler=sampler.name))
         if config.level == "output" and sampler.guidance_inside:
-            remarks.append(f"{sampler.name} needs the model at every step: nothing is reused at level output")
+            remarks.append(say(
+                "{sampler} needs the model at every step: nothing is reused at level output", sampler=sampler.name
+            ))  # fmt: skip
         return made if made.corrects or config.level == "output" else None, remarks
 
     @property
@@ -174,7 +177,7 @@ class Outputs:
     def missing(self, sigma: float, x: torch.Tensor | None) -> str | None:
         """Why the model must be called, None where it need not."""
         if self._sampler.guidance_inside:
-            return "the sampler needs the model"
+            return say("the sampler needs the model")
         if x is None or any(path.empty for path in self._paths):  # where regions are is not known before the first pass
             shapes = [None] * len(self._paths)
         else:

@@ -8,6 +8,7 @@ import torch
 from ..config import MAX_ORDER, Config
 from ..errors import BadConfig
 from ..model.layout import Layout, even_groups, groups_for_ratio
+from ..sentences import say
 from ..units import readable
 from .backtest import Backtest
 from .depths import Depths
@@ -30,7 +31,7 @@ def wanted_groups(config: Config, layout: Layout) -> tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class Group:
-    """Segments `first` to `last`, which share one stored residual per branch. freezes: the audio between them is part of it."""
+    """Segments `first` to `last`, which share one stored residual per branch. freezes: it holds the audio between them."""
 
     number: int
     first: int
@@ -84,7 +85,7 @@ class Residuals:
     def missing(self, keys: Sequence[Hashable], shape: tuple, dtype: torch.dtype) -> str | None:
         """Why these branches cannot be served, None where they can."""
         if not self.groups:
-            return "nothing cached"
+            return say("nothing cached")
         reasons = (self._store.missing(key, range(len(self.groups)), shape, dtype) for key in keys)
         return next(filter(None, reasons), None)
 
@@ -99,7 +100,7 @@ class Residuals:
         self._magnitudes.append(residual.abs().amax().float())
         self._backtest.see((key, group), sigma, residual)
         if not self._store.put(key, group, sigma, residual):
-            raise BadConfig(f"memory_budget {readable(self._config.memory_budget)} was outgrown")
+            raise BadConfig(say("memory_budget {budget} was outgrown", budget=readable(self._config.memory_budget)))
 
     def forecast(self, key: Hashable, group: int, sigma: float, device: torch.device) -> torch.Tensor:
         return self._store.forecast(key, group, sigma, device, min(self._backtest.order, self._store.order))
@@ -134,12 +135,17 @@ class Residuals:
         if count < wanted:
             self.groups = self._fewer(count)
         if not self.groups:
-            return f"memory_budget {have} is too small: one residual needs {readable(per_group)}; nothing is cached"
+            return say(
+                "memory_budget {budget} is too small: one residual needs {need}; nothing is cached",
+                budget=have, need=readable(per_group),
+            )  # fmt: skip
         if (count, self._store.order) != (wanted, order):
-            return (
-                f"memory_budget {have} instead of the {readable(per_group * wanted * (order + 1))} wanted: "
-                f"{len(self.groups)} of {wanted} residuals, forecast order {self._store.order} of {order}"
-            )
+            return say(
+                "memory_budget {budget} instead of the {need} wanted: {fit} of {wanted} residuals, forecast order {now} of "
+                "{order}",
+                budget=have, need=readable(per_group * wanted * (order + 1)), fit=len(self.groups), wanted=wanted,
+                now=self._store.order, order=order,
+            )  # fmt: skip
         return None
 
     def clear(self) -> None:

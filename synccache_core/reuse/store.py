@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterable
 import torch
 
 from ..config import MAX_GAIN
+from ..sentences import say
 from .forecast import bounded_weights, combine
 from .pinned import Pinned
 
@@ -77,9 +78,9 @@ class ResidualStore:
         for group in groups:
             anchors = self._anchors.get((branch, group))
             if not anchors:
-                return "nothing cached"
+                return say("nothing cached")
             if anchors[-1][1].shape != torch.Size(shape) or anchors[-1][1].dtype != dtype:
-                return "shape changed"
+                return say("shape changed")
         return None
 
     def clear(self) -> None:

@@ -11,6 +11,7 @@ from ..decide.clock import Tick
 from ..decide.policy import COMPUTE, LIVE, REUSE, Decision, Facts, decide
 from ..errors import BadConfig
 from ..report.report import StepRecord
+from ..sentences import say
 from ..units import readable
 from .state import RunState
 
@@ -62,7 +63,7 @@ class Evaluation:
         change = run.history.changes(keys, grid, sketched)[0] if sketched is not None else None
         self.device = probed.device
         shape = (probed.shape[0] // len(keys), grid.tokens, probed.shape[2])
-        missing = "nothing cached" if run.odd_branch else residuals.missing(keys, shape, probed.dtype)
+        missing = say("nothing cached") if run.odd_branch else residuals.missing(keys, shape, probed.dtype)
         run.price(grid, call.length, self.tick.expected)
         if self.decision is None:
             self._decide(change, missing)
@@ -85,7 +86,7 @@ class Evaluation:
             return None
         out = run.outputs.forecast(tick.sigma, run.clock.move(tick), x, tick.index)
         if out is None:
-            self.decision = Decision(COMPUTE, "nonfinite forecast")
+            self.decision = Decision(COMPUTE, say("nonfinite forecast"))
         return out
 
     def learn(self, out: torch.Tensor, x: torch.Tensor | None) -> torch.Tensor | None:
@@ -97,7 +98,8 @@ class Evaluation:
         if run.streak and not self.reused and run.config.level == "output":
             run.report.heat, run.report.heat_of = run.outputs.off_by(tick.sigma, out, x), "forecast"
         if not run.outputs.fits(out):
-            raise BadConfig(f"memory_budget {readable(run.config.memory_budget)} is too small for outputs")
+            limit = readable(run.config.memory_budget)
+            raise BadConfig(say("memory_budget {budget} is too small for outputs", budget=limit))
         move = run.clock.move(tick)
         if self.reused and self.decision.live:
             return run.outputs.take_live(tick.sigma, move, out, x, tick.index)
@@ -120,9 +122,9 @@ class Evaluation:
         run, tick, config = self.run, self.tick, self.run.config
         self.change, sound = run.residuals.read_and_vet(change)
         if not sound:
-            run.report.note("a residual was not finite and was never used")
+            run.report.note(say("a residual was not finite and was never used"))
         if config.level == "residual" and run.residuals.empty:
-            missing = missing or "nothing cached"  # what was read a moment ago may have emptied the store
+            missing = missing or say("nothing cached")  # what was read a moment ago may have emptied the store
         run.history.add(tick.sigma, self.change)
         scheduled, ahead = None, 0.0
         if config.probing:

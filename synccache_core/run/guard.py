@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 
 from ..errors import SyncCacheError
+from ..sentences import say
 
 T = TypeVar("T")
 log = logging.getLogger("synccache")
@@ -33,12 +34,12 @@ class Guard:
             with self.aside(), torch.no_grad():  # some samplers leave gradients on: what is stored would hold their graph
                 return step(*args)
         except SyncCacheError as error:
-            self.stop(str(error))
+            self.stop(error.args[0])  # str() would forget what the sentence was made of
         except Exception as error:  # noqa: BLE001 - one of the two named boundary spots
             self.stop(f"{type(error).__name__}: {error}")
         return None
 
     def stop(self, why: str) -> None:
-        self.broken = f"{self.activity} stopped: {why}"
+        self.broken = say("{activity} stopped: {reason}", activity=self.activity, reason=why)
         log.warning("SyncCache: %s", self.broken)
         self._failed(self.broken)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..sentences import say
 from .call import Call
 
 
@@ -28,10 +29,11 @@ class Others:
 
     def told(self, skipped: int) -> str:
         """What a person should do about blocks that were skipped."""
-        what = "the model" if self._unknown else f"{skipped} of {self.most} blocks"
-        return (
-            f"another extension skipped {what} at a step that was to be computed: it is a cache as well, remove it, or "
-            "remove SyncCache"
+        what = say("{skipped} of {most} blocks", skipped=skipped, most=self.most)
+        return say(
+            "another extension skipped {what} at a step that was to be computed: it is a cache as well, remove it, or "
+            "remove SyncCache",
+            what=say("the model") if self._unknown else what,
         )
 
 

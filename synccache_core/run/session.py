@@ -19,6 +19,7 @@ from ..reuse.live import LiveRows
 from ..reuse.outputs import Outputs
 from ..reuse.parts import parts_of
 from ..reuse.residuals import Residuals
+from ..sentences import say
 from .call import Call
 from .evaluation import IDLE, PROBE, STORE, Evaluation
 from .guard import Guard
@@ -38,7 +39,7 @@ class Session:
     Raises BadConfig where the settings do not suit the layout.
     """
 
-    activity = "caching"
+    activity = say("caching")
 
     def __init__(
         self, config: Config, layout: Layout, sigmas: Sequence[float], cost: CostOf, mask: torch.Tensor | None = None,
@@ -168,12 +169,12 @@ class Session:
 
     def _why_computed(self) -> str:
         """Why nothing was decided at an evaluation."""
-        stopped = f"{self.activity} stopped"
+        stopped = say("{activity} stopped", activity=self.activity)
         if self.run.listener:
             return stopped if self.guard.broken else self.activity
         if self.config.off:
-            return "off"
-        return self.sampler.why_idle or (stopped if self.guard.broken else "another extension altered the pass")
+            return say("off")
+        return self.sampler.why_idle or (stopped if self.guard.broken else say("another extension altered the pass"))
 
     def _finish(self, current: Evaluation) -> None:
         run = self.run
@@ -183,7 +184,7 @@ class Session:
             decision = Decision(REUSE, "another extension skipped blocks")
         run.odd_branch = current.odd_branch
         if current.odd_branch:
-            self.report.note("a branch appeared that had nothing stored: it was computed while the others were reused")
+            self.report.note(say("a branch appeared that had nothing stored: it was computed while the others were reused"))
         self.report.steps.append(current.record(decision))
         account(self.report, self.config, self.residuals, self.outputs, self.live, self.steps.cost)
         if decision.reuse:

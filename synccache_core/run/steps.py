@@ -9,6 +9,7 @@ from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
 from ..report.report import RunReport
 from ..reuse.residuals import Residuals
+from ..sentences import say
 
 Schedule = tuple[bool, ...]
 
@@ -35,7 +36,10 @@ class Steps:
         self.cost, self.rows, config, report = cost, rows, self._config, self._report
         target, most = config.target_speedup, cost.speedup(steps, min(steps, MIN_COMPUTED), self.share)
         if config.schedule is None and config.threshold is None and round(most, 1) < round(target, 1):
-            report.note(f"target_speedup {target:g} is out of reach here: {steps} steps allow {most:.1f}×")
+            report.note(say(
+                "target_speedup {target} is out of reach here: {steps} steps allow {most}×",
+                target=f"{target:g}", steps=steps, most=f"{most:.1f}",
+            ))  # fmt: skip
         report.reuse_share, report.live_share = self.share, self.live_share
         if not self._layout.unknown:
             groups = groups_for_ratio(self._layout, config.cache_ratio)
@@ -54,9 +58,7 @@ class Steps:
         return self.cost.live_share(self.rows, self._config.probes) if self.rows else None
 
     def budget(self, steps: int) -> int:
-        """How many of `steps` evaluations are computed: by the schedule, or for the wanted speed the first and the last among
-        them.
-        """
+        """How many of `steps` evaluations are computed: by the schedule, or for the wanted speed, the ends included."""
         planned = 0 if self._config.probing else self.computed
         self._report.budget = planned or self._affordable(steps)
         return self._report.budget
@@ -91,8 +93,8 @@ class Steps:
             found = live_schedule(config, sigmas, config.target_speedup, self.share, self.live_share)
             self._schedule, self._lives = found
             if not any(self._lives):
-                speed = f"{config.target_speedup:g}×"
-                self._report.note(f"no step is live: {speed} leaves nothing beside the computed ones")
+                speed = f"{config.target_speedup:g}"
+                self._report.note(say("no step is live: {speed}× leaves nothing beside the computed ones", speed=speed))
         else:
             self._schedule = fixed_schedule(config, sigmas, self._affordable(steps), self._clock.ends)
 

@@ -157,9 +157,10 @@ def test_the_report_the_strip_and_the_picture_say_so(unknown, monkeypatch):
     found = next(event["recognised"] for event in sent if "recognised" in event)
     assert found == {"model": kind, "blocks": 0, "refreshes": 0}
     last = [event["run"] for event in sent if "run" in event][-1]
-    assert last["why"][0] == f"note: {SENTENCE}" and last["share"] == 0 and last["level"] == "output"
+    assert last["why"][0]["values"]["note"] == {"key": SENTENCE, "values": {}}
+    assert last["share"] == 0 and last["level"] == "output"
     for name in ("human_mask", "cache_ratio"):
-        assert sum(f"{name} has no effect" in line for line in last["why"]) == 1
+        assert sum("has no effect" in str(line) and f"'{name}'" in str(line) for line in last["why"]) == 1
     _, text, timeline, heat = unknown.execute(unknown.comfy.ids["SyncCacheReport"], run=run, samples={"samples": latent})
     assert SENTENCE in run.of(latent).summary() and json.loads(text)["runs"][0]["notes"][0] == SENTENCE
     picture = unknown.shape[0] if unknown.packs else unknown.shape

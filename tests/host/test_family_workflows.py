@@ -5,12 +5,7 @@ import re
 
 import pytest
 
-from bench import families
-from bench.families_at_true_size import FAMILIES
 from demo.talker import PORTRAIT_FILE, SPEECH_FILE
-from synccache_core import Config, Sampler
-from synccache_core.decide.policy import level_for
-from synccache_core.units import GIB
 from tests.conftest import ROOT
 from tests.host.conftest import save_random
 from tests.host.running import launched, run
@@ -18,7 +13,6 @@ from tests.host.test_any_model import LTXAV
 from tests.host.test_humo import LARGE
 from tests.host.test_minimax_h3 import TINY
 from tests.host.test_workflows import FAMILY, frames, lacking, queued, saved
-from tools import family_workflows
 from tools.family_workflows import OUTPUTS, SMALL, STEPS, stand_in
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]

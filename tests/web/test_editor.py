@@ -98,6 +98,17 @@ def test_few_steps_are_told_of_before_a_run(talker):
     talker.expect(few).to_be_empty()
 
 
+def test_strip_speaks_the_language_of_the_editor(talker):
+    """What the script says, and what Python says."""
+    talker.set_value("KSampler", "steps", 4)
+    talker.page.evaluate("app.extensionManager.setting.set('Comfy.Locale', 'ja')")
+    talker.run()
+    told = "おすすめ：target_speedup を 1（オフ）にしてください。4 ステップは少なく"
+    talker.expect(talker.part("SyncCache", "notes")).to_contain_text(told)
+    talker.expect(talker.part("SyncCache", "recognised")).to_contain_text("音声リフレッシュ 6 箇所")
+    talker.shot("japanese")
+
+
 def test_markup_in_texts_stays_text(talker):
     """Titles, models' names and remarks come with workflows of strangers."""
     event = {"node": talker.node_id("SyncCache"), "text": EVIL, "recognised": {"model": EVIL, "blocks": 1, "refreshes": 1}}
@@ -130,8 +141,9 @@ def test_compare_shows_its_verdict_and_its_pictures(editor):
     editor.set_value("KSampler", "steps", {"canvas": 8, "nodes2": 7}[editor.renderer])
     editor.look_at("SyncCacheCompare")
     shown = editor.run()["outputs"][editor.node_id("SyncCacheCompare")]
-    verdict = next(line for line in shown["text"][0].splitlines() if line.startswith("verdict"))
-    editor.expect(editor.page.get_by_text(verdict).first).to_be_visible()
+    verdict = shown["text"][0].splitlines()[0]
+    assert verdict.startswith("verdict: ")
+    editor.expect(editor.page.get_by_text(verdict).first).to_be_in_viewport()  # without scrolling
     drawn = f"type => {NODE}.imgs?.length ?? 0"
     pictures = editor.page.locator(f'.lg-node[data-node-id="{editor.node_id("SyncCacheCompare")}"] img')
     if editor.renderer == "canvas":

@@ -12,6 +12,8 @@ from synccache_core.decide.policy import MIN_COMPUTED, least_left, level_for
 from synccache_core.model.cost import CostModel, cache_bytes
 from synccache_core.model.layout import Layout, groups_for_ratio
 from synccache_core.model.samplers import Sampler
+from synccache_core.report.report import RunReport, StepRecord
+from synccache_core.sentences import say
 from synccache_core.units import readable
 from tests.conftest import ROOT
 
@@ -32,7 +34,17 @@ def served(tmp_path):
     (tmp_path / "package.json").write_text('{"type": "module"}')
     shutil.copy(ROOT / "tests" / "web" / "units.mjs", tmp_path)
     (tmp_path / "cases.json").write_text(json.dumps(cases()))
+    (tmp_path / "told.json").write_text(json.dumps({"run": told_run().live(2)}))
     return tmp_path
+
+
+def told_run() -> RunReport:
+    """Of two steps, at which nothing was reused."""
+    reasons = [say("warm-up"), say("last step")]
+    steps = [StepRecord(i, 1.0, "compute", reason, None, 0.0, None, 1.0) for i, reason in enumerate(reasons)]
+    live = say("no step is live: {speed}× leaves nothing beside the computed ones", speed="4")
+    settings = {"target_speedup": 4.0}
+    return RunReport("toy", 7, 4, settings, steps=steps, notes=[live, "its own words"], finished=True)
 
 
 def cases() -> list[dict]:

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { cleanPlan, cleanRun, countsText, fewText, foundText, levelFor, percent, predict, predictionText, readable, samplerSteps, say, WORDS } from "./extensions/pack/js/synccache.js";
+import { cleanPlan, cleanRun, countsText, fewText, foundText, levelFor, notesOf, percent, predict, predictionText, readable, samplerSteps, say, sentence, WORDS } from "./extensions/pack/js/synccache.js";
 import { app } from "./scripts/app.js";
 
 const RUN = {
@@ -51,6 +51,23 @@ test("what a run says", () => {
   assert.equal(foundText(run, "en"), "Wan2.2-S2V: 40 blocks, 12 audio refreshes");
   const unknown = cleanRun({ ...RUN, model: "Flux", blocks: 0, refreshes: 0 });
   assert.equal(foundText(unknown, "en"), "Flux is not known to SyncCache: whole results are reused, audio included.");
+});
+
+test("what Python says is said in the person's language", () => {
+  const { run } = JSON.parse(readFileSync(new URL("./told.json", import.meta.url)));
+  const cleaned = cleanRun(run);
+  assert.deepEqual(notesOf(cleaned, "en"), [
+    "nothing was reused: last step, warm-up", "note: no step is live: 4× leaves nothing beside the computed ones", "note: its own words",
+    "Recommendation: set target_speedup to 1, which is off: 2 steps are few, so that there is little to gain",
+  ]);
+  assert.deepEqual(notesOf(cleaned, "ja"), [
+    "何も再利用されませんでした：最後のステップ、ウォームアップ",
+    "注意：人物だけ計算するステップはありません。4× では、計算するステップのほかに余裕がありません", "注意：its own words",
+    "おすすめ：target_speedup を 1（オフ）にしてください。2 ステップは少なく、高速化の余地はわずかです",
+  ]);
+  assert.match(notesOf(cleaned, "zh")[0], /^没有复用：最后一步、预热$/);
+  assert.equal(sentence({ key: "of {a} newer {b}", values: { a: "a" } }, "ja"), "of a newer ");
+  assert.equal(sentence({ key: "constructor", values: {} }, "ja"), "constructor");
 });
 
 test("what is predicted, and from what", () => {
@@ -117,11 +134,13 @@ test("another level than that of the last run is predicted as such", () => {
 });
 
 test("nothing that a workflow file may hold is believed", () => {
+  const nested = (depth) => (depth ? { key: "{x}", values: { x: nested(depth - 1) } } : "deep");
   for (const odd of [null, undefined, 3, "x", [], {}]) assert.equal(cleanPlan(odd), null);
   for (const odd of [null, undefined, 3, "x"]) assert.equal(cleanRun(odd), null);
   const run = cleanRun({
     model: { toString: () => "<b>" }, cells: "c<img>", changes: [NaN, "1", {}, 0.5], expected: 1e12, held: -5, limit: Infinity,
-    why: ["<img src=x onerror=alert(1)>", 7, "y".repeat(1e4)], speedup: "fast", share: 7,
+    why: ["<img src=x onerror=alert(1)>", 7, "y".repeat(1e4), { key: 3 }, { key: "a {b}", values: { b: { key: "c", values: 5 } } }, nested(9)],
+    speedup: "fast", share: 7,
   });
   assert.equal(run.model, "");
   assert.equal(run.cells, "");
@@ -130,6 +149,8 @@ test("nothing that a workflow file may hold is believed", () => {
   assert.deepEqual([run.held, run.limit, run.speedup, run.share], [0, null, null, 1]);
   assert.equal(run.why[0], "<img src=x onerror=alert(1)>"); // set as text, never as HTML
   assert.equal(run.why[1].length, 400);
+  assert.equal(sentence(run.why[2], "zh"), "a c");
+  assert.equal(sentence(run.why[3], "zh"), ""); // too deep
   const plan = cleanPlan({ ...PLAN, front: [PLAN, { ...PLAN, target: 2 }, "x", null], bytes: null, cells: "r".repeat(5000) });
   assert.equal(plan.front.length, 1);
   assert.equal(plan.cells.length, 2000);

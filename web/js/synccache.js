@@ -2,6 +2,7 @@
 // Everything that comes from a server or a workflow file is untrusted: it is checked by clean* and only ever set as text.
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
+import { SENTENCES } from "./sentences.js";
 
 const EVENT = "synccache"; // nodes/text.py
 const VIEW = "synccache_plan"; // nodes/plans.py
@@ -14,7 +15,7 @@ const REUSE = { residuals: RESIDUAL, outputs: OUTPUT }; // the widget's words fo
 const MIN_COMPUTED = 2; // decide/policy.py
 const FEW_STEPS = 8; // report/advice.py
 const AUTO_ORDER = 1; // forecast_order -1: the highest that is tried
-const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400;
+const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400, MOST_DEPTH = 8;
 const UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 };
 
 export const WORDS = {
@@ -35,7 +36,7 @@ export const WORDS = {
     compute: "computed", live: "live", reuse: "reused", wait: "to come", cell: "step {step}: {action}", probe: ", probe change {change}",
     point: "{speed}× faster, error {error}, {memory}", choose: "Press Run to make this plan.", about: "About this plan: ",
     front: "Plans by speed and error", error: "error", faster: "speed", empty: "Press Run to see the plan.",
-    room: "{held} of {limit}", unmeasured: "memory known after a run",
+    room: "{held} of {limit}", unmeasured: "memory known after a run", advice: "Recommendation: {advice}", comma: ", ",
   },
   zh: {
     strip: "SyncCache 运行", plan: "SyncCache 方案", waiting: "要求加速 {speed}×；首次运行得知模型和尺寸后，显示预估的代价。",
@@ -54,7 +55,7 @@ export const WORDS = {
     compute: "计算", live: "仅人物", reuse: "复用", wait: "未到", cell: "第 {step} 步：{action}", probe: "，探测到变化 {change}",
     point: "加速 {speed}×，误差 {error}，{memory}", choose: "点击“运行”生成此方案。", about: "大致如此：",
     front: "按速度和误差排列的方案", error: "误差", faster: "速度", empty: "点击“运行”查看方案。",
-    room: "{held} / {limit}", unmeasured: "内存在运行后得知",
+    room: "{held} / {limit}", unmeasured: "内存在运行后得知", advice: "建议：{advice}", comma: "、",
   },
   ja: {
     strip: "SyncCache の実行", plan: "SyncCache のプラン", waiting: "{speed} 倍速を要求。最初の実行でモデルとサイズが分かると、必要なものを予測します。",
@@ -73,7 +74,7 @@ export const WORDS = {
     compute: "計算", live: "人物のみ", reuse: "再利用", wait: "これから", cell: "ステップ {step}：{action}", probe: "、プローブの変化 {change}",
     point: "{speed} 倍速、誤差 {error}、{memory}", choose: "「実行」でこのプランを作ります。", about: "おおよそ：",
     front: "速度と誤差で見たプラン", error: "誤差", faster: "速度", empty: "「実行」でプランが表示されます。",
-    room: "{held} / {limit}", unmeasured: "メモリは実行後に分かります",
+    room: "{held} / {limit}", unmeasured: "メモリは実行後に分かります", advice: "おすすめ：{advice}", comma: "、",
   },
 };
 
@@ -162,6 +163,14 @@ function text(value) {
   return typeof value === "string" ? value.slice(0, MOST_TEXT) : "";
 }
 
+/** A text, or a sentence as synccache_core/sentences.py tells it, or a list of these. */
+function said(value, depth = MOST_DEPTH) {
+  if (Array.isArray(value)) return depth ? list(value, MOST_LINES).map((each) => said(each, depth - 1)) : "";
+  if (typeof value?.key !== "string" || !depth) return text(value);
+  const values = Object.entries(value.values ?? {}).slice(0, MOST_LINES);
+  return { key: text(value.key), values: Object.fromEntries(values.map(([name, given]) => [name, said(given, depth - 1)])) };
+}
+
 function list(value, most) {
   return Array.isArray(value) ? value.slice(0, most) : [];
 }
@@ -180,8 +189,8 @@ export function cleanRun(run) {
     changes: list(run.changes, MOST_STEPS).map((c) => number(c)),
     computed: done.split("c").length - 1, reused: done.split("r").length - 1, live: done.split("l").length - 1, speedup: number(run.speedup),
     held: number(run.held) ?? 0, limit: number(run.limit), calibration: run.calibration === true,
-    finished: run.finished === true, ended: run.ended === true, replay: text(run.replay), number: Math.round(number(run.number, 1, 1e6) ?? 1),
-    why: list(run.why, MOST_LINES).map(text).filter(Boolean), storable: number(run.storable) ?? 0,
+    finished: run.finished === true, ended: run.ended === true, replay: said(run.replay), advice: said(run.advice), number: Math.round(number(run.number, 1, 1e6) ?? 1),
+    why: list(run.why, MOST_LINES).map((line) => said(line)).filter(Boolean), storable: number(run.storable) ?? 0,
     share: number(run.share, 0, 1), took: number(run.took, 0, 1), residual_bytes: number(run.residual_bytes) ?? 0,
     correction_bytes: number(run.correction_bytes) ?? 0, level: text(run.level), fresh_share: number(run.fresh_share, 0, 1),
     least_left: [0, 1].map((i) => number(list(run.least_left, 2)[i], 0, 1) ?? 0),
@@ -200,7 +209,7 @@ export function cleanPlan(plan) {
   return {
     cells: cells(plan.cells), speedup: number(plan.speedup) ?? 1, error: number(plan.error) ?? 0,
     bytes: number(plan.bytes) ?? 0, measured: plan.measured === true, target: number(plan.target),
-    room: number(plan.room), lines: list(plan.lines, MOST_LINES).map(text).filter(Boolean),
+    room: number(plan.room), lines: list(plan.lines, MOST_LINES).map((line) => said(line)).filter(Boolean),
     front: list(plan.front, MOST_POINTS).map(cleanPlan).filter((point) => point && point.target !== null),
   };
 }
@@ -213,7 +222,26 @@ function locale() {
 }
 
 export function say(key, values = {}, language = locale()) {
-  return WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+  return filled(WORDS[language][key], values);
+}
+
+function filled(words, values) {
+  return words.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+}
+
+/** given: as `said` cleans it. In English where the language has no such sentence. */
+export function sentence(given, language = locale()) {
+  if (typeof given === "string") return given;
+  if (Array.isArray(given)) return given.map((each) => sentence(each, language)).join(say("comma", {}, language));
+  const words = SENTENCES[language] ?? {};
+  const values = Object.entries(given.values).map(([name, value]) => [name, sentence(value, language)]);
+  return filled(Object.hasOwn(words, given.key) ? words[given.key] : given.key, Object.fromEntries(values));
+}
+
+/** Lines below a run: why nothing was reused, notes, and the recommendation. */
+export function notesOf(run, language = locale()) {
+  const lines = run.why.map((line) => sentence(line, language));
+  return run.advice ? [...lines, say("advice", { advice: sentence(run.advice, language) }, language)] : lines;
 }
 
 /** found: as cleanRecognised gives it. Of a model that is not known no blocks are. */
@@ -223,7 +251,7 @@ export function foundText(found, language = locale()) {
 
 export function countsText(run, language = locale()) {
   const values = { done: run.cells.length, steps: run.expected, computed: run.computed, reused: run.reused, live: run.live };
-  const head = run.replay ? say("replay", { replay: run.replay }, language) : run.number > 1 ? say("number", { number: run.number }, language) : "";
+  const head = run.replay ? say("replay", { replay: sentence(run.replay, language) }, language) : run.number > 1 ? say("number", { number: run.number }, language) : "";
   const middle = say(run.calibration ? "calibrating" : run.live ? "counts_live" : "counts", values, language);
   const speed = run.speedup && !run.calibration ? say("speed", { speed: run.speedup.toFixed(1) }, language) : "";
   return head + middle + speed + (run.ended && !run.finished ? say("interrupted", {}, language) : "");
@@ -376,11 +404,11 @@ class Strip {
   take(event) {
     if ("recognised" in event) this.state.recognised = cleanRecognised(event.recognised);
     if ("plan" in event) this.state.plan = cleanPlan(event.plan);
-    if ("text" in event) this.state = { ...this.state, run: null, text: text(event.text) };
+    if ("text" in event) this.state = { ...this.state, run: null, text: said(event.text) };
     if ("run" in event) {
       const run = cleanRun(event.run);
       this.state = { ...this.state, run, text: "" };
-      if (run && run.share !== null && (run.residual_bytes || run.level === "output") && run.expected) this.state.size = { ...run, cells: "", changes: [], why: [] };
+      if (run && run.share !== null && (run.residual_bytes || run.level === "output") && run.expected) this.state.size = { ...run, cells: "", changes: [], why: [], advice: "" };
     }
     this.node.properties[KEPT] = { run: this.state.run, size: this.state.size ?? null, plan: this.state.plan ?? null };
     if (event.run?.ended) remember();
@@ -388,7 +416,7 @@ class Strip {
   }
 
   render() {
-    const { run, size, recognised, plan, text: said } = this.state;
+    const { run, size, recognised, plan, text: remark } = this.state;
     const found = recognised?.model ? recognised : run?.model ? run : null;
     this.parts.recognised.textContent = found ? foundText(found) : "";
     const facts = this.predicts() ? { ...this.wish(), size, plan } : null;
@@ -401,8 +429,8 @@ class Strip {
     const limit = run?.limit ? say("of", { limit: readable(run.limit) }) : "";
     const bar = run?.limit ? [barElement(run.held / run.limit)] : [];
     this.parts.memory.replaceChildren(...(run && !run.calibration ? [say("held", { held: readable(run.held) }) + limit, ...bar] : []));
-    this.parts.notes.replaceChildren(...(run?.why ?? []).map((line) => element("div", { text: line })));
-    this.parts.status.textContent = said ?? "";
+    this.parts.notes.replaceChildren(...(run ? notesOf(run) : []).map((line) => element("div", { text: line })));
+    this.parts.status.textContent = remark ? sentence(remark) : "";
     this.node.setDirtyCanvas?.(true, false);
   }
 
@@ -521,7 +549,7 @@ class PlanView {
     parts.front.replaceChildren(...(plan?.front.length > 1 ? [frontElement(plan.front, pressed, (p) => this.choose(p))] : []));
     const room = plan?.room ?? 0;
     parts.memory.replaceChildren(...(room ? [say("room", { held: readable(shown.bytes), limit: readable(room) }), barElement(shown.bytes / room)] : []));
-    parts.lines.replaceChildren(...(shown === plan ? plan?.lines ?? [] : []).map((line) => element("div", { text: line })));
+    parts.lines.replaceChildren(...(shown === plan ? plan?.lines ?? [] : []).map((line) => element("div", { text: sentence(line) })));
     this.node.setDirtyCanvas?.(true, false);
   }
 }

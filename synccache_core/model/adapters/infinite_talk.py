@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from ...sentences import say
 from ..cost import CostModel
 from ..grid import Grid
 from ..layout import Layout
@@ -20,7 +21,7 @@ from .wan import cross_attention_cost, joined, patches, wan_cost, width
 VOICES, WHERE = "MultiTalkCrossAttnPatch", "MultiTalkGetAttnMapPatch"  # classes of ComfyUI's patches
 AFTER_TEXT, AFTER_SELF = "attn2_patch", "attn1_patch"  # where it lists them
 MAP = "x_ref_attn_map"
-RESTED = "who speaks where was not looked for in skipped blocks: there it is as last computed, the voices are fresh"
+RESTED = say("who speaks where was not looked for in skipped blocks: there it is as last computed, the voices are fresh")
 
 
 def layout(model) -> Layout:
