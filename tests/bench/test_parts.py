@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import parts
+from bench import changed, parts
 from bench.online import Kept
 from bench.settings import setting_in
 from synccache_core import CostModel, Layout
@@ -26,13 +26,13 @@ def known():
     run = RunFacts(20, tuple(SETTING.sigmas), "uni_pc", 6.0)
     made = Recording("wan_s2v", run, CostModel(10.0, 1.0, 2.0, LAYOUT), grams, drift @ drift.T, 1000, 100,
                      boundaries=((1,), (2, 3, 4, 5)))  # fmt: skip
-    return parts.Known(made, replace(made, boundaries=()))
+    return changed.Known(made, replace(made, boundaries=()))
 
 
 @pytest.mark.parametrize("speed", parts.SPEEDS)
 def test_every_question_is_filmed_at_equally_many_steps(known, speed):
-    made = {row.name: row for row in parts.ours(SETTING, speed, known)}
-    assert {row.count for row in made.values()} == {parts.computed(SETTING, speed)}
+    made = {row.name: row for row in changed.ours(SETTING, speed, known)}
+    assert {row.count for row in made.values()} == {changed.computed(SETTING, speed)}
     for _, *ways in parts.QUESTIONS:
         assert all(name in made for name in ways)
     for row in made.values():
@@ -42,7 +42,7 @@ def test_every_question_is_filmed_at_equally_many_steps(known, speed):
 
 
 def test_ways_differ_in_what_they_are_named_after(known):
-    made = {row.name: row.config for row in parts.ours(SETTING, 4, known)}
+    made = {row.name: row.config for row in changed.ours(SETTING, 4, known)}
     base = made["residuals"]
     assert base.backtest and base.correction and base.level == "residual"
     assert replace(made["residuals, order 0"], forecast_order=1, backtest=True) == base
@@ -58,7 +58,7 @@ def test_ways_differ_in_what_they_are_named_after(known):
 
 
 def test_a_gain_is_paired_by_clip(known, tmp_path):
-    rows = parts.ours(SETTING, 4, known)
+    rows = changed.ours(SETTING, 4, known)
     ahead = {row.key: 1.0 for row in rows if row.name == "residuals"}
     kept = Kept(tmp_path / "x.jsonl", False)
     for clip in range(3):
@@ -74,7 +74,7 @@ def test_a_gain_is_paired_by_clip(known, tmp_path):
 
 
 def test_films_are_kept_piece_by_piece(known, tmp_path, monkeypatch):
-    rows, jobs, kept = parts.ours(SETTING, 4, known)[:20], [], Kept(tmp_path / "x.jsonl", False)
+    rows, jobs, kept = changed.ours(SETTING, 4, known)[:20], [], Kept(tmp_path / "x.jsonl", False)
     monkeypatch.setattr(parts, "as_done", lambda work, given, label: [(job, jobs.append(job) or work(job)) for job in given])
     parts.filmed(lambda job: {row.key: {"whole_db": 1.0} for row in job[2]}, SETTING, rows, 2, kept)
     assert [(job[1], len(job[2])) for job in jobs] == [(0, 16), (1, 16), (0, 4), (1, 4)]
