@@ -18,13 +18,16 @@ from tests.web.browser import NO_BROWSER, editor, find_chromium
 from tools.setup_env import wants_detector
 
 ROOT = Path(__file__).resolve().parents[1]
+LONGEST = ("tests/web/test_editor.py", "tests/host")
 NO_HOST = "no ComfyUI found: set COMFYUI_PATH to run the host tests"
 NO_DETECTOR = "ultralytics is not installed: DETECTOR=1 make test"
 NO_PEOPLE = "no pictures of real people, or no detectors for them: CONTRIBUTING.md says what to install"
 NO_NODE = "node is not installed, which runs the tests of web/js"
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):  # of several workers none is to be left with the longest files at the end
+        items.sort(key=lambda item: [not item.nodeid.startswith(name) for name in LONGEST])
     lacking = {
         "host": NO_HOST if find_host() is None else None,
         "browser": NO_HOST if find_host() is None else NO_BROWSER if find_chromium() is None else None,

@@ -9,7 +9,7 @@ sys.path.insert(0, str(REPO))
 from demo.find_host import HostError, find_host, find_second_host, host_version  # noqa: E402  (needs the path above)
 
 NO_TESTS = 5  # pytest's exit code
-AGAIN = ("tests/web", "tests/host")  # the longest first, so that no worker is left with them at the end
+AGAIN = ("tests/host", "tests/web")
 ONCE = "tests/web/test_current_editors.py"  # newer editors are for newer ComfyUIs
 WORKERS = max(1, min(os.cpu_count() or 1, 4))  # each holds a ComfyUI: up to 5 GiB
 
@@ -34,7 +34,7 @@ def main(arguments):
     say(f"Testing with ComfyUI {host_version(first)}" if first is not None else
         "No ComfyUI found: the tests that need it are skipped (set COMFYUI_PATH to its folder)")
     folders = [folder for folder in AGAIN if (REPO / folder).is_dir()]
-    code = pytest(arguments or [*folders, "tests"], first)
+    code = pytest(arguments, first)
     if second is not None and not arguments and folders:
         say(f"Testing {' and '.join(folders)} with ComfyUI {host_version(second)}")
         again = pytest([*folders, f"--ignore={ONCE}"], second)

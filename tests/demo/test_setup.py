@@ -212,9 +212,8 @@ def test_both_hosts_count(tmp_path, monkeypatch, codes, arguments, expected, cal
     monkeypatch.setattr(run_tests, "pytest", lambda words, host: asked.append((words, host)) or next(answers))
     monkeypatch.delenv("COMFYUI_PATH_2", raising=False)
     assert run_tests.main(arguments) == expected
-    folders = list(run_tests.AGAIN)
-    again = [*folders, f"--ignore={run_tests.ONCE}"]
-    assert asked == [(arguments or [*folders, "tests"], first), (again, second)][:calls]
+    again = ["tests/host", "tests/web", f"--ignore={run_tests.ONCE}"]
+    assert asked == [(arguments, first), (again, second)][:calls]
 
 
 def test_make_alone_helps(fake_repo):
