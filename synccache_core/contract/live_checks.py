@@ -127,7 +127,7 @@ def second(case: Case, mask, x, audio, shift: float = 1.0, action: str = "live")
 
     def look(call, block, state, *ways):
         def then(out):
-            states[block] = call.video(block, out).clone()
+            states[block] = call.view(block).of(out).clone()
 
         return then
 

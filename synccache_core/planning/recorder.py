@@ -191,7 +191,8 @@ class Recorder:
         run = self._run
         if call.evaluation.tick.index >= run.clock.steps:
             raise StateError(f"{self._facts['sampler']} takes several evaluations per step: calibrate with euler")
-        run.price(call.grid, call.length, run.clock.steps)
+        if run.steps.cost is None:
+            run.price(call.grid, call.length, run.clock.steps)
         size, tokens = video.shape[0] // len(call.keys) * video.shape[2], call.grid.tokens
         self._sizes.update(dict.fromkeys(call.keys, size * tokens * video.element_size()))
         if self._tokens is None:

@@ -110,13 +110,6 @@ class Call:
     def recall(self, block: int) -> torch.Tensor | None:
         return self.residuals.beside.get((self.keys, block))
 
-    def video(self, block: int, hidden: State) -> torch.Tensor:
-        """The video's rows [B, tokens, C] of a block's hidden state, sharing its memory: nothing else is read or written.
-
-        Raises UnknownView where it is not known which they are.
-        """
-        return self.view(block).of(hidden)
-
     def stop(self) -> None:
         """Compute the rest of the pass, if any, and keep nothing, such as what the view was told of the pass."""
         self.mode = IDLE
@@ -132,24 +125,24 @@ class Call:
             self.mode = self.evaluation.mode(self, tensor)
 
     def _probe(self, block: int, out: State) -> None:
-        video = self.video(block, out)
+        video = self.view(block).of(out)
         self.mode = self.evaluation.mode(self, video, sketch(video))
 
     def _open(self, segment: int, block: int, hidden: State) -> None:
         if self.listener is not None:
-            self.listener.opened(self, segment, self.video(block, hidden))
+            self.listener.opened(self, segment, self.view(block).of(hidden))
         elif self._start is None:  # a frozen group goes on from where its first segment opened
             self.residuals.make_room(self.keys, self.residuals.group(segment).number, self.evaluation.tick.sigma)
             # A copy: hosts update a block's input in place (HunyuanVideo, LTX-2), and a view would make residuals zero.
-            self._start = self.video(block, hidden).detach().clone()
+            self._start = self.view(block).of(hidden).detach().clone()
 
     def _close(self, segment: int, block: int, out: State) -> None:
         if self.listener is not None:
-            return self.listener.closed(self, segment, self.video(block, out))
+            return self.listener.closed(self, segment, self.view(block).of(out))
         group = self.residuals.group(segment)
         if group.froze(segment):
             return
-        end, start, self._start = self.video(block, out).detach(), self._start, None
+        end, start, self._start = self.view(block).of(out).detach(), self._start, None
         added = torch.sub(end, start, out=start) if end.dtype == start.dtype else end - start
         for key, part in zip(self.keys, added.chunk(len(self.keys))):
             held = self._sums.pop((key, group.number), None)

@@ -48,7 +48,7 @@ class Evaluation:
         if self.decision is not None or run.idle or run.guard.broken or run.config.probing or run.residuals.empty:
             return self.reused
         must = not tick.index or tick.last and run.clock.ends and run.config.force_last
-        return not must and run.steps.scheduled(tick.index) is False
+        return not must and run.steps.planned(tick.index, tick.expected).computed is False
 
     def key(self, branch: Hashable) -> tuple[Hashable, int]:
         """Of its next pass that runs this branch: some samplers and guiders run one several times."""
@@ -64,7 +64,8 @@ class Evaluation:
         self.device = probed.device
         shape = (probed.shape[0] // len(keys), grid.tokens, probed.shape[2])
         missing = say("nothing cached") if run.odd_branch else residuals.missing(keys, shape, probed.dtype)
-        run.price(grid, call.length, self.tick.expected)
+        if run.steps.cost is None:
+            run.price(grid, call.length, self.tick.expected)
         if self.decision is None:
             self._decide(change, missing)
         residuals.sizes.update(dict.fromkeys(keys, shape[0] * shape[1] * shape[2] * probed.element_size()))
@@ -126,15 +127,13 @@ class Evaluation:
         if config.level == "residual" and run.residuals.empty:
             missing = missing or say("nothing cached")  # what was read a moment ago may have emptied the store
         run.history.add(tick.sigma, self.change)
-        scheduled, ahead = None, 0.0
+        planned, ahead = run.steps.planned(tick.index, tick.expected), 0.0
         if config.probing:
             ahead = run.history.ahead(run.clock.distance_left(tick.sigma), tick.expected - tick.index - 1)
-        elif tick.index:
-            scheduled = run.steps.scheduled(tick.index)
         facts = Facts(
-            tick.index, tick.expected, tick.last and run.clock.ends, run.report.computed, run.steps.budget(tick.expected),
-            run.streak, self.change, run.history.accumulated, ahead, missing, scheduled,
-            run.steps.lives(tick.index) and not run.residuals.empty,
+            tick.index, tick.expected, tick.last and run.clock.ends, run.report.computed, planned.budget, run.streak,
+            self.change, run.history.accumulated, ahead, missing, planned.computed,
+            planned.live and not run.residuals.empty,
         )
         self.decision = decide(config, facts)
         if self.decision.reuse:

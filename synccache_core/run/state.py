@@ -66,7 +66,6 @@ class RunState:
 
     def price(self, grid: Grid, tokens: int, steps: int) -> None:
         """First sight of a size, of a run of `steps` evaluations: what a step costs."""
-        if self.steps.cost is None:
-            rows = self.live.share(grid, tokens) if self.live and self.live.any else 0.0
-            self.report.tokens = tokens
-            self.steps.price(self.cost_of(grid, tokens), rows, steps)
+        rows = self.live.share(grid, tokens) if self.live and self.live.any else 0.0
+        self.report.tokens = tokens
+        self.steps.price(self.cost_of(grid, tokens), rows, steps)

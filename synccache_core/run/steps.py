@@ -1,5 +1,7 @@
 """Which evaluations of a run are computed, which are LIVE, what they cost, and how far to trust a forecast between them."""
 
+from typing import NamedTuple
+
 from ..config import Config
 from ..decide.clock import Clock
 from ..decide.policy import MIN_COMPUTED, fixed_schedule, least_left, live_schedule
@@ -14,9 +16,20 @@ from ..sentences import say
 Schedule = tuple[bool, ...]
 
 
+class Planned(NamedTuple):
+    """Of one evaluation. budget: how many the run computes. computed: whether the schedule computes this one, None where the
+    probe decides or the schedule has ended. live: whether it is LIVE where it is not computed.
+    """
+
+    budget: int
+    computed: bool | None
+    live: bool
+
+
 class Steps:
-    """cost: of the model at its size, once it is known. rows: share of all rows that are live, 0 = none can be. computed:
-    evaluations that the schedule computes, as far as known. What a person should know of it is put into the report.
+    """cost: of the model at its size, once it is known. rows: share of all rows that are live, 0 = none can be.
+
+    What a person should know of it is put into the report.
     """
 
     def __init__(
@@ -24,7 +37,7 @@ class Steps:
         report: RunReport,
     ):
         self.cost: CostModel | None = None
-        self.rows, self.computed = 0.0, sum(config.schedule or ())
+        self.rows = 0.0
         self._config, self._layout, self._clock, self._sampler = config, layout, clock, sampler
         self._guidance, self._residuals, self._report = guidance, residuals, report
         self._schedule = config.schedule
@@ -57,24 +70,20 @@ class Steps:
         """c of a LIVE one, None where there is none."""
         return self.cost.live_share(self.rows, self._config.probes) if self.rows else None
 
-    def budget(self, steps: int) -> int:
-        """How many of `steps` evaluations are computed: by the schedule, or for the wanted speed, the ends included."""
-        planned = 0 if self._config.probing else self.computed
-        self._report.budget = planned or self._affordable(steps)
-        return self._report.budget
-
-    def scheduled(self, index: int) -> bool | None:
-        """Whether the schedule computes an evaluation, None past its end. Made at the second one, when costs are known."""
-        if self._schedule is None:
-            self._make()
-        self.computed, self._report.live_budget = sum(self._schedule), sum(self._lives)
-        return self._schedule[index] if index < len(self._schedule) else None
-
-    def lives(self, index: int) -> bool:
-        """Whether an evaluation is LIVE where it is not computed."""
-        if not self.rows or self._config.probing:
-            return bool(self.rows and self._config.live)
-        return index < len(self._lives) and self._lives[index]
+    def planned(self, index: int, expected: int) -> Planned:
+        """Of evaluation `index` of as many as are expected. The schedule is made at the second one, when costs are known."""
+        config, report, computed = self._config, self._report, None
+        live = bool(self.rows and config.live)
+        if not config.probing:
+            if index:
+                if self._schedule is None:
+                    self._make()
+                computed = self._schedule[index] if index < len(self._schedule) else None
+                report.live_budget = sum(self._lives)
+            live = bool(self.rows) and index < len(self._lives) and self._lives[index]
+        report.budget = 0 if config.probing else sum(self._schedule or ())
+        report.budget = report.budget or self._affordable(expected)
+        return Planned(report.budget, computed, live)
 
     def trust(self, index: int, fresh: bool) -> float | None:
         """`forecast.stable_trust` of the gap that begins at an evaluation, None where it is not asked for. fresh: of what
@@ -99,6 +108,7 @@ class Steps:
             self._schedule = fixed_schedule(config, sigmas, self._affordable(steps), self._clock.ends)
 
     def _affordable(self, steps: int) -> int:
+        """How many of `steps` evaluations to compute for the wanted speed, the first and the last among them."""
         least = min(steps, MIN_COMPUTED) if self._config.force_last and self._clock.ends else 1
         if self.cost is None:
             return max(least, min(steps, round(steps / self._config.target_speedup)))

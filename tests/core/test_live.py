@@ -183,7 +183,7 @@ def test_states_of_the_other_rows_are_as_far_as_at_the_computed_step_or_on_a_lin
     mask[:, 0, 0] = 1
 
     def look(call, block, state, *ways):
-        states.append(call.video(block, state).clone())
+        states.append(call.view(block).of(state).clone())
 
     with running(case, mask, schedule=(True, False), live=True, live_reach=0, force_last=False) as session:
         session.live.depths = Depths("same", None if held else 0)
