@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tools.avatar_workflows import KINDS  # with the nodes around SamplerCustomAdvanced
 from tools.make_workflows import FOLDER, Show, sheet
 from tools.workflows.graph import Graph, Kind, Node
-from tools.workflows.graphs import NEGATIVE, cached, pictures, sampled
+from tools.workflows.graphs import NEGATIVE, NOTES, cached, pictures, sampled
 
 CONDITIONED = "positive:CONDITIONING negative:CONDITIONING"
 KINDS.update({
@@ -40,91 +40,8 @@ KINDS.update({
     "VAEDecodeAudio": Kind("samples:LATENT vae:VAE", "AUDIO:AUDIO", (240, 80)),
 })  # fmt: skip
 
-UNSEEN = """**Nobody has run this on the real model yet.** Speeds are counted operations of the DiT, and how such a video looks and
-sounds is open. To see it without a cache, bypass SyncCache: select it and press **Ctrl+B**."""
-PLACES = """
-## Files
-Each goes into its folder in ComfyUI's **models** folder. ComfyUI's own template for the model says where to get them. Files
-of other names will do as well: choose them in the loaders.
-"""
-HUMO = f"""
-## HuMo with SyncCache
-Choose a portrait and a voice, then press **Run**: 97 frames at 640×640, 3.9 seconds at 25 frames a second. The voice enters
-every block of the model. On a reused step SyncCache adds what runs of blocks had added, and lets the model hear the voice
-between the runs.
-
-Size, shift and sampler are those of ComfyUI's own template; the LoRA that makes its 6 steps do is left out, cfg is the text
-guidance of the model's authors, and 20 steps stand where they take 50.
-
-## What a preset costs
-| preset | steps computed | speed, by count |
-|---|---|---|
-| Faithful | 9 of 20 | 2.1× |
-| Balanced | 6 of 20 | 3.0× |
-| Fast | 4 of 20 | 4.2× |
-
-{UNSEEN}
-
-Presets keep 16 of 40 residuals, about 24 GiB at this size, in host memory where that is more than a quarter of the GPU's.
-**memory_budget_gb** sets a limit. The smaller HuMo, 1.7B, needs a quarter: choose it in the loader.
-{PLACES}
-* **diffusion_models**: humo_17B_fp8_e4m3fn.safetensors
-* **text_encoders**: umt5_xxl_fp8_e4m3fn_scaled.safetensors
-* **vae**: wan_2.1_vae.safetensors
-* **audio_encoders**: whisper_large_v3_fp16.safetensors
-"""
-LTX = f"""
-## LTX-2 with picture and sound
-Choose a portrait and a voice of 5 seconds, then press **Run**: 121 frames at 768×512 and 24 frames a second. On a reused step
-the picture takes what its half of the blocks had added; **the half of the sound runs at every step**.
-
-* **The voice is given**: *SolidMask* 0 keeps the sound as it is, and the picture follows it.
-* **The sound is made**: set *SolidMask* to 1. Then the model makes sound and picture together, and the voice only says how
-long. Say in the prompt what is heard.
-* **LTX-2.3** here; LTX-2 runs in the same graph with its own checkpoint.
-
-Steps, scheduler, shift and cfg are those of ComfyUI's own template for LTX-2 without its LoRA; portrait and sound go in as
-in that for LTX-2.3. Its second pass at twice the size takes 3 steps, of which none can be spared: it is left out.
-
-## What a preset costs
-| preset | steps computed | speed, by count |
-|---|---|---|
-| Faithful | 9 of 20 | 2.0× |
-| Balanced | 6 of 20 | 2.8× |
-| Fast | 4 of 20 | 3.8× |
-
-Residuals take 2.3 GiB at this size. {UNSEEN}
-{PLACES}
-* **checkpoints**: ltx-2.3-22b-dev-fp8.safetensors
-* **text_encoders**: gemma_3_12B_it_fp4_mixed.safetensors
-"""
-H3 = f"""
-## MiniMax-H3 with SyncCache
-Choose a portrait, say in the prompt what the person says and what is heard, then press **Run**: 124 frames at 1344×768, 5
-seconds with their sound. Text, portrait and **sound go through every block at every step**; the picture takes what runs of
-blocks had added.
-
-* A voice of your own: *Add Guide for MiniMax H3* between the prompt's node and the guider takes it as **audio**.
-* No portrait: disconnect *first_frame*, and the model makes the picture as well.
-
-Steps, sampler and scheduler are those of ComfyUI's own template without its LoRA.
-
-## What a preset costs
-| preset | steps computed | speed, by count |
-|---|---|---|
-| Faithful | 8 of 20 | 2.0× |
-| Balanced | 4 of 20 | 3.0× |
-| Fast | 5 of 20, whole results | 4.0× |
-
-The sound's part costs 16 % of a step, so that few are left to compute above 2×. At *Fast* the sound rests on reused steps.
-Residuals take 12 GiB at this size, in host memory where that is more than a quarter of the GPU's. {UNSEEN}
-{PLACES}
-* **diffusion_models**: minimax_h3_fl2va_pruned_int8_convrot.safetensors
-* **text_encoders**: qwen3vl_32b_minimax_h3_nvfp4_awq.safetensors
-* **vae**: minimax_h3_video_vae_fp16.safetensors and minimax_h3_audio_vae_fp32.safetensors
-"""
 SPOKEN = "A person looks into the camera and speaks, calm and friendly."
-SAID = f"{SPOKEN} The person from <Picture 1> says: \"Good morning, it is a pleasure to meet you.\" A quiet room."
+SAID = f'{SPOKEN} The person from <Picture 1> says: "Good morning, it is a pleasure to meet you." A quiet room.'
 FULL, WORDS = "ltx-2.3-22b-dev-fp8.safetensors", "gemma_3_12B_it_fp4_mixed.safetensors"
 FILE_INPUTS = {
     "humo": {"unet_name", "clip_name", "vae_name", "audio_encoder_name"}, "ltx2_talk": {"ckpt_name", "text_encoder"},
@@ -141,7 +58,8 @@ def humo() -> Graph:
     g = Graph("humo")
     unet = g.add("UNETLoader", "humo_17B_fp8_e4m3fn.safetensors", "default")
     clip = g.add("CLIPLoader", "umt5_xxl_fp8_e4m3fn_scaled.safetensors", "wan", "default")
-    vae, ear = g.add("VAELoader", "wan_2.1_vae.safetensors"), g.add("AudioEncoderLoader", "whisper_large_v3_fp16.safetensors")
+    vae = g.add("VAELoader", "wan_2.1_vae.safetensors")
+    ear = g.add("AudioEncoderLoader", "whisper_large_v3_fp16.safetensors")
     portrait, sound = g.add("LoadImage", "portrait.png", "image"), g.add("LoadAudio", "speech.wav", None, None)
     words = prompts(g, clip["CLIP"])
     heard = g.add("AudioEncoderEncode", audio_encoder=ear["AUDIO_ENCODER"], audio=sound["AUDIO"])
@@ -155,8 +73,8 @@ def humo() -> Graph:
     report = g.add("SyncCacheReport", run=cache["run"], samples=sample["LATENT"], image=portrait["IMAGE"])
     decode = g.add("VAEDecode", samples=report["samples"], vae=vae["VAE"])
     film = [decode, g.add("CreateVideo", 25.0, images=decode["IMAGE"], audio=sound["AUDIO"])]
-    return laid(g, HUMO, Parts([unet, clip, vae, ear], [[*words, heard], [portrait, sound]], [[model, cache], [scene, sample]],
-                               film, report))  # fmt: skip
+    return laid(g, Parts([unet, clip, vae, ear], [[*words, heard], [portrait, sound]],
+                               [[model, cache], [scene, sample]], film, report))  # fmt: skip
 
 
 def ltx2_talk() -> Graph:
@@ -168,7 +86,8 @@ def ltx2_talk() -> Graph:
     timed = g.add("LTXVConditioning", 24.0, **{title: node["CONDITIONING"] for title, node in zip(SIDES, words)})
     small = g.add("LTXVPreprocess", 18, image=portrait["IMAGE"])
     empty = g.add("EmptyLTXVLatentVideo", 768, 512, 121, 1)
-    begun = g.add("LTXVImgToVideoInplace", 1.0, False, vae=loaded["VAE"], image=small["output_image"], latent=empty["LATENT"])
+    begun = g.add("LTXVImgToVideoInplace", 1.0, False, vae=loaded["VAE"], image=small["output_image"],
+                  latent=empty["LATENT"])  # fmt: skip
     cut = g.add("TrimAudioDuration", 0.0, 5.04, audio=sound["AUDIO"])
     heard = g.add("LTXVAudioVAEEncode", audio=cut["AUDIO"], audio_vae=hearing["Audio VAE"])
     mask = g.add("SolidMask", 0.0, 768, 512, title="0: the voice is kept, 1: the sound is made")
@@ -184,7 +103,7 @@ def ltx2_talk() -> Graph:
     spoken = g.add("LTXVAudioVAEDecode", samples=apart["audio_latent"], audio_vae=hearing["Audio VAE"])
     film = [apart, decode, spoken, g.add("CreateVideo", 24.0, images=decode["IMAGE"], audio=spoken["Audio"])]
     latent = [small, empty, begun], [cut, heard, mask, kept, both]
-    return laid(g, LTX, Parts([loaded, clip, hearing], [[*words, timed], [portrait, sound], *latent],
+    return laid(g, Parts([loaded, clip, hearing], [[*words, timed], [portrait, sound], *latent],
                               [[cache], [guider, sigmas], nodes], film, report))  # fmt: skip
 
 
@@ -205,7 +124,7 @@ def minimax_h3() -> Graph:
     decode = g.add("VAEDecode", samples=report["samples"], vae=vae["VAE"])
     spoken = g.add("VAEDecodeAudio", samples=report["samples"], vae=hearing["VAE"])
     film = [decode, spoken, g.add("CreateVideo", 24.0, images=decode["IMAGE"], audio=spoken["AUDIO"])]
-    return laid(g, H3, Parts([unet, clip, vae, hearing], [[scene], [portrait]], [[cache], [guider, sigmas], nodes], film,
+    return laid(g, Parts([unet, clip, vae, hearing], [[scene], [portrait]], [[cache], [guider, sigmas], nodes], film,
                              report))  # fmt: skip
 
 
@@ -235,13 +154,14 @@ class Parts(NamedTuple):
     report: Node
 
 
-def laid(g: Graph, told: str, parts: Parts) -> Graph:
+def laid(g: Graph, parts: Parts) -> Graph:
     """With the note, the file of the video and the report's drawings."""
     save = g.add("SaveVideo", f"video/{g.name}", "auto", "auto", video=parts.film[-1]["VIDEO"])
-    x, _ = g.panel("Read me", 0, 0, [g.note(told, 430)])
+    x, _ = g.panel("Read me", 0, 0, [g.note(NOTES[g.name.upper()], 430)])
     right, y = g.panel("1 · Models", x, 0, parts.loaders)
     right, _ = g.panel("2 · What is given", right, 0, *parts.given)
-    _, low = g.panel("5 · What SyncCache did", x, max(y, 1000), [parts.report], *([one] for one in pictures(g, parts.report)))
+    drawn = pictures(g, parts.report)
+    g.panel("5 · What SyncCache did", x, max(y, 1000), [parts.report], *([one] for one in drawn))
     right, _ = g.panel("3 · Sample", right, 0, *parts.sampling)
     g.panel("4 · Video", right, 0, parts.film, [save])
     return g
@@ -252,7 +172,7 @@ SMALL = {
     "EmptyLTXVLatentVideo": {"width": 128, "height": 128, "length": 25}, "SolidMask": {"width": 128, "height": 128},
     "MiniMaxH3ImageToVideo": {"width": 64, "height": 64, "length": 22},
 }  # fmt: skip
-# What the outputs of a node of a kind, or of a title, are of the node that stands in; what feeds only these is gone with them.
+# What the outputs of a node of a kind, or of a title, are of the node that stands in; what feeds only these is gone too.
 STANDS_IN = {
     "UNETLoader": ("model",), "CheckpointLoaderSimple": ("model", "clip", "vae"), "CLIPLoader": ("clip",),
     "LTXAVTextEncoderLoader": ("clip",), "VAELoader": ("vae",), "LTXVAudioVAELoader": ("vae",),

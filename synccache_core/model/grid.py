@@ -56,7 +56,7 @@ def token_weights(mask: torch.Tensor, grid: Grid) -> torch.Tensor:
 
     mask: [H, W] or [1, H, W] (holds for every frame), [T, H, W] with T latent frames, or [F, H, W] with
     as many pixel frames as the grid's spans say, 4*(T-1)+1 for most models: latent frame 0 takes the first, and each later
-    one the next four (the VAE is causal). Latent frames of no film then weigh 0: nobody sees them. Any H and W: area
+    one the next four (the VAE is causal); latent frames of no film, which nobody sees, then weigh 0. Any H and W: area
     pooling, so the mask must show what the video shows; one of another shape is stretched. bool and uint8 (0..255) are
     accepted; values are clamped to 0..1.
     Returns float32 [T*height*width] in 0..1. Raises BadMask with both numbers where F fits neither rule, or on NaN.

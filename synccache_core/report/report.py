@@ -245,4 +245,6 @@ def needless(name: str) -> str:
 
 
 def recognised(model: str, blocks: int, refresh_points: int) -> str:
-    return f"{model}: {blocks} blocks, {refresh_points} audio refreshes" if blocks else f"{model}: whole results"
+    """What the model is. blocks: 0 where none are known. refresh_points: 0 where no audio comes in at blocks."""
+    refreshed = f", {refresh_points} audio refreshes" if refresh_points else ""
+    return f"{model}: {blocks} blocks{refreshed}" if blocks else f"{model}: whole results"

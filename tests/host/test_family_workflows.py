@@ -4,8 +4,15 @@ import os
 import re
 
 import pytest
+import torch
 
+from bench import families
+from bench.families_at_true_size import FAMILIES, Absent
 from demo.talker import PORTRAIT_FILE, SPEECH_FILE
+from synccache_core import Config, Sampler, find
+from synccache_core.decide.policy import level_for
+from synccache_core.model.layout import groups_for_ratio
+from synccache_core.units import GIB
 from tests.conftest import ROOT
 from tests.host.conftest import save_random
 from tests.host.running import launched, run
@@ -13,10 +20,11 @@ from tests.host.test_any_model import LTXAV
 from tests.host.test_humo import LARGE
 from tests.host.test_minimax_h3 import TINY
 from tests.host.test_workflows import FAMILY, frames, lacking, queued, saved
-from tools.family_workflows import OUTPUTS, SMALL, STEPS, stand_in
+from tools.family_workflows import OUTPUTS, STEPS, stand_in
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 TITLES = {"humo": "HuMo: 7 blocks", "ltx2_talk": "LTX-2 with sound: 7 blocks", "minimax_h3": "MiniMax-H3: 7 blocks"}
+FRAMES = {"humo": 13, "ltx2_talk": 25, "minimax_h3": 25}  # of the last, 7 latent frames by a decoder that takes four each
 PLACES = {"humo": (4, 8, 16), "ltx2_talk": (8, 32, 128), "minimax_h3": (4, 16, 24)}  # frames, pixels, channels of a latent
 CONFIGS = {
     "ltx2_talk": ("LTXAV", LTXAV | {"in_channels": 128, "num_layers": 7}), "minimax_h3": ("MiniMaxH3", dict(TINY)),
@@ -81,7 +89,8 @@ class FamilyStandIn:
         if family in CONFIGS:
             model = random_model(family, generator)
         else:
-            model = comfy.sd.load_diffusion_model(folder_paths.get_full_path_or_raise("diffusion_models", "tiny.safetensors"))
+            path = folder_paths.get_full_path_or_raise("diffusion_models", "tiny.safetensors")
+            model = comfy.sd.load_diffusion_model(path)
         text = torch.randn(1, 3, TEXTS[family], generator=generator)
         layers = [torch.randn(1, 40, 1280, generator=generator) for _ in range(33)]
         heard = {"encoded_audio_all_layers": layers, "audio_samples": 40 * 320}
@@ -130,8 +139,57 @@ def test_it_runs(name, server):
             made["frames"] = frames(server.base / video["type"] / video["subfolder"] / video["filename"])
         if node["class_type"] == "SyncCacheReport":
             made["told"] = entry["outputs"][key]["text"][0]
-    stride, asked = PLACES[name][0], next(size["length"] for kind, size in SMALL.items() if kind in str(prompt) and "length" in size)
-    latent = 7 if name == "minimax_h3" else (asked - 1) // stride + 1
-    assert made["frames"] == stride * (latent - 1) + 1
+    assert made["frames"] == FRAMES[name]
     assert made["told"].startswith(TITLES[name]), made["told"]
     assert int(re.search(rf"^{STEPS} steps: \d+ computed, (\d+) reused", made["told"], re.MULTILINE)[1]) > 0, made["told"]
+
+
+# What the notes say of the true size.
+
+
+@pytest.fixture(scope="module")
+def true_size(comfy):
+    """By template: the model of the bench's table, and what a call costs at the template's size."""
+    import comfy.ldm.lightricks.av_model as av_model
+    from comfy import ops
+
+    def of(title):
+        return families.sized(next(family for family in FAMILIES if family.title == title))
+
+    def costs(model, *latent):
+        adapter = find(model)
+        grid = adapter.grid(torch.empty(latent, device="meta"))
+        return adapter.cost(model, grid, grid.tokens + (grid.tokens // grid.frames if adapter.name == "humo" else 0))
+
+    ltx = av_model.LTXAVModel(device="meta", dtype=torch.bfloat16, operations=ops.disable_weight_init)
+    found = {"humo": costs(of("HuMo 17B").model, 1, 16, 25, 80, 80), "ltx2_talk": costs(ltx, 1, 128, 16, 16, 24)}
+    try:
+        h3 = of("MiniMax-H3")
+    except Absent:
+        return found
+    return found | {"minimax_h3": h3.cost}
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_speeds_that_are_named(name, true_size):
+    if name not in true_size:
+        pytest.skip("this ComfyUI does not have the class")
+    cost, found = true_size[name], {}
+    for preset, target in (("Faithful", 2.0), ("Balanced", 3.0), ("Fast", 4.0)):
+        config = level_for(Config(target_speedup=target, cache_ratio=None, level="auto"), cost, STEPS, Sampler())
+        level = config.level
+        share = cost.share(level, groups_for_ratio(cost.layout, None), config.merge, config.probe)
+        computed = cost.budget(STEPS, target, share)
+        whole = ", whole results" * (level == "output")
+        found[preset] = f"{computed} of {STEPS}{whole} | {cost.speedup(STEPS, computed, share):.1f}×"
+    note = next(node for node in saved(name)["nodes"] if node["type"] == "MarkdownNote")["widgets_values"][0]
+    assert all(f"| {preset} | {said} |" in note for preset, said in found.items()), found
+
+
+def test_the_memory_that_is_named(true_size):
+    """GiB in bfloat16, two anchors of each: 16 residuals and two branches of HuMo; 12, and two; all of one branch."""
+    assert 2 * 2 * 16 * (25 * 40 * 40 * 5120 * 2) / GIB == pytest.approx(24, abs=0.5)
+    assert 2 * 2 * 12 * (16 * 16 * 24 * 4096 * 2) / GIB == pytest.approx(2.3, abs=0.06)
+    if "minimax_h3" in true_size:
+        h3 = families.sized(next(family for family in FAMILIES if family.name == "minimax_h3"))
+        assert h3.bytes_at(1.0) / 2 / GIB == pytest.approx(12, abs=0.5)

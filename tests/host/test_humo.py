@@ -75,6 +75,13 @@ class TestHumo(OfAFamily):
         assert report.groups == 3 and report.reused == 5
         assert len(refreshed) == report.computed * 7 + report.reused * 3
 
+    def test_presets_keep_the_papers_share_of_the_residuals(self, stage):
+        """Three of seven; the slider is taken at its word."""
+        for settings, groups in (({"preset": "Faithful"}, 3), ({}, 7)):
+            model, run = stage.node(**settings)
+            stage.sample(model)
+            assert run.reports[0].groups == groups and run.reports[0].reused > 0
+
     def test_audio_that_nobody_hands_over_is_reason_enough_to_compute(self, stage):
         """Without it the host leaves the audio out of every block, so that no segment ever ends."""
         positive, negative, latent = stage.conditioning()

@@ -115,6 +115,7 @@ def test_off_and_all_computed_are_bit_identical(sound, kind):
     assert torch.equal(sound.sample(model), plain)
     report = run.reports[0]
     assert report.computed == 12 and report.bytes_held > 0 and report.notes == [] and report.tokens == 3 * 4 * 4
+    assert run.of(None).summary().startswith("LTX-2 with sound: 7 blocks\n")
 
 
 def test_it_is_recognised(sound):

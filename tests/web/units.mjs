@@ -49,6 +49,8 @@ test("what a run says", () => {
   assert.equal(countsText({ ...run, number: 2 }, "en"), "run 2: 3 of 5 steps · 2 computed · 1 reused · 1.2×");
   assert.equal(countsText({ ...run, calibration: true }, "en"), "3 of 5 steps · calibrating");
   assert.equal(foundText(run, "en"), "Wan2.2-S2V: 40 blocks, 12 audio refreshes");
+  const beside = cleanRun({ ...RUN, model: "LTX-2 with sound", refreshes: 0 });
+  assert.equal(foundText(beside, "en"), "LTX-2 with sound: 40 blocks");
   const unknown = cleanRun({ ...RUN, model: "Flux", blocks: 0, refreshes: 0 });
   assert.equal(foundText(unknown, "en"), "Flux is not known to SyncCache: whole results are reused, audio included.");
 });

@@ -79,7 +79,8 @@ class Node:
 
 def sockets(text: str, **more) -> list[dict]:
     """"name:TYPE name:TYPE", in names ~ stands for a space."""
-    return [{"name": name.replace("~", " "), "type": kind, **more} for name, kind in (part.split(":") for part in text.split())]
+    named = (part.replace("~", " ").split(":") for part in text.split())
+    return [{"name": name, "type": kind, **more} for name, kind in named]
 
 
 class Graph:

@@ -22,6 +22,7 @@ export const WORDS = {
   en: {
     strip: "SyncCache run", plan: "SyncCache plan", waiting: "Asks for {speed}× faster; what that takes is predicted once the first run shows model and size.",
     recognised: "{model}: {blocks} blocks, {refreshes} audio refreshes",
+    blocks: "{model}: {blocks} blocks",
     unknown: "{model} is not known to SyncCache: whole results are reused, audio included.",
     predicted: "Predicted: {speed}× faster, {computed} of {steps} steps, {memory}",
     predicted_here: "Predicted: {speed}× faster on this machine, {computed} of {steps} steps, {memory}",
@@ -41,6 +42,7 @@ export const WORDS = {
   zh: {
     strip: "SyncCache 运行", plan: "SyncCache 方案", waiting: "要求加速 {speed}×；首次运行得知模型和尺寸后，显示预估的代价。",
     recognised: "{model}：{blocks} 个块，{refreshes} 处音频刷新",
+    blocks: "{model}：{blocks} 个块",
     unknown: "SyncCache 不认识 {model}：复用模型的整个结果，包括音频。",
     predicted: "预估：加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     predicted_here: "预估：在本机加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
@@ -60,6 +62,7 @@ export const WORDS = {
   ja: {
     strip: "SyncCache の実行", plan: "SyncCache のプラン", waiting: "{speed} 倍速を要求。最初の実行でモデルとサイズが分かると、必要なものを予測します。",
     recognised: "{model}：{blocks} ブロック、音声リフレッシュ {refreshes} 箇所",
+    blocks: "{model}：{blocks} ブロック",
     unknown: "{model} は SyncCache の未知のモデルです。音声も含め、結果全体を再利用します。",
     predicted: "予測：{speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     predicted_here: "予測：このマシンで {speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
@@ -244,9 +247,9 @@ export function notesOf(run, language = locale()) {
   return run.advice ? [...lines, say("advice", { advice: sentence(run.advice, language) }, language)] : lines;
 }
 
-/** found: as cleanRecognised gives it. Of a model that is not known no blocks are. */
+/** found: as cleanRecognised gives it. Of a model that is not known no blocks are; not every one refreshes its audio. */
 export function foundText(found, language = locale()) {
-  return say(found.blocks ? "recognised" : "unknown", found, language);
+  return say(found.refreshes ? "recognised" : found.blocks ? "blocks" : "unknown", found, language);
 }
 
 export function countsText(run, language = locale()) {
