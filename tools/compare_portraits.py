@@ -87,7 +87,7 @@ def main() -> None:
     whole = Image.new("RGB", (WIDTH * len(sheets), max(sheet.height for sheet in sheets)))
     for place, sheet in enumerate(sheets):
         whole.paste(sheet, (WIDTH * place, 0))
-    whole.save(FILE, quality=70, method=6)
+    whole.save(FILE, quality=60, method=6)
 
 
 if __name__ == "__main__":
