@@ -1,5 +1,5 @@
-"""Pictures of our nodes in ComfyUI's editor: `python -m tools.editor_pictures [NAME ...]` writes docs/NAME.png, and
-docs/run.webp, which moves.
+"""Pictures of our nodes in ComfyUI's editor: `python -m tools.editor_pictures [NAME ...]` writes docs/NAME.webp;
+"run" moves.
 
 A real ComfyUI, its editor in a headless Chromium, shipped templates, real runs: minutes on two cores. Needs what `make test`
 sets up.
@@ -67,7 +67,7 @@ def main() -> None:
                 with editor_in(chromium, server, "nodes2") as editor:
                     editor.page.set_viewport_size(VIEW)
                     made += ran(editor, template, kinds)
-            beside(*made).save(DOCS / f"{name}.png", optimize=True)
+            beside(*made).save(DOCS / f"{name}.webp", quality=75, method=6)
 
 
 if __name__ == "__main__":

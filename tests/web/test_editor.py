@@ -103,7 +103,7 @@ def test_strip_speaks_the_language_of_the_editor(talker):
     talker.set_value("KSampler", "steps", 4)
     talker.page.evaluate("app.extensionManager.setting.set('Comfy.Locale', 'ja')")
     talker.run()
-    told = "おすすめ：target_speedup を 1（オフ）にしてください。4 ステップは少なく"
+    told = "提案：target_speedup を 1（オフ）にしてください。4 ステップは少なく"
     talker.expect(talker.part("SyncCache", "notes")).to_contain_text(told)
     talker.expect(talker.part("SyncCache", "recognised")).to_contain_text("音声リフレッシュ 6 箇所")
     talker.shot("japanese")

@@ -65,7 +65,7 @@ test("what Python says is said in the person's language", () => {
   assert.deepEqual(notesOf(cleaned, "ja"), [
     "何も再利用されませんでした：最後のステップ、ウォームアップ",
     "注意：人物だけ計算するステップはありません。4× では、計算するステップのほかに余裕がありません", "注意：its own words",
-    "おすすめ：target_speedup を 1（オフ）にしてください。2 ステップは少なく、高速化の余地はわずかです",
+    "提案：target_speedup を 1（オフ）にしてください。2 ステップは少なく、高速化の余地はわずかです",
   ]);
   assert.match(notesOf(cleaned, "zh")[0], /^没有复用：最后一步、预热$/);
   assert.equal(sentence({ key: "of {a} newer {b}", values: { a: "a" } }, "ja"), "of a newer ");

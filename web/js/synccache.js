@@ -77,7 +77,7 @@ export const WORDS = {
     compute: "計算", live: "人物のみ", reuse: "再利用", wait: "これから", cell: "ステップ {step}：{action}", probe: "、プローブの変化 {change}",
     point: "{speed} 倍速、誤差 {error}、{memory}", choose: "「実行」でこのプランを作ります。", about: "おおよそ：",
     front: "速度と誤差で見たプラン", error: "誤差", faster: "速度", empty: "「実行」でプランが表示されます。",
-    room: "{held} / {limit}", unmeasured: "メモリは実行後に分かります", advice: "おすすめ：{advice}", comma: "、",
+    room: "{held} / {limit}", unmeasured: "メモリは実行後に分かります", advice: "提案：{advice}", comma: "、",
   },
 };
 
