@@ -28,6 +28,7 @@ from demo.standalone import Standalone, Take
 from demo.talker import SIZE
 from demo.worlds import WORLDS
 from synccache_core import Config, __version__
+from synccache_core.config import HUMAN_WEIGHT
 from synccache_core.human.mask import grow, motion_pixels
 from synccache_core.planning.plan import Budget
 from synccache_core.planning.planner import Planner
@@ -37,7 +38,7 @@ from .harness import closeness, finish, held_out_scene, interval, on_all_cores, 
 from .mask import DETECTOR, open_node, require, trained
 from .settings import GUIDANCE, add_world
 
-STEPS, SHIFT, SPEEDUP, COMPUTED, HUMAN_WEIGHT = 40, 8.0, 3.0, 8, 0.75
+STEPS, SHIFT, SPEEDUP, COMPUTED = 40, 8.0, 3.0, 8
 FIRST, CLIPS, FEW = 200, 8, 2
 MOTION = 2.0  # percent of the shorter side, the Human Mask node's own
 FOUND = {"tiny": "detected", "wild": "portrait"}  # what an artist has

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from ..synccache_core import BadConfig, Config, Plan, UnsupportedModel
 from ..synccache_core import config as settings
+from ..synccache_core.config import HUMAN_WEIGHT
 from ..synccache_core.decide import paper
 from ..synccache_core.files.checked import check_choice, check_number
 from ..synccache_core.sentences import say
@@ -85,7 +86,7 @@ class SyncCache(io.ComfyNode):
     def _advanced(cls) -> list:
         return [
             io.Float.Input(
-                "human_weight", default=0.75, min=0.0, max=1.0, step=0.05, optional=True, advanced=True,
+                "human_weight", default=HUMAN_WEIGHT, min=0.0, max=1.0, step=0.05, optional=True, advanced=True,
                 tooltip="Weight of the person against the background, with a human_mask and a probe_threshold.",
             ),
             io.Int.Input(
@@ -132,7 +133,7 @@ class SyncCache(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, preset, target_speedup, cache_ratio, human_mask=None, human_weight=0.75, forecast_order=-1,
+        cls, model, preset, target_speedup, cache_ratio, human_mask=None, human_weight=HUMAN_WEIGHT, forecast_order=-1,
         warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported="error", plan_json="", reuse=AUTO,
         probe_threshold=0.0, live="off",
     ) -> io.NodeOutput:

@@ -86,7 +86,7 @@ class SyncCacheCalibrate(io.ComfyNode):
 
 
 def keeper(name: str):
-    """Saves a recording under a name, which is checked now; None for an empty name. Raises PlanError."""
+    """Saves a recording under a name, which is checked now; None for an empty name. Raises BadInput."""
     if not name.strip():
         return None
     folder = folders(CALIBRATIONS)[0]

@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 
 from ..synccache_core import SyncCacheError
-from ..synccache_core.human.detector_file import BadDetector, Detector, read
+from ..synccache_core.errors import BadDetector
+from ..synccache_core.human.detector_file import Detector, read
 from ..synccache_core.human.people import Found, ellipses
 
 OLDEST = (8, 4)  # 8.3.41, 42, 45 and 46 on PyPI carried a coin miner

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import folder_paths
 
+from ..synccache_core.errors import BadDetector
 from ..synccache_core.files.checked import shown
-from ..synccache_core.human.detector_file import BadDetector
 
 NONE = "none"
 SUFFIXES = (".safetensors", ".pt")

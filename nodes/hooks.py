@@ -88,7 +88,9 @@ def sampler_of(sampler, sigmas: torch.Tensor, noise: Noise = FLOW) -> Sampler:
     function = getattr(sampler, "sampler_function", None)
     name = getattr(function, "__name__", type(sampler).__name__).removeprefix("sample_").removesuffix("_function")
     options = getattr(sampler, "extra_options", None) or {}
-    name = name.replace("unipc", "uni_pc") + "_pece" * (name == "sa_solver" and bool(options.get("use_pece")))
+    if name == "sa_solver" and options.get("use_pece"):
+        name = "sa_solver_pece"
+    name = name.replace("unipc", "uni_pc")
     found = Sampler(name, churn=options.get("s_churn", 0) > 0)
     return replace(found, response=learnt(function, options, sigmas, noise)) if found.multistep else found
 

@@ -62,7 +62,7 @@ def attach(
     """A clone of the ModelPatcher whose sampling runs go through SyncCache.
 
     mask: human mask or None. cache_device: auto, gpu or cpu. plan: overrides what it decides of the config. paper: the
-    paper's method instead. Raises UnsupportedModel, PlanError where the plan is for another model, StateError where
+    paper's method instead. Raises UnsupportedModel, BadInput where the plan is for another model, StateError where
     SyncCache is applied already or another cache is.
     """
     dit, adapter = diffusion_model(model), served(model)

@@ -165,7 +165,7 @@ class SyncCacheHumanMask(io.ComfyNode):
 
 
 def checked(confidence, grow, feather, motion, hold, person_weights) -> Settings:
-    """Links and the API go past the widgets' limits. Raises PlanError, BadMask."""
+    """Links and the API go past the widgets' limits. Raises BadInput, BadMask."""
     check_number("confidence", confidence, 0.01, 1.0)
     check_number("grow", grow, -MOST_PIXELS, MOST_PIXELS, whole=True)
     check_number("feather", feather, 0, MOST_PIXELS, whole=True)
@@ -176,7 +176,7 @@ def checked(confidence, grow, feather, motion, hold, person_weights) -> Settings
 
 
 def finder(choice: str, classes: str) -> Finder | selfie.Outline:
-    """The built network of a file, or MediaPipe. Raises BadDetector, NoDetector, PlanError."""
+    """The built network of a file, or MediaPipe. Raises BadDetector, NoDetector, BadInput."""
     check_text("classes", classes, 1000)
     if choice == selfie.CHOICE:
         return selfie.Outline()

@@ -12,6 +12,7 @@ from ..synccache_core.compare.likeness import Comparison, luma
 from ..synccache_core.compare.lips import darkness
 from ..synccache_core.errors import BadVideo
 from ..synccache_core.human import mask as geometry
+from ..synccache_core.units import counted
 from . import faces
 
 PIECE = 4  # frames at a time
@@ -68,7 +69,7 @@ def check(videos: Videos) -> Videos:
 
 
 def shape(video: torch.Tensor) -> str:
-    return f"{len(video)} frame{'s' * (len(video) != 1)} of {video.shape[2]}×{video.shape[1]}"
+    return f"{counted(len(video), 'frame')} of {video.shape[2]}×{video.shape[1]}"
 
 
 def pieces(name: str, video: torch.Tensor, size: int = PIECE) -> Iterator[torch.Tensor]:

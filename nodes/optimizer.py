@@ -6,20 +6,21 @@ import comfy.model_management
 from comfy_api.latest import io, ui
 
 from ..synccache_core import BadConfig, __version__
-from ..synccache_core.config import LEVELS, MAX_ORDER
+from ..synccache_core.config import HUMAN_WEIGHT, LEVELS, MAX_ORDER
 from ..synccache_core.files.checked import check_choice, check_number, check_text, shown
 from ..synccache_core.planning.plan import Budget, Plan
+from ..synccache_core.planning.planned import order_words
 from ..synccache_core.planning.planner import Choice, Planner
 from ..synccache_core.planning.recipes import Recipe, every
 from ..synccache_core.planning.recording import Recording
 from ..synccache_core.planning.remarks import GUESSED, REPLAYED
 from ..synccache_core.reuse.outputs import WANTED
-from ..synccache_core.units import GIB, readable
+from ..synccache_core.units import GIB, counted, readable
 from .host import AUTO
 from .images import as_image
 from .pictures.chart import Facts, Point, draw
 from .pictures.drawing import percent
-from .plans import VIEW, cells, describe, view
+from .plans import VIEW, cells, lines_of, view
 from .run import RunType
 
 ORDERS = (AUTO, *map(str, range(MAX_ORDER + 1)))
@@ -89,7 +90,7 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
                 tooltip="Whether a computed step corrects what the reused steps before it had forecast.",
             ),
             io.Float.Input(
-                "human_weight", default=0.75, min=0.0, max=1.0, step=0.05, optional=True, advanced=True,
+                "human_weight", default=HUMAN_WEIGHT, min=0.0, max=1.0, step=0.05, optional=True, advanced=True,
                 tooltip="Weight of the person against the whole picture, where the calibration had a human mask.",
             ),
         ]
@@ -97,7 +98,7 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
     @classmethod
     def execute(
         cls, run, samples, target_speedup, cache_ratio=1.0, memory_gb=0.0, name="my plan", level=AUTO, forecast_order=AUTO,
-        correction=AUTO, human_weight=0.75,
+        correction=AUTO, human_weight=HUMAN_WEIGHT,
     ) -> io.NodeOutput:
         budget = wanted(target_speedup, cache_ratio, memory_gb)
         check_text("name", name, 80)
@@ -111,14 +112,14 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
         choice = choose(planner, budget, memory_gb)
         plan = planner.plan(choice, budget, __version__, "; ".join([name, *choice.notes]))
         chart = as_image(draw(facts(planner, plan, choice, human_weight, name)))
-        text = "\n".join([*describe(plan), *(f"note: {note}" for note in choice.notes)])
+        text = "\n".join([*lines_of(plan), *(f"note: {note}" for note in choice.notes)])
         shown = {**view(plan), "room": room(planner, plan), "target": target_speedup, "front": menu(planner, budget)}
         preview = {**ui.PreviewImage(chart).as_dict(), **ui.PreviewText(text).as_dict(), VIEW: [shown]}
         return io.NodeOutput(plan.to_json(), chart, samples, ui=preview)
 
 
 def wanted(target_speedup: float, cache_ratio: float, memory_gb: float) -> Budget:
-    """Checked here too: links and the API go past the widgets' limits. Raises PlanError."""
+    """Checked here too: links and the API go past the widgets' limits. Raises BadInput."""
     check_number("target_speedup", target_speedup, LEAST_SPEEDUP, MOST_SPEEDUP)
     check_number("cache_ratio", cache_ratio, LEAST_RATIO, 1.0)
     check_number("memory_gb", memory_gb, 0.0, MOST_GB)
@@ -128,7 +129,7 @@ def wanted(target_speedup: float, cache_ratio: float, memory_gb: float) -> Budge
 
 
 def allowed(recording: Recording, level: str, forecast_order: str, correction: str) -> list[Recipe] | None:
-    """Every recipe that the settings leave open, None = all. Raises PlanError, BadConfig."""
+    """Every recipe that the settings leave open, None = all. Raises BadInput, BadConfig."""
     check_choice("level", level, (AUTO, *LEVELS))
     check_choice("forecast_order", forecast_order, ORDERS)
     check_choice("correction", correction, CORRECTIONS)
@@ -210,17 +211,16 @@ def details(planner: Planner, plan: Plan, choice: Choice, human_weight: float) -
     alpha = choice.recipe.alpha
     spread = "planned from the recording" if alpha is None else f"spread, {alpha:.0%} by noise level"
     stale = f"Error: forecast {percent(choice.step_error)}, merged audio {percent(choice.staleness)}"
-    order = f"{'0 to ' * plan.backtest}{plan.order}"
     way = (
         f"Keeps {kept if plan.level == 'residual' else 'outputs of the model only'}",
-        f"Forecast by {('the last value', 'a line', 'a parabola')[plan.order]} (order {order}), "
+        f"Forecast by {('the last value', 'a line', 'a parabola')[plan.order]} ({order_words(plan)}), "
         f"correction {'on' if plan.correction else 'off'}",
     )
     return (
         *(("Takes fewer steps, no cache",) if plan.plain else way),
         f"Steps: {spread}",
         *([stale] if choice.staleness else []),
-        f"Calibrated on {runs} run{'s' * (runs != 1)}, {human}",
+        f"Calibrated on {counted(runs, 'run')}, {human}",
         _tried(plan, choice),
         f"{plan.adapter}, {plan.run.steps} steps, {plan.run.sampler}, cfg {plan.run.cfg:g}",
     )

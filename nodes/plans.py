@@ -10,7 +10,8 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..synccache_core.files.checked import PlanError, read, shown
+from ..synccache_core.errors import BadInput
+from ..synccache_core.files.checked import read, shown
 from ..synccache_core.planning.plan import Plan
 from ..synccache_core.planning.planned import level_words, order_words
 from ..synccache_core.planning.recording import Recording
@@ -44,7 +45,7 @@ def saved() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def describe(plan: Plan) -> list[str]:
+def lines_of(plan: Plan) -> list[str]:
     """A plan for a person, a few lines."""
     scores, kind = plan.measured or plan.predicted, "measured" if plan.measured else "predicted"
     way = [level_words(plan), order_words(plan), say("with correction") if plan.correction else say("without correction")]
@@ -61,13 +62,13 @@ def describe(plan: Plan) -> list[str]:
 
 
 def view(plan: Plan) -> dict:
-    """A plan for the pictures that web/js draws: which steps are computed, what that costs and gives, and of `describe` the
+    """A plan for the pictures that web/js draws: which steps are computed, what that costs and gives, and of `lines_of` the
     lines that say what is not drawn.
     """
     scores = plan.measured or plan.predicted
     return {
         "cells": cells(plan.mask), "speedup": scores.speedup, "error": scores.error, "bytes": scores.bytes,
-        "measured": plan.measured is not None, "lines": [told(line) for line in describe(plan)[2:]],
+        "measured": plan.measured is not None, "lines": [told(line) for line in lines_of(plan)[2:]],
     }  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def cells(mask: Sequence[bool]) -> str:
 def store(document: Plan | Recording, folder: Path, name: str) -> tuple[Path, bool]:
     """Save under the name, or name_2, name_3, ... where another file has it: nothing that was saved is ever replaced.
 
-    The same plan again, whatever the day, is not stored twice. Returns the file and whether it is new. Raises PlanError.
+    The same plan again, whatever the day, is not stored twice. Returns the file and whether it is new. Raises BadInput.
     """
     # Names are compared as Windows and macOS compare them: there, saving "Talk" would replace "talk".
     taken = {other.casefold(): other for other in names(folder)}
@@ -97,7 +98,7 @@ def _same(document: Plan | Recording, folder: Path, name: str) -> bool:
     """Whether a file holds this very document, the day a plan was made aside."""
     try:
         other = load(type(document), folder, name)
-    except PlanError:
+    except BadInput:
         return False  # somebody's unreadable file is kept as well
     if isinstance(document, Recording):
         return other.to_json() == document.to_json()
@@ -170,9 +171,9 @@ class SyncCacheLoadPlan(io.ComfyNode):
     def execute(cls, plan) -> io.NodeOutput:
         folder = saved().get(plan)
         if folder is None:
-            raise PlanError(missing(plan))
+            raise BadInput(missing(plan))
         found = load(Plan, folder, plan)
-        text = ui.PreviewText("\n".join(describe(found))).as_dict()
+        text = ui.PreviewText("\n".join(lines_of(found))).as_dict()
         return io.NodeOutput(found.to_json(), ui={**text, VIEW: [view(found)]})
 
 
@@ -185,5 +186,5 @@ def missing(name: str) -> str:
 def _checksum(folder: Path, name: str) -> str:
     try:
         return f"{name}:{zlib.crc32(read(file_of(folder, name), Plan.MAX_BYTES).encode()):08x}"
-    except PlanError as error:
+    except BadInput as error:
         return str(error)  # execute says it to the person

@@ -44,7 +44,7 @@ def residual_bytes(model, noise_shape, config: Config, sampler: Sampler, noise: 
     layout = adapter.layout(dit)
     groups = wanted_groups(config, layout)
     one = 2 * noise_shape[0] * tokens * adapter.width(dit) * size
-    held = sampler.corrected if config.correction else 0
+    held = sampler.held_for_correction if config.correction else 0
     live, order, numbers = bool(config.live), config.forecast_order, noise or prod(noise_shape)
     wanted = cache_bytes(one, 4 * numbers, config.level, len(groups), order, held, live)
     if live or config.level == RESIDUAL and adapter.through(dit):

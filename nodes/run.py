@@ -52,7 +52,7 @@ class Runs:
         return [each.report for each in self.ran]
 
     def recording(self) -> Recording:
-        """All calibrations as one. Raises StateError where there is none or they are parts of one run, PlanError where they
+        """All calibrations as one. Raises StateError where there is none or they are parts of one run, BadInput where they
         are of different kinds.
         """
         found = [each.recording for each in self.ran if each.recording is not None]

@@ -9,8 +9,7 @@ import torch
 
 from .config import Config
 from .decide.policy import level_for
-from .errors import StateError
-from .files.checked import PlanError
+from .errors import BadInput, StateError
 from .model.adapters import Adapter, find
 from .model.grid import Grid
 from .model.live import Live, LiveBlock
@@ -102,9 +101,9 @@ def attach(
 
 
 def _check_steps(plan: Plan, sigmas: Sequence[float]) -> None:
-    """Raises PlanError where a loop takes other steps than a plain plan: the loop is not ours to change."""
+    """Raises BadInput where a loop takes other steps than a plain plan: the loop is not ours to change."""
     if plan.plain and len(sigmas) - 1 != len(plan.schedule):
-        raise PlanError(
+        raise BadInput(
             f"the plan takes {len(plan.schedule)} steps and reuses nothing, got sigmas of {len(sigmas) - 1} steps: sample "
             "over plan.own_sigmas, and give these to attach"
         )

@@ -15,6 +15,7 @@ MAX_ORDER = 2
 AUTO_ORDER = 1  # the highest that a backtest tries where nobody asks for more
 # Evenness in sigma against evenness in index, see `decide.schedules.blended`.
 ALPHA = 0.75
+HUMAN_WEIGHT = 0.75  # lambda, of the human region's relative error against the background's
 # Extrapolating far from anchors that lie close together multiplies whatever is rough in them. sum |w| is that factor; a
 # line may reach 4 times the distance of its anchors, a parabola of equal steps once. Beyond it the order falls.
 MAX_GAIN = 9.0
@@ -54,7 +55,7 @@ class Config:
     forecast_order: int = 1
     max_gain: float = MAX_GAIN
     warmup: int | None = None
-    human_weight: float = 0.75
+    human_weight: float = HUMAN_WEIGHT
     memory_budget: int | None = None
     cache_device: Literal["same", "cpu"] = "same"
     threshold: float | None = None

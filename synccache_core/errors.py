@@ -27,3 +27,11 @@ class StateError(SyncCacheError, RuntimeError):
 
 class BadVideo(SyncCacheError, ValueError):
     """Videos cannot be compared: names both and what they hold."""
+
+
+class BadInput(SyncCacheError, ValueError):
+    """What a person or a file gave, such as a plan, is not usable: names the field, the value given and what is allowed."""
+
+
+class BadDetector(SyncCacheError, ValueError):
+    """A detector file cannot or must not be read; names the file."""

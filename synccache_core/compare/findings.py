@@ -7,6 +7,7 @@ from math import isfinite
 
 import numpy as np
 
+from ..units import counted
 from .likeness import Likeness
 from .lips import FLAT, best_lag, correlation
 
@@ -209,7 +210,3 @@ def decibels(psnr: float) -> str:
 def similar(ssim: float) -> str:
     """Short, but never 1 where something differs."""
     return "1" if ssim == 1 else f"{min(ssim, 0.9999):.4f}"
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -1,6 +1,7 @@
 """What the probe has seen in one run: sketches per branch, the accumulated change, the change to come."""
 
 import math
+from collections import deque
 from collections.abc import Hashable, Sequence
 
 import torch
@@ -26,7 +27,7 @@ class ProbeHistory:
         self._mask, self._human_weight, self._omega = mask, human_weight, omega
         self._weights: dict[Grid, torch.Tensor | None] = {}
         self._sketches: dict[Hashable, torch.Tensor] = {}
-        self._recent: list[tuple[float, float]] = []
+        self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
 
     def fit_mask(self, grid: Grid) -> str | None:
         """Fit the mask to a grid on first sight; a remark where it tells no region apart. Raises BadMask."""
@@ -76,7 +77,7 @@ class ProbeHistory:
         self.heat.add()
         self.accumulated += change
         if math.isfinite(change):
-            self._recent = [*self._recent[1 - RECENT :], (sigma, change)]
+            self._recent.append((sigma, change))
 
     def restart(self, reused: bool) -> None:
         """After a computed evaluation. reused: whether reused ones went before it."""
@@ -91,7 +92,7 @@ class ProbeHistory:
         if len(self._recent) < 2:
             return 0.0
         span = self._recent[0][0] - self._recent[-1][0]
-        moved = sum(change for _, change in self._recent[1:])
+        moved = sum(change for _, change in list(self._recent)[1:])
         if span <= 0:
             return moved * evaluations_left / (len(self._recent) - 1)
         return moved / span * sigma_left

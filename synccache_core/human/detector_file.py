@@ -17,11 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..errors import SyncCacheError
-from ..files.checked import PlanError, check_choice, check_number, check_text, parse, shown
-from .pickled import BadDetector, StandIn, load, tensors
+from ..errors import BadDetector, BadInput, SyncCacheError
+from ..files.checked import check_choice, check_number, check_text, parse, shown
+from .pickled import StandIn, load, tensors
 
-KEY = "synccache_detector"
+FORMAT = "synccache_detector"
 VERSION = 1
 MOST_TEXT = 1 << 18
 DEFAULT_SIZE, MOST_SIZE = 640, 4096
@@ -54,7 +54,7 @@ def read(path: Path) -> Detector:
         raise BadDetector(f"{path.name}: there is no such file")
     try:
         return _from_safetensors(path) if path.suffix == ".safetensors" else _from_pickle(path)
-    except PlanError as error:
+    except BadInput as error:
         raise BadDetector(f"{path.name}: {error}") from None
 
 
@@ -65,7 +65,7 @@ def save(detector: Detector, path: Path) -> None:
         "architecture": detector.architecture,
     }  # fmt: skip
     weights = {name: tensor.contiguous().clone() for name, tensor in detector.weights.items()}
-    save_file(weights, path, metadata={KEY: json.dumps(about)})
+    save_file(weights, path, metadata={FORMAT: json.dumps(about)})
 
 
 def convert(source: Path, target: Path) -> Detector:
@@ -78,7 +78,7 @@ def convert(source: Path, target: Path) -> Detector:
 def _from_safetensors(path: Path) -> Detector:
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(KEY)
+            text = (file.metadata() or {}).get(FORMAT)
             weights = {name: file.get_tensor(name) for name in file.keys()} if text else {}
     except (SafetensorError, OSError, ValueError) as error:
         raise BadDetector(f"{path.name}: not a readable safetensors file: {error}") from None
@@ -111,20 +111,20 @@ def _from_pickle(path: Path) -> Detector:
 
 
 def _checked(task: object, names: object, size: object, architecture: object, weights: dict) -> Detector:
-    """Raises PlanError."""
+    """Raises BadInput."""
     check_choice("task", task, TASKS.values())
     check_number("size", size, 32, MOST_SIZE, whole=True)
     if not isinstance(names, list) or not 1 <= len(names) <= 10_000:
-        raise PlanError(f"names must be a list of class names, got {shown(names)}")
+        raise BadInput(f"names must be a list of class names, got {shown(names)}")
     for position, name in enumerate(names):
         check_text(f"names[{position}]", name, 200)
     return Detector(task, tuple(names), size, checked_architecture(architecture, len(names)), weights)
 
 
 def checked_architecture(found: object, classes: int) -> dict:
-    """The parts of ultralytics' model description that build a model, and nothing else. Raises PlanError."""
+    """The parts of ultralytics' model description that build a model, and nothing else. Raises BadInput."""
     if not isinstance(found, dict):
-        raise PlanError(f"architecture must be an object, got {shown(found)}")
+        raise BadInput(f"architecture must be an object, got {shown(found)}")
     layers = {part: _layers(part, found.get(part)) for part in ("backbone", "head")}
     clean = {"nc": classes, "channels": 3, **layers}
     for key, low, high in (("depth_multiple", 0, 4), ("width_multiple", 0, 4), ("reg_max", 1, 64)):
@@ -133,7 +133,7 @@ def checked_architecture(found: object, classes: int) -> dict:
             clean[key] = found[key]
     if found.get("activation") is not None:
         if not isinstance(found["activation"], str) or not re.fullmatch(ACTIVATION, found["activation"]):
-            raise PlanError(f"activation {shown(found['activation'])} is not one that is built")
+            raise BadInput(f"activation {shown(found['activation'])} is not one that is built")
         clean["activation"] = found["activation"]
     if found.get("scales"):
         clean |= _scale(found["scales"], found.get("scale"))
@@ -142,13 +142,13 @@ def checked_architecture(found: object, classes: int) -> dict:
 
 def _scale(scales: object, chosen: object) -> dict:
     if not isinstance(scales, dict) or not scales:
-        raise PlanError(f"scales must be an object, got {shown(scales)}")
+        raise BadInput(f"scales must be an object, got {shown(scales)}")
     chosen = chosen or next(iter(scales))
     check_choice("scale", chosen, list(scales))
     check_text("scale", chosen, 20)
     values = scales[chosen]
     if not isinstance(values, list) or len(values) != 3:
-        raise PlanError(f"scales.{chosen} must be three numbers, got {shown(values)}")
+        raise BadInput(f"scales.{chosen} must be three numbers, got {shown(values)}")
     for position, value in enumerate(values):
         check_number(f"scales.{chosen}[{position}]", value, 0, 1 << 16)
     return {"scales": {chosen: list(values)}, "scale": chosen}
@@ -156,11 +156,11 @@ def _scale(scales: object, chosen: object) -> dict:
 
 def _layers(part: str, found: object) -> list:
     if not isinstance(found, list) or not 1 <= len(found) <= 200:
-        raise PlanError(f"{part} must be a list of 1 to 200 layers, got {shown(found)}")
+        raise BadInput(f"{part} must be a list of 1 to 200 layers, got {shown(found)}")
     for position, layer in enumerate(found):
         where = f"{part}[{position}]"
         if not isinstance(layer, list) or len(layer) != 4 or not isinstance(layer[3], list):
-            raise PlanError(f"{where} must be [from, repeats, layer, arguments], got {shown(layer)}")
+            raise BadInput(f"{where} must be [from, repeats, layer, arguments], got {shown(layer)}")
         check_choice(f"{where}: layer", layer[2], LAYERS)
         check_number(f"{where}: repeats", layer[1], 0, 100, whole=True)
         for value in (layer[0], *layer[3]):

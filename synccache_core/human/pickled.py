@@ -15,7 +15,7 @@ from reprlib import repr as shown
 
 import torch
 
-from ..errors import SyncCacheError
+from ..errors import BadDetector
 
 MOST_PICKLE, MOST_NAMES, MOST_TENSORS, MOST_DEPTH = 1 << 25, 500, 20_000, 64
 # What ultralytics' own files name: its and torch's layers, tensors, and the Python and numpy values of training settings.
@@ -29,10 +29,6 @@ KNOWN = (
 STRANGE = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX", "REDUCE_EX"}
 UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile,
               pickle.UnpicklingError)  # fmt: skip
-
-
-class BadDetector(SyncCacheError, ValueError):
-    """A detector file cannot or must not be read; names the file."""
 
 
 class StandIn:

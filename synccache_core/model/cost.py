@@ -90,9 +90,9 @@ def cache_bytes(
     """Held by the cache at its fullest. residual: one stored residual of every branch; output: one latent, in bytes.
     groups: stored residuals per branch, that of segment 0 included where it has one.
 
-    order + 1 anchors of what is reused. correction: outputs that it holds (`Sampler.corrected`; Euler's is the sum of what a
-    gap used), 0 = off; at level "residual" also those that it interpolates from, at most two. live: whether residuals are
-    held at level "output" too.
+    order + 1 anchors of what is reused. correction: outputs that it holds (`Sampler.held_for_correction`; Euler's is the
+    sum of what a gap used), 0 = off; at level "residual" also those that it interpolates from, at most two. live: whether
+    residuals are held at level "output" too.
     """
     if level == "output":
         return output * (order + 1 + correction) + groups * residual * (order + 1) * live

@@ -67,7 +67,7 @@ class Sampler:
         return self.euler or self.multistep
 
     @property
-    def corrected(self) -> int:
+    def held_for_correction(self) -> int:
         """Outputs that retro-correction holds, beside what it interpolates from."""
         return ECHOES if self.multistep else 1
 

@@ -85,7 +85,7 @@ def bench() -> list[tuple[str, float]]:
     results = []
     for order in range(3):
         for correction in (False, True):
-            name = f"{BENCH_STEPS} steps, order {order}{', correction' * correction}"
+            name = f"{BENCH_STEPS} steps, order {order}{', correction' if correction else ''}"
             results.append((name, _timed(solve_steps, recorded, Variant("output", order, correction))))
     audio = draw.normal(size=(BENCH_REFRESHES, 64))
     layout = Layout(BENCH_REFRESHES, tuple(range(BENCH_REFRESHES)), "inside")

@@ -8,17 +8,8 @@ from itertools import pairwise
 from typing import ClassVar
 
 from ..config import LEVELS, MAX_ORDER, MERGES
-from ..files.checked import (
-    PlanError,
-    build,
-    check_bool,
-    check_choice,
-    check_number,
-    check_numbers,
-    check_text,
-    parse,
-    shown,
-)
+from ..errors import BadInput
+from ..files.checked import build, check_bool, check_choice, check_number, check_numbers, check_text, parse, shown
 from ..model.layout import Layout
 from .trajectory import SKETCH
 
@@ -47,10 +38,10 @@ class RunFacts:
         check_number("run.evaluations", self.evaluations, 1, 100, whole=True)
         check_numbers("run.sigmas", self.sigmas, 0.0, 1e6, MAX_EVALUATIONS + 1)
         if any(a < b for a, b in pairwise(self.sigmas)) or not self.sigmas[0] > self.sigmas[-1]:
-            raise PlanError(f"run.sigmas must fall, got {shown(self.sigmas)}")
+            raise BadInput(f"run.sigmas must fall, got {shown(self.sigmas)}")
         most = self.steps * self.evaluations
         if not self.steps <= len(self.sigmas) - 1 <= most:
-            raise PlanError(f"run.sigmas must hold {self.steps + 1} to {most + 1} numbers, got {len(self.sigmas)}")
+            raise BadInput(f"run.sigmas must hold {self.steps + 1} to {most + 1} numbers, got {len(self.sigmas)}")
         check_text("run.sampler", self.sampler, 80)
         check_number("run.cfg", self.cfg, -1000.0, 1000.0)
         check_number("run.tokens", self.tokens, 0, 1 << 40, whole=True)
@@ -72,9 +63,9 @@ class Budget:
         check_number("budget.cache_ratio", self.cache_ratio, 0.0, 1.0, optional=True)
         check_number("budget.bytes", self.bytes, 0, 1 << 50, whole=True, optional=True)
         if (self.speedup is None) == (self.computed is None):
-            raise PlanError("budget must give either speedup or computed")
+            raise BadInput("budget must give either speedup or computed")
         if self.cache_ratio is not None and self.bytes is not None:
-            raise PlanError("budget must give cache_ratio or bytes, not both")
+            raise BadInput("budget must give cache_ratio or bytes, not both")
 
 
 @dataclass(frozen=True)
@@ -106,7 +97,7 @@ class Provenance:
         try:
             datetime.fromisoformat(self.created)
         except ValueError:
-            raise PlanError(f"provenance.created must be an ISO date, got {shown(self.created)}") from None
+            raise BadInput(f"provenance.created must be an ISO date, got {shown(self.created)}") from None
         check_number("provenance.recordings", self.recordings, 0, 1_000_000, whole=True)
         check_text("provenance.note", self.note, 2000, least=0)
 
@@ -153,14 +144,14 @@ class Plan:
         check_text("layout", self.layout, 80)
         check_numbers("schedule", self.schedule, 0, self.evaluations - 1, self.evaluations, whole=True)
         if self.schedule[0] != 0 or any(a >= b for a, b in pairwise(self.schedule)):
-            raise PlanError(f"schedule must rise from step 0, got {shown(self.schedule)}")
+            raise BadInput(f"schedule must rise from step 0, got {shown(self.schedule)}")
         check_choice("level", self.level, LEVELS)
         check_number("order", self.order, 0, MAX_ORDER, whole=True)
         check_bool("correction", self.correction)
         if self.correction and self.run.evaluations > 1:
-            raise PlanError(f"correction must be false where a step takes {self.run.evaluations} evaluations, got True")
+            raise BadInput(f"correction must be false where a step takes {self.run.evaluations} evaluations, got True")
         if (self.level == "output") != (self.groups == ()):
-            raise PlanError(f"groups must be empty at level output and only there, got {shown(self.groups)} at {self.level}")
+            raise BadInput(f"groups must be empty at level output and only there, got {shown(self.groups)} at {self.level}")
         _check_groups("groups", self.groups)
         check_boundaries(self.boundaries, sum(map(len, self.groups)) or None)
         check_choice("merge", self.merge, MERGES)
@@ -170,7 +161,7 @@ class Plan:
         check_number("alpha", self.alpha, 0.0, 1.0, optional=True)
         check_bool("backtest", self.backtest)
         if self.plain and (self.level, self.order, self.correction, self.run.evaluations) != ("output", 0, False, 1):
-            raise PlanError("a plain plan reuses nothing: level must be output, order 0, correction false, evaluations 1")
+            raise BadInput("a plain plan reuses nothing: level must be output, order 0, correction false, evaluations 1")
 
     @property
     def plain(self) -> bool:
@@ -202,19 +193,19 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
-        """Raises PlanError for anything that is not a sound plan of this version or an older one."""
+        """Raises BadInput for anything that is not a sound plan of this version or an older one."""
         return cls.from_dict(parse(text, cls.MAX_BYTES))
 
     @classmethod
     def from_dict(cls, data: dict) -> "Plan":
-        """From its JSON object, which is used up. Raises PlanError."""
+        """From its JSON object, which is used up. Raises BadInput."""
         data = _current(data)
         parts = {"run": RunFacts, "budget": Budget, "predicted": Scores, "measured": Scores, "provenance": Provenance}
         for name, kind in parts.items():
             if data.get(name) is not None:
                 data[name] = build(kind, data[name], name)
             elif name in data and name != "measured":
-                raise PlanError(f"{name} must be an object, got None")
+                raise BadInput(f"{name} must be an object, got None")
         return build(cls, data, "the plan")
 
 
@@ -223,39 +214,39 @@ def _check_sketch(sketch: object, steps: int) -> None:
     if sketch == ():
         return
     if not isinstance(sketch, tuple) or len(sketch) != steps:
-        raise PlanError(f"sketch must hold {steps} rows or none, got {shown(sketch)}")
+        raise BadInput(f"sketch must hold {steps} rows or none, got {shown(sketch)}")
     for position, row in enumerate(sketch):
         check_numbers(f"sketch[{position}]", row, -1e6, 1e6, SKETCH)
         if len(row) != len(sketch[0]):
-            raise PlanError(f"sketch[{position}] must hold {len(sketch[0])} numbers as the first row does, got {len(row)}")
+            raise BadInput(f"sketch[{position}] must hold {len(sketch[0])} numbers as the first row does, got {len(row)}")
 
 
 def check_boundaries(groups: object, segments: int | None) -> None:
-    """None, or those of all `segments`, where their number is known. Raises PlanError."""
+    """None, or those of all `segments`, where their number is known. Raises BadInput."""
     _check_groups("boundaries", groups)
     if groups and segments and sum(map(len, groups)) != segments:
-        raise PlanError(f"boundaries must hold {segments} segments, got {shown(groups)}")
+        raise BadInput(f"boundaries must hold {segments} segments, got {shown(groups)}")
 
 
 def _check_groups(name: str, groups: object) -> None:
     """Contiguous runs of segments from 1 on."""
     if not isinstance(groups, tuple):
-        raise PlanError(f"{name} must be a list of lists, got {shown(groups)}")
+        raise BadInput(f"{name} must be a list of lists, got {shown(groups)}")
     for position, group in enumerate(groups):
         check_numbers(f"{name}[{position}]", group, 1, MAX_EVALUATIONS, MAX_EVALUATIONS, whole=True)
     members = [segment for group in groups for segment in group]
     if members != list(range(1, len(members) + 1)):
-        raise PlanError(f"{name} must hold the segments 1, 2, ... in order, got {shown(groups)}")
+        raise BadInput(f"{name} must hold the segments 1, 2, ... in order, got {shown(groups)}")
 
 
 def _current(data: dict) -> dict:
     """Check the format and bring an older version up to this one."""
     if data.pop("format", None) != FORMAT:
-        raise PlanError(f"not a SyncCache plan: format must be {FORMAT!r}")
+        raise BadInput(f"not a SyncCache plan: format must be {FORMAT!r}")
     version = data.pop("version", None)
     check_number("version", version, 1, 1_000_000, whole=True)
     if version > VERSION:
-        raise PlanError(f"the plan has version {version}, this SyncCache reads up to {VERSION}: please update SyncCache")
+        raise BadInput(f"the plan has version {version}, this SyncCache reads up to {VERSION}: please update SyncCache")
     for step in MIGRATIONS[version - 1 :]:
         data = step(data)
     return data
@@ -265,7 +256,7 @@ def _from_1(data: dict) -> dict:
     """Version 1 knew no correction, no merge variants, and gave the budget as two numbers."""
     for name in ("computed_steps", "speedup", "cache_ratio"):
         if name not in data:
-            raise PlanError(f"the plan of version 1 lacks the field {name!r}")
+            raise BadInput(f"the plan of version 1 lacks the field {name!r}")
     schedule, speedup, ratio = data.pop("computed_steps"), data.pop("speedup"), data.pop("cache_ratio")
     budget = {"speedup": speedup, "cache_ratio": ratio}
     return {**data, "schedule": schedule, "budget": budget, "correction": False, "merge": "refresh", "probe": True}
@@ -286,12 +277,12 @@ def fingerprint(layout: Layout) -> str:
 
 
 def check(plan: Plan, adapter: str, layout: Layout) -> None:
-    """Raises PlanError, with both names, where a plan was made for another model family or layout."""
+    """Raises BadInput, with both names, where a plan was made for another model family or layout."""
     if plan.adapter != adapter:
-        raise PlanError(f"the plan was made for {shown(plan.adapter)}, this model is {shown(adapter)}")
+        raise BadInput(f"the plan was made for {shown(plan.adapter)}, this model is {shown(adapter)}")
     if plan.layout != fingerprint(layout):
-        raise PlanError(f"the plan was made for the layout {shown(plan.layout)}, this model has {fingerprint(layout)!r}")
+        raise BadInput(f"the plan was made for the layout {shown(plan.layout)}, this model has {fingerprint(layout)!r}")
     for name in ("groups", "boundaries"):
         stored = sum(map(len, getattr(plan, name)))
         if stored not in (0, layout.storable()):
-            raise PlanError(f"{name} hold {stored} segments, this model has {layout.storable()}")
+            raise BadInput(f"{name} hold {stored} segments, this model has {layout.storable()}")

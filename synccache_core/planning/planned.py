@@ -23,7 +23,7 @@ PROMISE = 0.9
 
 
 def planned_config(plan: Plan, base: Config, adapter: str, layout: Layout) -> Config:
-    """`base` with all that a plan decides, for its own sigmas. Raises PlanError, with both names, for another model."""
+    """`base` with all that a plan decides, for its own sigmas. Raises BadInput, with both names, for another model."""
     check(plan, adapter, layout)
     return replace(
         base, schedule=plan.mask, force_last=False, level=plan.level, forecast_order=plan.order, correction=plan.correction,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..config import MAX_ORDER
+from ..config import HUMAN_WEIGHT, MAX_ORDER
 from ..decide.schedules import blended
 from ..errors import BadConfig
 from ..model.layout import groups_for_ratio
@@ -89,7 +89,7 @@ class Planner:
     """
 
     def __init__(
-        self, recording: Recording, how: Objective | None = None, human_weight: float = 0.75,
+        self, recording: Recording, how: Objective | None = None, human_weight: float = HUMAN_WEIGHT,
         recipes: list[Recipe] | None = None, watch: Callable[[], None] | None = None,
     ):
         self.recording = recording

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..config import AUTO, Config
+from ..config import AUTO, HUMAN_WEIGHT, Config
 from ..decide.paper import stored
 from ..errors import StateError
 from ..model.grid import Grid
@@ -27,7 +27,7 @@ from ..sentences import say
 from .gamma import Gamma, boundaries
 from .plan import RunFacts
 from .recording import REGIONS, Recording
-from .replays import HUMAN_WEIGHT, Yardstick, landing
+from .replays import Yardstick, landing
 from .subset import Subset, Track
 from .trajectory import displacement
 

@@ -13,8 +13,8 @@ from typing import ClassVar
 import numpy as np
 
 from ..config import LEVELS
-from ..errors import BadConfig
-from ..files.checked import PlanError, build, check_choice, check_number, check_numbers, check_text, parse, shown
+from ..errors import BadConfig, BadInput
+from ..files.checked import build, check_choice, check_number, check_numbers, check_text, parse, shown
 from ..model.cost import CostModel, cache_bytes
 from ..model.layout import AUDIO, Layout
 from ..model.samplers import Sampler
@@ -56,18 +56,18 @@ class Recording:
         check_text("adapter", self.adapter, 80)
         steps = len(self.run.sigmas) - 1
         if self.run.evaluations != 1 or steps > MAX_STEPS or any(a <= b for a, b in pairwise(self.run.sigmas)):
-            raise PlanError(
+            raise BadInput(
                 f"a calibration needs at most {MAX_STEPS} strictly falling sigmas, one evaluation per step as euler has; "
                 f"got {shown(self.run.sampler)} with {steps}"
             )
         if not any(level == "output" for level, _ in self.grams):
-            raise PlanError("grams must hold the level output")
+            raise BadInput("grams must hold the level output")
         for (level, region), gram in self.grams.items():
             check_choice("grams: level", level, LEVELS)
             check_choice("grams: region", region, REGIONS)
             _check_gram(f"grams of {level}/{region}", gram, steps)
             if (level, "whole") not in self.grams:
-                raise PlanError(f"grams must hold {level}/whole beside {level}/{region}")
+                raise BadInput(f"grams must hold {level}/whole beside {level}/{region}")
         if self.audio is not None:
             _check_gram("audio", self.audio, len(self.layout.refresh))
         for name in ("residual_bytes", "output_bytes"):
@@ -75,7 +75,7 @@ class Recording:
         for name in ("block", "refresh", "other", "keys"):
             check_number(f"cost.{name}", getattr(self.cost, name), 0.0, 1e30)
         if not self.cost.full > 0:
-            raise PlanError("cost must not be 0 altogether")
+            raise BadInput("cost must not be 0 altogether")
         _check_shares(self.shares)
         _check_replays(self)
         check_number("count", self.count, 1, 1_000_000, whole=True)
@@ -111,7 +111,7 @@ class Recording:
 
     def bytes(self, level: str, groups: int, order: int, correction: bool) -> int:
         """Held by the cache, see `cost.cache_bytes`."""
-        held = Sampler(self.run.sampler).corrected if correction else 0
+        held = Sampler(self.run.sampler).held_for_correction if correction else 0
         return cache_bytes(self.residual_bytes, self.output_bytes, level, groups, order, held)
 
     def to_json(self) -> str:
@@ -128,15 +128,15 @@ class Recording:
 
     @classmethod
     def from_json(cls, text: str) -> "Recording":
-        """Raises PlanError for anything that is not a sound calibration of this version."""
+        """Raises BadInput for anything that is not a sound calibration of this version."""
         data = parse(text, cls.MAX_BYTES)
         if data.pop("format", None) != FORMAT or data.pop("version", None) != VERSION:
-            raise PlanError(f"not a SyncCache calibration of version {VERSION}")
+            raise BadInput(f"not a SyncCache calibration of version {VERSION}")
         data["run"] = build(RunFacts, data.get("run"), "run")
         data["cost"] = _cost(data.pop("layout", None), data.get("cost"))
         grams = data.get("grams")
         if not isinstance(grams, dict):
-            raise PlanError(f"grams must be an object, got {shown(grams)}")
+            raise BadInput(f"grams must be an object, got {shown(grams)}")
         data["grams"] = {
             (track.partition("/")[0], track.partition("/")[2]): _matrix(f"grams of {shown(track)}", rows)
             for track, rows in grams.items()
@@ -144,7 +144,7 @@ class Recording:
         data["audio"] = None if data.get("audio") is None else _matrix("audio", data["audio"])
         replays = data.get("replays", [])
         if not isinstance(replays, list) or not all(isinstance(plan, dict) for plan in replays):
-            raise PlanError(f"replays must be a list of plans, got {shown(replays)}")
+            raise BadInput(f"replays must be a list of plans, got {shown(replays)}")
         data["replays"] = [Plan.from_dict(plan) for plan in replays]
         return build(cls, data, "the calibration")
 
@@ -153,10 +153,10 @@ def merge(recordings: Sequence[Recording]) -> Recording:
     """One recording that stands for several of the same model, sigmas and levels; each weighs by its count.
 
     Grams are averaged in units of their displacement, so that no clip counts for more because it moves further.
-    Raises PlanError where the recordings differ in kind.
+    Raises BadInput where the recordings differ in kind.
     """
     if not recordings:
-        raise PlanError("there is no calibration to merge")
+        raise BadInput("there is no calibration to merge")
     if len(recordings) == 1:
         return recordings[0]
     first, weights = recordings[0], np.array([r.count for r in recordings], dtype=np.float64)
@@ -193,23 +193,23 @@ def _check_alike(first: Recording, other: Recording) -> None:
     }
     for name, (one, two) in pairs.items():
         if one != two:
-            raise PlanError(f"calibrations of different {name} do not merge: {shown(one)} and {shown(two)}")
+            raise BadInput(f"calibrations of different {name} do not merge: {shown(one)} and {shown(two)}")
     if not np.allclose(first.run.sigmas, other.run.sigmas, rtol=1e-6):
-        raise PlanError("calibrations at different sigmas do not merge: calibrate with the same steps and shift")
+        raise BadInput("calibrations at different sigmas do not merge: calibrate with the same steps and shift")
 
 
 def _check_gram(where: str, gram: np.ndarray, size: int) -> None:
     if np.shape(gram) != (size, size):
-        raise PlanError(f"{where} must be {size} by {size}, got {list(np.shape(gram))}")
+        raise BadInput(f"{where} must be {size} by {size}, got {list(np.shape(gram))}")
     try:
         square_root(gram)
     except BadConfig as error:
-        raise PlanError(f"{where}: {error}") from None
+        raise BadInput(f"{where}: {error}") from None
 
 
 def _check_shares(shares: dict[str, float]) -> None:
     if not isinstance(shares, dict):
-        raise PlanError(f"shares must be an object, got {shown(shares)}")
+        raise BadInput(f"shares must be an object, got {shown(shares)}")
     for level, value in shares.items():
         check_choice("shares: level", level, LEVELS)
         check_number(f"shares.{level}", value, 0.0, 1.0)
@@ -217,11 +217,11 @@ def _check_shares(shares: dict[str, float]) -> None:
 
 def _check_replays(recording: Recording) -> None:
     if len(recording.replays) > MAX_REPLAYS:
-        raise PlanError(f"{len(recording.replays)} replays are too many, at most {MAX_REPLAYS} are read")
+        raise BadInput(f"{len(recording.replays)} replays are too many, at most {MAX_REPLAYS} are read")
     for plan in recording.replays:
         check(plan, recording.adapter, recording.layout)
         if plan.measured is None or not plan.measured.speedup > 0:
-            raise PlanError("a replay must hold what was measured")
+            raise BadInput("a replay must hold what was measured")
 
 
 def _cost(layout: object, cost: object) -> CostModel:
@@ -229,7 +229,7 @@ def _cost(layout: object, cost: object) -> CostModel:
     wanted = {"layout": {"blocks", "refresh", "audio"}, "cost": {"block", "refresh", "other"}}
     for (name, keys), value in zip(wanted.items(), (layout, cost)):
         if not isinstance(value, dict) or set(value) - {"probe", "keys"} != keys:
-            raise PlanError(f"{name} must be an object with {', '.join(sorted(keys))}, got {shown(value)}")
+            raise BadInput(f"{name} must be an object with {', '.join(sorted(keys))}, got {shown(value)}")
     check_number("layout.blocks", layout["blocks"], 0, MAX_BLOCKS, whole=True)
     check_choice("layout.audio", layout["audio"], AUDIO)
     refresh = tuple(layout["refresh"]) if isinstance(layout["refresh"], list) else layout["refresh"]
@@ -238,12 +238,12 @@ def _cost(layout: object, cost: object) -> CostModel:
     try:
         return CostModel(**cost, layout=Layout(layout["blocks"], refresh, layout["audio"]))
     except BadConfig as error:
-        raise PlanError(f"layout: {error}") from None
+        raise BadInput(f"layout: {error}") from None
 
 
 def _matrix(where: str, rows: object) -> np.ndarray:
     if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == len(rows) for row in rows):
-        raise PlanError(f"{where} must be a square list of lists")
+        raise BadInput(f"{where} must be a square list of lists")
     for position, row in enumerate(rows):
         check_numbers(f"{where}[{position}]", tuple(row), -1e300, 1e300, MAX_BLOCKS)
     return np.array(rows, dtype=np.float64)

@@ -14,8 +14,6 @@ from ..report.report import RunReport
 from ..run.session import Session
 from .plan import Plan, Scores
 
-HUMAN_WEIGHT = 0.75
-
 
 @dataclass(frozen=True)
 class Yardstick:

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import TypeVar
 
-from ..files.checked import PlanError, read, shown
+from ..errors import BadInput
+from ..files.checked import read, shown
 from .plan import Plan
 from .recording import Recording
 
@@ -18,7 +19,7 @@ Document = TypeVar("Document", Plan, Recording)
 
 
 def save(document: Plan | Recording, folder: Path, name: str) -> Path:
-    """Write folder/name.json whole or not at all. Raises PlanError for a bad name or where the folder cannot be written."""
+    """Write folder/name.json whole or not at all. Raises BadInput for a bad name or where the folder cannot be written."""
     path, waiting = path_of(folder, name), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,22 +30,22 @@ def save(document: Plan | Recording, folder: Path, name: str) -> Path:
     except OSError as error:
         if waiting:
             Path(waiting).unlink(missing_ok=True)
-        raise PlanError(f"{path.name}: cannot be written: {error.strerror}") from None
+        raise BadInput(f"{path.name}: cannot be written: {error.strerror}") from None
     return path
 
 
 def load(kind: type[Document], folder: Path, name: str) -> Document:
-    """Read folder/name.json. Raises PlanError, which names the file."""
+    """Read folder/name.json. Raises BadInput, which names the file."""
     return load_file(kind, file_of(folder, name))
 
 
 def load_file(kind: type[Document], path: Path) -> Document:
-    """Read a file wherever it lies. Raises PlanError, which names the file."""
+    """Read a file wherever it lies. Raises BadInput, which names the file."""
     text = read(path, kind.MAX_BYTES)
     try:
         return kind.from_json(text)
-    except PlanError as error:
-        raise PlanError(f"{path.name}: {error}") from None
+    except BadInput as error:
+        raise BadInput(f"{path.name}: {error}") from None
 
 
 def names(folder: Path) -> list[str]:
@@ -54,7 +55,7 @@ def names(folder: Path) -> list[str]:
 
 
 def file_of(folder: Path, name: str) -> Path:
-    """The file of a name to be read: folder/name.json, or with the ending .JSON in any spelling. Raises PlanError."""
+    """The file of a name to be read: folder/name.json, or with the ending .JSON in any spelling. Raises BadInput."""
     path = path_of(folder, name)
     others = (p for p in sorted(path.parent.glob("*")) if p.stem == path.stem and p.suffix.lower() == SUFFIX)
     found = path if path.exists() else next(others, path)
@@ -62,14 +63,14 @@ def file_of(folder: Path, name: str) -> Path:
 
 
 def path_of(folder: Path, name: str, suffix: str = SUFFIX) -> Path:
-    """folder/name.json, below folder also after links. Raises PlanError."""
+    """folder/name.json, below folder also after links. Raises BadInput."""
     name = _bare(name) if isinstance(name, str) else name
     if fault := _fault(name):
-        raise PlanError(f"the name {shown(name)} {fault}")
+        raise BadInput(f"the name {shown(name)} {fault}")
     root = Path(folder).resolve()
     path = root / f"{name}{suffix}"
     if path.resolve().parent != root:
-        raise PlanError(f"the name {shown(name)} leads out of its folder")
+        raise BadInput(f"the name {shown(name)} leads out of its folder")
     return path
 
 

@@ -23,8 +23,6 @@ from ..model.layout import Layout
 from ..sentences import say
 from .trajectory import Trajectory, forecast_weights, square_root
 
-CORRECTOR_ANCHORS = 3  # i, j and k: on a mixture of Gaussians, a line loses up to 12 dB to the parabola, a cubic up to 7
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -179,26 +177,6 @@ def _corrected(output: Trajectory, older: np.ndarray, how: Objective, j: int) ->
     moves = before * output.moves[at, None]
     weights = (moves * forecast_weights(output.sigmas[anchors], output.sigmas[at], how.max_gain)).sum(-2, keepdims=True)
     return np.linalg.norm((weights @ output.y[anchors])[..., 0, :] - (moves * output.y[at]).sum(-2), axis=-1)
-
-
-def gap_errors(
-    reused: Trajectory, schedule: Sequence[int], variant: Variant, how: Objective | None = None,
-    output: Trajectory | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """What each gap of a schedule leaves in x, as vectors: (forecast gaps [.., r], corrected gaps [.., r']).
-
-    With frozen dynamics (y_t independent of x), and one trajectory, the sum of both is the error of the final x exactly.
-    """
-    how, output = how or Objective(), output or reused
-    left, corrected = [np.zeros(reused.y.shape[1])], [np.zeros(output.y.shape[1])]
-    for position, (j, k) in enumerate(zip(schedule, [*schedule[1:], reused.steps])):
-        history, at = schedule[: position + 1], np.arange(j + 1, k)
-        if variant.correction and k < reused.steps:
-            anchors = np.array([*history[-min(variant.order + 1, CORRECTOR_ANCHORS - 1) :], k])
-            corrected.append(_forecast_errors(output, anchors, at, how).sum(0))
-        else:
-            left.append(_forecast_errors(reused, np.array(history[-variant.order - 1 :]), at, how).sum(0))
-    return np.array(left), np.array(corrected)
 
 
 def gap_sizes(

@@ -168,7 +168,7 @@ class RunReport:
             return "\n".join([head, f"plan: {self.plan}", self.taken(), f"speed-up {self._speed_text()}", *self.why_slow()])
         lines = [
             head,
-            *([f"plan: {self.plan}{', fitted to other sigmas' * self.remapped}"] if self.plan else []),
+            *([f"plan: {self.plan}{', fitted to other sigmas' if self.remapped else ''}"] if self.plan else []),
             f"{len(self.steps)} steps: {self.computed} computed, {self._reused_text()} (budget {self.budget})",
             f"speed-up {self._speed_text()}",
             f"cache {readable(self.bytes_held)} {self._stored_text()}",
@@ -226,9 +226,10 @@ def account(report: RunReport, config: Config, residuals, outputs, live, cost: C
     if config.level == "residual":
         report.order = residuals.order
     report.bytes_held = residuals.peak + (outputs.peak if outputs else 0) + (live.depths.peak if live else 0)
-    size, corrected = (outputs.size, outputs.corrected) if outputs else (0, 0)
+    size, corrected = (outputs.size, outputs.held_for_correction) if outputs else (0, 0)
     report.output_bytes, report.outputs_corrected = size, corrected
-    report.correction_bytes = cache_bytes(0, size, config.level, 0, report.order, corrected) * (config.level == "residual")
+    if config.level == "residual":
+        report.correction_bytes = cache_bytes(0, size, config.level, 0, report.order, corrected)
     report.bytes_predicted = cache_bytes(
         report.residual_bytes, size, config.level, report.groups, report.order, corrected, bool(config.live)
     ) + (live.depths.peak if live else 0)

@@ -14,7 +14,7 @@ from .corrector import CORRECTOR_ANCHORS, EulerCorrector, MultistepCorrector
 from .parts import Whole
 from .store import ResidualStore
 
-KEY = ("output", 0)
+WHOLE = ("output", 0)  # the store's name for outputs
 WANTED = say("it works with euler, uni_pc, dpmpp_2m, deis, ipndm and lms")
 
 
@@ -52,7 +52,7 @@ class Velocities:
 
     def missing(self, sigma: float, shape: torch.Size | None) -> str | None:
         """Why there is no forecast at this sigma, None where there is one. shape: None = not known yet."""
-        anchors = self._anchors.anchors(*KEY)
+        anchors = self._anchors.anchors(*WHOLE)
         if not anchors:
             return say("nothing cached")
         at, newest = anchors[-1]
@@ -70,7 +70,7 @@ class Velocities:
 
     def expected(self, sigma: float) -> torch.Tensor:
         """A new tensor, finite or not; there must be anchors."""
-        return self._anchors.forecast(*KEY, sigma, self._anchors.anchors(*KEY)[-1][1].device, self._backtest.order)
+        return self._anchors.forecast(*WHOLE, sigma, self._anchors.anchors(*WHOLE)[-1][1].device, self._backtest.order)
 
     def reused(self, sigma: float, move: float | None, velocity: torch.Tensor, index: int = 0) -> torch.Tensor | None:
         """The sampler is about to be given `velocity` at a reused evaluation; returns what to add to it, None = nothing.
@@ -80,7 +80,7 @@ class Velocities:
         if self._corrector is None:
             return None
         echo = self._corrector.echo()
-        anchors = self._anchors.anchors(*KEY, self._backtest.order)
+        anchors = self._anchors.anchors(*WHOLE, self._backtest.order)
         self._corrector.reused(index, sigma, move, velocity, anchors, self._anchors.trust)
         self.peak = max(self.peak, self.bytes)
         return echo
@@ -99,9 +99,9 @@ class Velocities:
                 velocity = velocity + self._corrector.shift
             self._corrector.forget()
         if keep:
-            self._backtest.see(KEY, sigma, velocity)
+            self._backtest.see(WHOLE, sigma, velocity)
             self._backtest.decide([float(error) for error in self._backtest.waiting()])
-            self._anchors.put(*KEY, sigma, velocity)
+            self._anchors.put(*WHOLE, sigma, velocity)
             self.peak = max(self.peak, self.bytes)
         return added
 
@@ -112,14 +112,17 @@ class Velocities:
             self._corrector.clear()
 
     def _correction(self, sigma: float, move: float | None, velocity: torch.Tensor, index: int) -> torch.Tensor | None:
-        anchors, corrector = self._anchors.anchors(*KEY), self._corrector
+        anchors, corrector = self._anchors.anchors(*WHOLE), self._corrector
         if anchors and anchors[-1][1].shape != velocity.shape:
             corrector.clear()
             return None
-        echo, closed = corrector.echo(), None
-        if corrector.open and move and anchors:
-            closed = corrector.close(index, sigma, move, velocity, anchors)
-        return closed if echo is None else echo if closed is None else closed.add_(echo)
+        echo = corrector.echo()
+        if not (corrector.open and move and anchors):
+            return echo
+        closed = corrector.close(index, sigma, move, velocity, anchors)
+        if closed is None or echo is None:
+            return echo if closed is None else closed
+        return closed.add_(echo)
 
 
 class Outputs:
@@ -135,8 +138,8 @@ class Outputs:
         self.size = 0
         self._whole = config.level == "output"
         self._budget = config.memory_budget if self._whole else None
-        self.corrected = sampler.corrected if self.corrects else 0
-        self._kept = config.forecast_order + 1 + self.corrected
+        self.held_for_correction = sampler.held_for_correction if self.corrects else 0
+        self._kept = config.forecast_order + 1 + self.held_for_correction
         self._sampler = sampler
         self._dtype = torch.float32
         self._parts = parts or Whole()

@@ -25,8 +25,7 @@ from synccache_core import (
     serve,
 )
 from synccache_core.decide.policy import level_for
-from synccache_core.errors import UnsupportedModel
-from synccache_core.files.checked import PlanError
+from synccache_core.errors import BadInput, UnsupportedModel
 from synccache_core.model.cost import CostModel
 from synccache_core.model.samplers import response
 from synccache_core.planning.plan import Budget, check, fingerprint
@@ -176,9 +175,9 @@ def test_from_calibration_to_a_planned_run():
     assert called == list(plan.schedule) and (out - plain).norm() < 0.1 * plain.norm()
     for change in ("adapter", "blocks"):
         adapter, layout = ("Other", NOTHING) if change == "adapter" else ("Painter", Layout(1, (0,)))
-        with pytest.raises(PlanError, match="Painter.*Other" if change == "adapter" else fingerprint(layout)):
+        with pytest.raises(BadInput, match="Painter.*Other" if change == "adapter" else fingerprint(layout)):
             check(plan, adapter, layout)
-    with pytest.raises(PlanError):
+    with pytest.raises(BadInput):
         planned_config(plan, Config(), "wan_s2v", Layout(40, (0, 4)))
 
 
@@ -188,7 +187,7 @@ def test_from_calibration_to_a_planned_run():
 ])  # fmt: skip
 def test_a_calibration_with_an_impossible_layout_is_refused(broken):
     data = json.loads(calibrated(Painter())[0].to_json())
-    with pytest.raises(PlanError, match="layout"):
+    with pytest.raises(BadInput, match="layout"):
         Recording.from_json(json.dumps({**data, "layout": broken}))
 
 

@@ -10,8 +10,9 @@ import torch
 from synccache_core import Config, Grid, Sampler, StateError, attach, calibrate
 from synccache_core.contract.case import toy_case
 from synccache_core.decide.schedules import blended
+from synccache_core.errors import BadInput
 from synccache_core.planning import recorder as calibrating
-from synccache_core.planning.plan import Budget, PlanError
+from synccache_core.planning.plan import Budget
 from synccache_core.planning.planned import describe, fewer, fitted_config, planned_config
 from synccache_core.planning.planner import Planner
 from synccache_core.planning.recipes import STILL, Recipe
@@ -281,7 +282,7 @@ def test_a_plan_of_fewer_steps_wants_a_loop_of_these(calibrated):
     with torch.no_grad(), attach(case.model, Config(), SIGMAS, case.grid, adapter=case.adapter, plan=still) as session:
         reused, _ = toy_run(case, session)
     assert torch.allclose(reused, got, atol=1e-5)  # Euler's fewer steps are reuse of the last output
-    with pytest.raises(PlanError, match="takes 6 steps and reuses nothing, got sigmas of 16 steps: sample over"):
+    with pytest.raises(BadInput, match="takes 6 steps and reuses nothing, got sigmas of 16 steps: sample over"):
         with attach(case.model, Config(), SIGMAS, case.grid, **settings):
             pass
     other = [1 - t / 8 for t in range(9)]
@@ -300,9 +301,9 @@ def test_a_plan_decides_what_it_decides_and_no_more(calibrated):
     assert (config.cache_device, config.human_weight, config.memory_budget) == ("cpu", 0.5, 1 << 20)
     assert (config.level, config.forecast_order, config.correction, config.groups) == ("residual", 2, True, plan.groups)
     assert config.schedule == plan.mask and not config.force_last and config.merge == "freeze" and config.probe
-    with pytest.raises(PlanError, match="'humo'"):
+    with pytest.raises(BadInput, match="'humo'"):
         planned_config(replace(plan, adapter="humo"), base, case.adapter.name, recording.layout)
-    with pytest.raises(PlanError, match="after-9x9"):
+    with pytest.raises(BadInput, match="after-9x9"):
         planned_config(replace(plan, layout="after-9x9"), base, case.adapter.name, recording.layout)
     fitted, moved, notes = fitted_config(plan, config, SIGMAS, Sampler("heun"))
     assert len(fitted.schedule) == 2 * STEPS - 1 and moved and sum(fitted.schedule) == 12

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from synccache_core.config import Config
+from synccache_core.errors import BadInput
 from synccache_core.model.layout import Layout
-from synccache_core.planning.plan import VERSION, Plan, PlanError, RunFacts, check, fingerprint
+from synccache_core.planning.plan import VERSION, Plan, RunFacts, check, fingerprint
 from synccache_core.planning.saved import load, names, save
 
 FIXTURES = Path(__file__).parent / "plans"
@@ -52,7 +53,7 @@ def test_a_plain_plan_goes_over_its_own_sigmas(plan):
     fewer = replace(plan, kind="plain", level="output", order=0, groups=(), alpha=0.5)
     assert Plan.from_json(fewer.to_json()) == fewer and fewer.plain and not plan.plain
     assert fewer.own_sigmas == (1.0, 0.78, 0.3, 0.0)
-    with pytest.raises(PlanError, match="a plain plan reuses nothing"):
+    with pytest.raises(BadInput, match="a plain plan reuses nothing"):
         replace(fewer, order=1)
 
 
@@ -67,11 +68,11 @@ def test_the_fingerprint_tells_layouts_apart(plan):
     assert len({fingerprint(layout) for layout in [LAYOUT, *others]}) == 5
     good = replace(plan, layout=fingerprint(LAYOUT))
     check(good, "wan_s2v", LAYOUT)
-    with pytest.raises(PlanError, match="'wan_s2v'.*'humo'"):
+    with pytest.raises(BadInput, match="'wan_s2v'.*'humo'"):
         check(good, "humo", LAYOUT)
-    with pytest.raises(PlanError, match="after-9x3-.*after-10x3-"):
+    with pytest.raises(BadInput, match="after-9x3-.*after-10x3-"):
         check(good, "wan_s2v", others[2])
-    with pytest.raises(PlanError, match="2 segments, this model has 3"):
+    with pytest.raises(BadInput, match="2 segments, this model has 3"):
         check(replace(good, groups=((1, 2),)), "wan_s2v", LAYOUT)
 
 
@@ -103,7 +104,7 @@ NOT_PLANS = {
 
 @pytest.mark.parametrize("text, message", NOT_PLANS.values(), ids=NOT_PLANS)
 def test_what_is_no_plan_is_refused(text, message):
-    with pytest.raises(PlanError, match=message) as caught:
+    with pytest.raises(BadInput, match=message) as caught:
         Plan.from_json(text)
     assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
 
@@ -182,14 +183,14 @@ BAD_FIELDS = [
 
 @pytest.mark.parametrize("fields, message", BAD_FIELDS, ids=[f"{next(iter(f))}-{i}" for i, (f, _) in enumerate(BAD_FIELDS)])
 def test_a_bad_field_is_refused_by_name(fields, message):
-    with pytest.raises(PlanError, match=message):
+    with pytest.raises(BadInput, match=message):
         Plan.from_json(changed(**fields))
 
 
 def test_samplers_of_several_evaluations(plan):
     heun = RunFacts(3, (1.0, 0.7, 0.7, 0.4, 0.4, 0.0), "heun", 1.0, evaluations=2)
     assert len(replace(plan, run=heun, schedule=(0, 3)).mask) == 5
-    with pytest.raises(PlanError, match="correction must be false where a step takes 2"):
+    with pytest.raises(BadInput, match="correction must be false where a step takes 2"):
         replace(plan, run=heun, schedule=(0, 3), correction=True)
 
 
@@ -202,7 +203,7 @@ def test_save_load_names(tmp_path, plan):
     assert load(Plan, folder, "other") == plan == load(Plan, folder, "other.json")
     (folder / "naïve.json").write_text("{}")
     assert names(folder) == ["My plan-2_b.v1", "other"]
-    with pytest.raises(PlanError, match="missing.json: cannot be read"):
+    with pytest.raises(BadInput, match="missing.json: cannot be read"):
         load(Plan, folder, "missing")
 
 
@@ -218,7 +219,7 @@ def test_bad_names_are_refused_and_nothing_is_written(tmp_path, plan, name):
     folder = tmp_path / "inside"
     folder.mkdir()
     for action in (lambda: save(plan, folder, name), lambda: load(Plan, folder, name)):
-        with pytest.raises(PlanError, match="the name") as caught:
+        with pytest.raises(BadInput, match="the name") as caught:
             action()
         assert "\n" not in str(caught.value)
     assert [*folder.iterdir()] == [] and [*tmp_path.iterdir()] == [folder]
@@ -231,7 +232,7 @@ def test_links_out_of_the_folder_are_refused(tmp_path, plan):
     secret.write_text(plan.to_json())
     (folder / "link.json").symlink_to(secret)
     for action in (lambda: load(Plan, folder, "link"), lambda: save(plan, folder, "link")):
-        with pytest.raises(PlanError, match="out of its folder"):
+        with pytest.raises(BadInput, match="out of its folder"):
             action()
     assert secret.read_text() == plan.to_json()
 
@@ -243,7 +244,7 @@ def test_a_failed_write_leaves_the_old_plan(tmp_path, plan, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(PlanError, match="plan.json: cannot be written: No space left"):
+    with pytest.raises(BadInput, match="plan.json: cannot be written: No space left"):
         save(replace(plan, order=2), tmp_path, "plan")
     assert [p.name for p in tmp_path.iterdir()] == ["plan.json"] and load(Plan, tmp_path, "plan") == plan
 
@@ -257,7 +258,7 @@ def test_writers_of_one_name_leave_one_whole_plan(tmp_path, plan):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, plan):
     (tmp_path / "plans").write_text("a file where the folder should be")
-    with pytest.raises(PlanError, match="plan.json: cannot be written: "):
+    with pytest.raises(BadInput, match="plan.json: cannot be written: "):
         save(plan, tmp_path / "plans", "plan")
 
 
@@ -266,5 +267,5 @@ def test_bad_files_are_refused_with_their_name(tmp_path):
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "text.json").write_text("hello")
     for name, message in (("large", "larger than"), ("binary", "not UTF-8"), ("text", "not JSON")):
-        with pytest.raises(PlanError, match=f"{name}.json: {message}"):
+        with pytest.raises(BadInput, match=f"{name}.json: {message}"):
             load(Plan, tmp_path, name)

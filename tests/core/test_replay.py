@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from synccache_core.errors import BadInput
 from synccache_core.model.grid import Grid
-from synccache_core.planning.plan import PlanError, Scores
+from synccache_core.planning.plan import Scores
 from synccache_core.planning.recorder import positions
 from synccache_core.planning.recording import Recording, merge
 from synccache_core.planning.replays import Yardstick, landing, replayed
@@ -30,11 +31,11 @@ def test_replays_survive_json_and_merging():
         ('"measured": {', '"measured": null, "x": {', "unknown field 'x'"),
         ('"schedule": [0', '"schedule": [1', "schedule must rise from step 0"),
     ):
-        with pytest.raises(PlanError, match=message):
+        with pytest.raises(BadInput, match=message):
             Recording.from_json(text.replace(old, new, 1))
-    with pytest.raises(PlanError, match="hold what was measured"):
+    with pytest.raises(BadInput, match="hold what was measured"):
         replace(given, replays=(replace(plans[0], measured=None),))
-    with pytest.raises(PlanError, match="'humo', this model is 'toy'"):
+    with pytest.raises(BadInput, match="'humo', this model is 'toy'"):
         replace(given, replays=(replace(plans[0], adapter="humo"),))
 
 

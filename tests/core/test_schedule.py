@@ -8,11 +8,11 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from synccache_core.errors import BadConfig
+from synccache_core.errors import BadConfig, BadInput
 from synccache_core.model.cost import CostModel
 from synccache_core.model.layout import Layout, even_groups
 from synccache_core.planning.__main__ import main
-from synccache_core.planning.plan import Budget, PlanError, RunFacts
+from synccache_core.planning.plan import Budget, RunFacts
 from synccache_core.planning.planned import moved
 from synccache_core.planning.planner import Planner
 from synccache_core.planning.recipes import Recipe
@@ -21,13 +21,13 @@ from synccache_core.planning.saved import load_file
 from synccache_core.planning.schedule import (
     Objective,
     Variant,
-    gap_errors,
     predicted_error,
     remap,
     solve_segments,
     solve_steps,
 )
 from synccache_core.planning.trajectory import displacement, forecast_weights, interpolation, trajectory
+from synccache_core.reuse.corrector import CORRECTOR_ANCHORS
 from synccache_core.reuse.forecast import bounded_weights
 from tests.conftest import ROOT
 
@@ -178,6 +178,19 @@ def test_a_polynomial_trajectory_is_free(order):
     got = solve_steps(path, Variant("output", order), Objective(max_gain=1e9))
     assert got.errors[order + 1 :] == pytest.approx(0.0, abs=1e-6)
     assert got.errors[order] > 1e-3
+
+
+def gap_errors(path, schedule, variant):
+    """What each gap of a schedule leaves in x, as vectors: (forecast gaps [.., r], corrected gaps [.., r'])."""
+    left, corrected = [np.zeros(path.y.shape[1])], [np.zeros(path.y.shape[1])]
+    for position, (j, k) in enumerate(zip(schedule, [*schedule[1:], path.steps])):
+        history, at = schedule[: position + 1], np.arange(j + 1, k)
+        closed = variant.correction and k < path.steps
+        known = [*history[-min(variant.order + 1, CORRECTOR_ANCHORS) :], k] if closed else history[-variant.order - 1 :]
+        weights = forecast_weights(path.sigmas[np.array(known)], path.sigmas[at], EXACT.max_gain)
+        off = path.moves[at, None] * (weights @ path.y[np.array(known)] - path.y[at])
+        (corrected if closed else left).append(off.sum(0))
+    return np.array(left), np.array(corrected)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -335,7 +348,7 @@ def test_a_bad_recording_is_refused(tmp_path, old, new, message):
     assert old in text
     path = tmp_path / "bad.json"
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(PlanError, match=message) as caught:
+    with pytest.raises(BadInput, match=message) as caught:
         load_file(Recording, path)
     assert "bad.json" in str(caught.value)
 
@@ -343,11 +356,11 @@ def test_a_bad_recording_is_refused(tmp_path, old, new, message):
 def test_what_is_no_gram_is_refused():
     good = recording()
     for bad in (-np.eye(10), np.full((10, 10), np.nan), np.triu(np.ones((10, 10))), np.eye(9)):
-        with pytest.raises(PlanError, match="grams of output/whole"):
+        with pytest.raises(BadInput, match="grams of output/whole"):
             replace(good, grams={("output", "whole"): bad})
     with pytest.raises(BadConfig, match="does not move"):
         trajectory(np.zeros((2, 2)), np.array([1.0, 0.5, 0.0]))
-    with pytest.raises(PlanError, match="strictly falling"):
+    with pytest.raises(BadInput, match="strictly falling"):
         replace(good, run=replace(good.run, sigmas=(1.0, 1.0, *good.run.sigmas[2:])))
     with pytest.raises(BadConfig, match="order"):
         solve_steps(good.trajectory("output"), Variant("output", 3))
@@ -364,11 +377,11 @@ def test_merging_averages_what_each_clip_is_relative_to():
     assert np.allclose(got.grams[track], sum(units) / 2)
     assert np.allclose(merge([got, one]).grams[track], (2 * sum(units) / 2 + units[0]) / 3)
     assert merge([replace(one, shares={"residual": 0.1}), replace(one, shares={"residual": 0.3})]).shares["residual"] == 0.2
-    with pytest.raises(PlanError, match="'toy' and 'other'"):
+    with pytest.raises(BadInput, match="'toy' and 'other'"):
         merge([one, replace(one, adapter="other")])
-    with pytest.raises(PlanError, match="different tracks"):
+    with pytest.raises(BadInput, match="different tracks"):
         merge([one, recording(human=False)])
-    with pytest.raises(PlanError, match="no calibration"):
+    with pytest.raises(BadInput, match="no calibration"):
         merge([])
 
 

@@ -246,7 +246,7 @@ def test_a_plan_for_another_model_is_refused(unknown, core):  # noqa: F811
     planner = core.planning.planner.Planner(run.of(None).recording())
     plan = planner.plan(planner.choose(core.planning.plan.Budget(speedup=2.0)), core.planning.plan.Budget(speedup=2.0), "0")
     other = json.loads(plan.to_json()) | {"adapter": "wan_s2v"}
-    with pytest.raises(core.files.checked.PlanError, match="made for 'wan_s2v', this model is"):
+    with pytest.raises(core.files.checked.BadInput, match="made for 'wan_s2v', this model is"):
         unknown.node(plan_json=json.dumps(other))
 
 

@@ -149,7 +149,7 @@ def test_the_json_says_with_what_settings_but_no_names(run, stage, pack):
     assert found.data["plan"]["schedule"] == plan["schedule"] and "sketch" not in found.data["plan"]
     assert found.data["versions"].keys() == {"synccache", "comfyui", "torch", "python", "device", "mediapipe"}
     assert not any(part in found.text for part in ("Anna", "/", "\\\\"))
-    with pytest.raises(pack.plan.PlanError):
+    with pytest.raises(pack.plan.BadInput):
         run(plain=plain, accelerated=plain, plan_json="no plan")
 
 

@@ -328,7 +328,7 @@ def test_from_calibration_to_a_planned_run(talk, kind):
     assert [step.index for step in report.steps if step.action == "compute"] == list(plan.schedule)
     assert report.groups == len(plan.groups) and report.reused > 0 and report.plan
     assert close(out, plain, 0.3)
-    with pytest.raises(core.planning.plan.PlanError, match="infinite_talk.*WanModel|WanModel.*infinite_talk"):
+    with pytest.raises(core.planning.plan.BadInput, match="infinite_talk.*WanModel|WanModel.*infinite_talk"):
         talk.node(model=talk.plain, plan_json=planned)
 
 

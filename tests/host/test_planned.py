@@ -193,7 +193,7 @@ def test_several_calibrations_of_a_prompt_are_merged(stage, core):
         stage.sample(model, seed=seed)
     assert run.of(None).recording().count == 2
     stage.sample(model, steps=8)
-    with pytest.raises(core.files.checked.PlanError, match="do not merge: 12 and 8"):
+    with pytest.raises(core.files.checked.BadInput, match="do not merge: 12 and 8"):
         run.of(None).recording()
 
 
@@ -289,7 +289,7 @@ def test_an_interrupted_replay_keeps_nothing(stage, tmp_path, monkeypatch):
     ],
 )
 def test_bad_values_are_refused_by_name(stage, core, inputs, message):
-    with pytest.raises(core.files.checked.PlanError, match=message):
+    with pytest.raises(core.files.checked.BadInput, match=message):
         calibrate(stage, **inputs)
 
 
@@ -319,9 +319,9 @@ def test_a_plan_of_another_model_or_no_plan_at_all_is_refused(stage, core):
         (replace(plan, adapter="humo"), "'humo', this model is 'wan_s2v'"),
         (replace(plan, layout="after-40x12-1c291ca3"), "after-40x12-1c291ca3.*after-7x4"),
     ):
-        with pytest.raises(core.files.checked.PlanError, match=match):
+        with pytest.raises(core.files.checked.BadInput, match=match):
             stage.node(plan_json=bad.to_json())
-    with pytest.raises(core.files.checked.PlanError, match="not JSON"):
+    with pytest.raises(core.files.checked.BadInput, match="not JSON"):
         stage.node(plan_json="{")
     assert stage.sample(stage.node(plan_json=" ")[0]) is not None  # an empty text is no plan
 

@@ -268,7 +268,7 @@ def test_nothing_that_was_saved_is_replaced(pack, folder, recording, plan_json):
     ids=range(9),
 )
 def test_a_hostile_plan_is_not_saved(pack, folder, text):
-    with pytest.raises(pack.plan.PlanError):
+    with pytest.raises(pack.plan.BadInput):
         save(pack, text)
     assert not folder.exists()
 
@@ -276,26 +276,26 @@ def test_a_hostile_plan_is_not_saved(pack, folder, text):
 @pytest.mark.parametrize("name", ["", "../out", "/etc/x", "C:\\x", "a/b", "a\0b", "con", "x" * 81, "\uff0e\uff0e", ".x"])
 def test_a_hostile_name_leaves_no_file(pack, folder, plan_json, tmp_path, name):
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(pack.plan.PlanError, match="the name"):
+    with pytest.raises(pack.plan.BadInput, match="the name"):
         save(pack, plan_json, name)
     left = [path for path in tmp_path.rglob("*") if path not in before]
     assert left in ([], [folder])
-    with pytest.raises(pack.plan.PlanError, match="is not in the folder"):
+    with pytest.raises(pack.plan.BadInput, match="is not in the folder"):
         load(pack, name)
 
 
 def test_missing_and_bad_files_are_named(pack, folder, plan_json):
-    with pytest.raises(pack.plan.PlanError, match="'gone' is not in the folder synccache_plans; it holds none yet"):
+    with pytest.raises(pack.plan.BadInput, match="'gone' is not in the folder synccache_plans; it holds none yet"):
         load(pack, "gone")
     save(pack, plan_json)
-    with pytest.raises(pack.plan.PlanError, match="'gone' is not .* found: studio"):
+    with pytest.raises(pack.plan.BadInput, match="'gone' is not .* found: studio"):
         load(pack, "gone")
     for content, message in ((plan_json[:-20], "studio.json: not JSON"), (plan_json.replace("2", "9", 1), "studio.json: ")):
         (folder / "studio.json").write_text(content)
-        with pytest.raises(pack.plan.PlanError, match=message):
+        with pytest.raises(pack.plan.BadInput, match=message):
             load(pack)
     (folder / "studio.json").write_bytes(b"\xff" * 10)
-    with pytest.raises(pack.plan.PlanError, match="studio.json: not UTF-8"):
+    with pytest.raises(pack.plan.BadInput, match="studio.json: not UTF-8"):
         load(pack)
     assert "not UTF-8" in pack.plans.SyncCacheLoadPlan.fingerprint_inputs(plan="studio")
 
@@ -336,7 +336,7 @@ def test_the_ending_may_be_written_in_capitals(pack, folder, plan_json, ending):
 def test_another_encoding_is_told_what_to_save_as(pack, folder, plan_json):
     folder.mkdir(parents=True)
     (folder / "studio.json").write_bytes(plan_json.replace("studio", "st\u00fcdio").encode("latin-1"))
-    with pytest.raises(pack.plan.PlanError, match="studio.json: not UTF-8 text, save it as UTF-8"):
+    with pytest.raises(pack.plan.BadInput, match="studio.json: not UTF-8 text, save it as UTF-8"):
         load(pack)
 
 

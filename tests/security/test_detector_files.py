@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from synccache_core.errors import BadDetector
 from synccache_core.human import detector_file, pickled
-from synccache_core.human.detector_file import KEY, VERSION, Detector, main, read
-from synccache_core.human.pickled import BadDetector, StandIn
+from synccache_core.human.detector_file import FORMAT, VERSION, Detector, main, read
+from synccache_core.human.pickled import StandIn
 from tests.security.conftest import ARCHITECTURE
 
 WEIGHTS = {"model.0.weight": torch.zeros(1)}
@@ -43,7 +44,7 @@ def zipped(path, content: bytes, times: int = 1):
 
 def saved(path, **about):
     facts = {"version": VERSION, "task": "detect", "names": ["person"], "size": 64, "architecture": ARCHITECTURE, **about}
-    save_file(WEIGHTS, path, metadata={KEY: json.dumps(facts)})
+    save_file(WEIGHTS, path, metadata={FORMAT: json.dumps(facts)})
     return path
 
 
