@@ -158,12 +158,12 @@ def laid(g: Graph, parts: Parts) -> Graph:
     """With the note, the file of the video and the report's drawings."""
     save = g.add("SaveVideo", f"video/{g.name}", "auto", "auto", video=parts.film[-1]["VIDEO"])
     x, _ = g.panel("Read me", 0, 0, [g.note(NOTES[g.name.upper()], 430)])
-    right, y = g.panel("1 · Models", x, 0, parts.loaders)
-    right, _ = g.panel("2 · What is given", right, 0, *parts.given)
+    right, _ = g.panel("1 · Models", x, 0, parts.loaders)
+    x, _ = g.panel("2 · What is given", right, 0, *parts.given)
+    right, y = g.panel("3 · Sample", x, 0, *parts.sampling)
+    _, low = g.panel("4 · Video", right, 0, parts.film, [save])
     drawn = pictures(g, parts.report)
-    g.panel("5 · What SyncCache did", x, max(y, 1000), [parts.report], *([one] for one in drawn))
-    right, _ = g.panel("3 · Sample", right, 0, *parts.sampling)
-    g.panel("4 · Video", right, 0, parts.film, [save])
+    g.panel("5 · What SyncCache did", x, max(y, low), [parts.report], *([one] for one in drawn))
     return g
 
 
