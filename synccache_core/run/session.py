@@ -181,7 +181,7 @@ class Session:
         self._watch_others(current)
         decision = (None if self.guard.broken else current.decision) or Decision(COMPUTE, self._why_computed())
         if current.skipped:
-            decision = Decision(REUSE, "another extension skipped blocks")
+            decision = Decision(REUSE, say("another extension skipped blocks"))
         run.odd_branch = current.odd_branch
         if current.odd_branch:
             self.report.note(say("a branch appeared that had nothing stored: it was computed while the others were reused"))

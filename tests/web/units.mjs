@@ -68,6 +68,8 @@ test("what Python says is said in the person's language", () => {
     "提案：target_speedup を 1（オフ）にしてください。2 ステップは少なく、高速化の余地はわずかです",
   ]);
   assert.match(notesOf(cleaned, "zh")[0], /^没有复用：最后一步、预热$/);
+  const plan = cleanPlan({ ...PLAN, lines: [{ key: "{parts}", values: { parts: [{ key: "order {order}", values: { order: "1" } }, { key: "with correction", values: {} }] } }] });
+  assert.equal(sentence(plan.lines[0], "ja"), "次数 1、補正あり");
   assert.equal(sentence({ key: "of {a} newer {b}", values: { a: "a" } }, "ja"), "of a newer ");
   assert.equal(sentence({ key: "constructor", values: {} }, "ja"), "constructor");
 });
