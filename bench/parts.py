@@ -62,7 +62,8 @@ QUESTIONS = (
     ("a forecast in the preset Paper", "Paper, forecast", "Paper"),
     *((f"{what}, {name}", f"{name}{one}", f"{name}{other}") for name in LEVELS for what, one, other in (
         ("order 1 instead of 0", ", order 1", ", order 0"), ("order 2 instead of 1", ", order 2", ", order 1"),
-        ("order by backtest instead of 1", "", ", order 1"), ("correction", "", ", not corrected"),
+        ("order by backtest instead of 1", "", ", order 1"), ("order by backtest instead of 0", "", ", order 0"),
+        ("order by backtest instead of 2", "", ", order 2"), ("correction", "", ", not corrected"),
         ("bound on a forecast's reach", "", ", unbounded"), ("first two steps computed", ", warm-up 2", ""),
         ("alpha 0.5 instead of 0.75", ", alpha 0.5", ""), ("alpha 1 instead of 0.75", ", alpha 1", ""),
         ("steps by the dynamic programme", ", planned steps", ""),
@@ -155,9 +156,14 @@ def filmed(work, setting: Setting, rows: Sequence[Row], clips: int, kept: Kept) 
         kept.add(clip=job[1], found=found)
 
 
+def filmed_rows(rows: Sequence[Row], kept: Kept, clips: int) -> list[Row]:
+    """Those that every clip has: what was broken off can be shown."""
+    return [row for row in rows if all(row.key in kept.films.get(clip, {}) for clip in range(clips))]
+
+
 def every_way(made: dict[int, list[Row]], kept: Kept, clips: int) -> Iterator[dict]:
     for speed, rows in made.items():
-        for row in rows:
+        for row in filmed_rows(rows, kept, clips):
             films = [kept.films[clip][row.key] for clip in range(clips)]
             mean = {key: round(float(np.mean([film[key] for film in films])), 3) for key in (*COSTS, *FIGURES)}
             yield {"way": row.name, "speed": speed, **mean}
@@ -167,7 +173,9 @@ def parts(made: dict[int, list[Row]], kept: Kept, clips: int) -> Iterator[dict]:
     """What each part gains, paired over clips."""
     for part, one, other in QUESTIONS:
         for speed, rows in made.items():
-            keys = {row.name: row.key for row in rows}
+            keys = {row.name: row.key for row in filmed_rows(rows, kept, clips)}
+            if one not in keys or other not in keys:
+                continue
             gains = {figure: interval([kept.films[clip][keys[one]][figure] - kept.films[clip][keys[other]][figure]
                                        for clip in range(clips)]) for figure in FIGURES}  # fmt: skip
             row = {"part": part, "speed": speed, "way": one, "against": other}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..config import HUMAN_WEIGHT, MAX_ORDER
+from ..config import AUTO_ORDER, HUMAN_WEIGHT
 from ..decide.schedules import blended
 from ..errors import BadConfig
 from ..model.layout import groups_for_ratio
@@ -85,7 +85,8 @@ class Size(NamedTuple):
 
 class Planner:
     """Plans from a recording, for any budget. human_weight: lambda, where a human region was recorded. recipes: those that
-    may be chosen, the likeliest first, None = all. watch: called before each dynamic programme, a second or less of work.
+    may be chosen, the likeliest first, None = all that forecast by a line at most. watch: called before each dynamic
+    programme, a second or less of work.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Planner:
     ):
         self.recording = recording
         self._how, self._human_weight, self._watch = how or Objective(), human_weight, watch
-        orders = range(MAX_ORDER + 1)
+        orders = range(AUTO_ORDER + 1)
         known = [fallback(recording), *usual(recording), *every(recording, recording.levels, orders, (False, True))]
         self.recipes = list(dict.fromkeys(known)) if recipes is None else recipes
         self._path = np.abs(np.diff(recording.run.sigmas))

@@ -69,8 +69,8 @@ def usual(recording: Recording) -> list[Recipe]:
         found.append(Recipe(_variant(recording, RESIDUAL)))
     if not sampler.euler:  # there, plain sampling is the same
         found.append(Recipe(STILL))
-    found += [Recipe(STILL, ALPHA, PLAIN), Recipe(Variant(OUTPUT, 2, outputs.correction), ALPHA)]
-    return [*found, Recipe(Variant(OUTPUT, 1)), Recipe(outputs, 0.5), Recipe(STILL, 0.0, PLAIN)]
+    found += [Recipe(STILL, ALPHA, PLAIN), Recipe(Variant(OUTPUT, 1))]
+    return [*found, Recipe(outputs, 0.5), Recipe(STILL, 0.0, PLAIN)]
 
 
 def every(recording: Recording, levels: Iterable[str], orders: Iterable[int], corrections: Iterable[bool]) -> list[Recipe]:

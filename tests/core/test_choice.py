@@ -176,6 +176,13 @@ def test_a_fixed_list_is_tried_whatever_a_clock_says():
     assert Planner(given).trials(BUDGET, 0) == []
 
 
+def test_parabolas_are_left_to_those_who_ask():
+    given = replayed({Recipe(Variant("output", 2, True), ALPHA): 0.001, LINE: 0.1})  # of an older calibration
+    assert {recipe.variant.order for recipe in [*Planner(given).recipes, *telling(given, BUDGET)]} == {0, 1}
+    assert chosen(given).recipe == LINE
+    assert chosen(given, recipes=every(given, ("output",), (2,), (True,))).variant.order == 2
+
+
 def test_what_seconds_say_is_said():
     slow = replace(recording(), shares={"residual": 0.6})
     got = chosen(slow, Budget(speedup=2.0), recipes=[Recipe(Variant("residual", 1))])
