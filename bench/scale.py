@@ -144,11 +144,6 @@ def fp8_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return torch._scaled_mm(x.clamp(-448, 448).to(FP8), weight.t(), one, one, out_dtype=torch.bfloat16, use_fast_accum=True)
 
 
-def _no_scores(query: torch.Tensor, *_args, **_kwargs) -> torch.Tensor:
-    """What fused attention takes beside its inputs: its output."""
-    return torch.empty_like(query)
-
-
 @contextmanager
 def without_data() -> Iterator[None]:
     """Inside, tensors have shapes and devices but no data, as on a GPU with fused attention; none needs to be there."""
@@ -160,7 +155,7 @@ def without_data() -> Iterator[None]:
             open_host(cpu=not torch.cuda.is_available())
             places.append("comfy.ops.scaled_dot_product_attention")
         for place in places:
-            stack.enter_context(mock.patch(place, _no_scores))
+            stack.enter_context(mock.patch(place, lambda query, *_, **__: torch.empty_like(query)))
         stack.enter_context(mock.patch("synccache_core.run.evaluation.wait_for", lambda device: None))
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(torch.no_grad())

@@ -73,7 +73,7 @@ class CalibrationRun(HostRun):
 
     def outer_sample(self, executor, *args, **kwargs):
         guider = executor.class_obj
-        before = _conditions(guider)
+        before = _copied(getattr(guider, "conds", {}))  # the host adds to them what the model makes of them
         with self.running(guider, args, kwargs) as (session, given):
             result = executor(*given, **kwargs)
             recording = session.recording()
@@ -141,11 +141,6 @@ def outcome(plan: Plan) -> str:
         plan=way, got=f"{100 * got.error:.2g}", was=f"{100 * was.error:.2g}", speed=f"{got.speedup:.2f}",
         counted=f"{was.speedup:.2f}",
     )  # fmt: skip
-
-
-def _conditions(guider) -> dict:
-    """The guider's conditions before a run: the host adds to them what the model makes of them."""
-    return _copied(getattr(guider, "conds", {}))
 
 
 def _copied(conditions: dict) -> dict:

@@ -55,7 +55,8 @@ class Active:
             self.session.report.note(GUIDED)
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
         foreign = guiding or not (ours and even)
-        if options.get(PREFETCH) and not self.adapter.through(one.model) and not foreign and self.session.expects_reuse:
+        skips = not foreign and not self.adapter.through(one.model)
+        if options.get(PREFETCH) and skips and self.session.current.expects_reuse:
             options[PREFETCH] = False  # weights of blocks that are not run
         return one, self.session.call(branches, grid, foreign, partial(self.adapter.view, one))
 

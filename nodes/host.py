@@ -216,8 +216,7 @@ class HostRun:
         adapter = served(guider.model_patcher)
         session = self.session(guider, adapter, shapes, sigmas, sampler)
         active = Active(session, adapter, noise, shapes[1:])
-        for sentence in remarks(guider):
-            session.report.note(sentence)
+        session.report.note(*remarks(guider))
         active.hook(diffusion_model(guider.model_patcher), guider.model_options["transformer_options"])
         self.handle.add(session.report)
         return active
@@ -265,8 +264,7 @@ class CacheRun(HostRun):
         )
         session.report.plan = describe(self.plan, sampler.evaluated(sigmas)) if self.plan else ""
         session.report.remapped = moved
-        for sentence in [*notes, *said]:
-            session.report.note(sentence)
+        session.report.note(*notes, *said)
         return session
 
     def gpu_bytes(self, model, shapes: Sequence) -> int:

@@ -20,6 +20,7 @@ from .planning.plan import Plan
 from .planning.planned import describe, fitted_config, planned_config
 from .planning.recorder import CalibrationSession
 from .reuse.live import live_for
+from .run.call import Call
 from .run.session import Session
 
 
@@ -29,21 +30,17 @@ class _Attached:
     def __init__(self, *args, grid: Grid, **kwargs):
         super().__init__(*args, **kwargs)
         self.grid = grid
-        self.current = None
-        self._branches: tuple[Hashable, ...] = ("only",)
+        self.passing: Call | None = None
+        self.branches: tuple[Hashable, ...] = ("only",)
 
     @contextmanager
     def branch(self, *names: Hashable):
         """Name the chunks of the batch of the calls inside: `branch("cond")`, or `branch("uncond", "cond")` batched."""
-        before, self._branches = self._branches, names
+        before, self.branches = self.branches, names
         try:
             yield self
         finally:
-            self._branches = before
-
-    def begin(self, adapter: Adapter, one: Pass):
-        self.current = self.call(self._branches, self.grid, view=partial(adapter.view, one))
-        return self.current
+            self.branches = before
 
 
 class AttachedSession(_Attached, Session):
@@ -94,8 +91,7 @@ def attach(
     session.report.plan, session.report.remapped = describe(plan, kind.evaluated(sigmas)) if plan else "", moved
     if plan is not None and plan.plain:
         session.report.shorten(plan.evaluations, len(plan.schedule))
-    for sentence in [*said, *notes]:
-        session.report.note(sentence)
+    session.report.note(*said, *notes)
     with _attached(model, session, adapter):
         yield session
 
@@ -157,7 +153,8 @@ class _Forward:
             self._session.count_pass()
             return self._forward(*args, **kwargs)
         one = Pass(self._model, self._session.grid, self._forward, args, kwargs)
-        call = self._session.begin(self._adapter, one)
+        call = self._session.call(self._session.branches, one.grid, view=partial(self._adapter.view, one))
+        self._session.passing = call
         try:
             with self._adapter.listen(one, call):
                 return self._forward(*args, **kwargs)
@@ -181,7 +178,7 @@ def _block_forward(session: _Attached, index: int, module: torch.nn.Module, rest
 
         given = {**dict(zip(names, args)), **kwargs}
         part = LiveBlock(live, module, given, some, hidden.ndim == 2) if live else None
-        return session.current.block(index, hidden, block, beside if rest else None, part)
+        return session.passing.block(index, hidden, block, beside if rest else None, part)
 
     names = list(inspect.signature(forward).parameters)[1:]
     return run_block

@@ -131,10 +131,6 @@ class Config:
         """Whether residuals are stored."""
         return self.level == RESIDUAL or bool(self.live)
 
-    def lives(self, index: int) -> bool:
-        """Whether an evaluation is LIVE where it is not computed."""
-        return self.live if isinstance(self.live, bool) else index < len(self.live) and self.live[index]
-
     def to_dict(self) -> dict:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 

@@ -96,7 +96,7 @@ def inside(values: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 
 
 def grey(frames: torch.Tensor) -> torch.Tensor:
-    """The mean of the colours."""
+    """The mean of the colours: [..., 3] -> [...]."""
     return frames @ frames.new_full((3,), 1 / 3)
 
 
@@ -107,6 +107,7 @@ def decibels(error):
 
 
 def luma(frames: torch.Tensor) -> torch.Tensor:
+    """[..., 3] -> [...]"""
     return frames @ frames.new_tensor(LUMA)
 
 

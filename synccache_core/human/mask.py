@@ -64,7 +64,7 @@ def on_frames(mask: torch.Tensor, frames: int) -> torch.Tensor:
 
 
 def grow(mask: torch.Tensor, pixels: int) -> torch.Tensor:
-    """Widen by `pixels` in every direction with an octagonal brush, or narrow by -pixels."""
+    """A mask [T, H, W], wider by `pixels` in every direction with an octagonal brush, or narrower by -pixels."""
     if pixels < 0:
         return 1 - grow(1 - mask, -pixels)
     diamond = round(0.586 * pixels)  # a square and a diamond make a regular octagon
@@ -81,7 +81,7 @@ def _widest(mask: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
 
 
 def feather(mask: torch.Tensor, pixels: int) -> torch.Tensor:
-    """Soften edges over about `pixels` to either side; an edge stays in its place."""
+    """A mask [T, H, W] with edges soft over about `pixels` to either side; an edge stays in its place."""
     if pixels <= 0:
         return mask
     reach = torch.arange(-pixels, pixels + 1, dtype=torch.float32)
@@ -111,7 +111,7 @@ def cuts(pictures: torch.Tensor) -> list[bool]:
 def led_in(
     found: list[torch.Tensor | None], cut: list[bool], hold: int
 ) -> tuple[list[torch.Tensor | None], list[int]]:
-    """One mask or None a frame -> the same, with each gap's last `hold` frames as the frame after it, and their numbers.
+    """Per frame [H, W] or None -> the same, with each gap's last `hold` frames as the frame after it, and their numbers.
 
     A detector often needs some frames before it finds somebody who was there all the time. Never across a camera cut.
     """

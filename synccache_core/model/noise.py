@@ -22,7 +22,7 @@ class Noise:
         return sigma if self.flow else 1.0 - 1.0 / (1.0 + sigma)
 
     def scaled(self, x: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
-        """The core's x for the sampler's; a flow model's is the same tensor."""
+        """The core's x for the sampler's, of any shape; a flow model's is the same tensor."""
         return x if self.flow else x / (1.0 + sigma)
 
 

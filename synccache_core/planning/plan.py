@@ -262,12 +262,7 @@ def _from_1(data: dict) -> dict:
     return {**data, "schedule": schedule, "budget": budget, "correction": False, "merge": "refresh", "probe": True}
 
 
-def _from_2(data: dict) -> dict:
-    """Version 2 knew no plain plans; nothing in it has changed."""
-    return data
-
-
-MIGRATIONS = (_from_1, _from_2)
+MIGRATIONS = (_from_1, lambda data: data)  # version 2 knew no plain plans; nothing in it has changed
 
 
 def fingerprint(layout: Layout) -> str:

@@ -95,8 +95,6 @@ class Recorder:
         self._seconds: list[tuple[float, float]] = []  # of the segments, and of the whole evaluation
         self._skippable = self._own = 0.0  # of the evaluation in progress: seconds of the segments, and of the recorder
 
-    # -- what it is told -------------------------------------------------------------------------------------------
-
     def opened(self, call: Call, segment: int, video: torch.Tensor) -> None:
         with self._apart(video.device):
             if segment == 0:
@@ -138,8 +136,6 @@ class Recorder:
         if x is not None and tick.last:
             self.end = landing(x, out, *run.clock.sigmas[-2:])
 
-    # -- what came of it -------------------------------------------------------------------------------------------
-
     def recording(self) -> Recording:
         """Raises StateError where the run was no calibration."""
         clock = self._run.clock
@@ -175,8 +171,6 @@ class Recorder:
         self._tracks.clear()
         self._audio.clear()
         self._gamma.clear()
-
-    # -- inside ----------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _apart(self, device: torch.device) -> Iterator[None]:

@@ -48,7 +48,7 @@ class ReplaySession(Session):
 
 
 def landing(x: torch.Tensor, denoised: torch.Tensor, sigma: float, after: float) -> torch.Tensor:
-    """x after an Euler step from sigma to `after`, float32 in host memory."""
+    """x, of any shape, after an Euler step from sigma to `after`, float32 in host memory."""
     return torch.lerp(denoised.float(), x.float(), after / sigma).cpu()
 
 

@@ -46,7 +46,7 @@ def _more_memory(report) -> str:
     need = wanted * (order + 1) * report.residual_bytes
     return say(
         "raise memory_budget_gb from {limit} to {need}: now {fit} of {wanted} residuals fit, at order {now} of {order}",
-        limit=f"{limit / GIB:.3g}", need=_upwards(need / GIB), fit=report.groups, wanted=wanted, now=report.order,
+        limit=f"{limit / GIB:.3g}", need=f"{1.05 * need / GIB:.2g}", fit=report.groups, wanted=wanted, now=report.order,
         order=order,
     )  # fmt: skip
 
@@ -109,8 +109,3 @@ def _budget_spent(report) -> str:
         "plan knows the whole run",
         computed=report.budget, early=tail,
     )  # fmt: skip
-
-
-def _upwards(value: float) -> str:
-    """A little more, with two digits."""
-    return f"{1.05 * value:.2g}"

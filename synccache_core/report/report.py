@@ -175,10 +175,11 @@ class RunReport:
         ]
         return "\n".join(lines + self.why_slow())
 
-    def note(self, sentence: str | None) -> None:
-        """Add a sentence that a person should read, once; None = nothing to say."""
-        if sentence and sentence not in self.notes:
-            self.notes.append(sentence)
+    def note(self, *sentences: str | None) -> None:
+        """Add sentences that a person should read, each once; None = nothing to say."""
+        for sentence in sentences:
+            if sentence and sentence not in self.notes:
+                self.notes.append(sentence)
 
     def shorten(self, asked: int, taken: int) -> None:
         """The run takes fewer steps than it was asked for."""

@@ -43,7 +43,8 @@ def followed(sigma: float) -> float:
 
 
 class EulerCorrector:
-    """Exact for the Euler update, whatever the outputs of the gap came from. near: how many anchors p_t takes.
+    """Exact for the Euler update, whatever the outputs of the gap came from. near: how many anchors p_t takes. Tensors are
+    of one shape, which may be any.
 
     shift: k e of the gap that `close` closed last, to be added to the anchor that closed it; None = nothing.
     """
@@ -96,7 +97,7 @@ class EulerCorrector:
 
 class MultistepCorrector:
     """For samplers whose response is known. forecast: whether outputs u_t were forecast from the anchors by
-    `bounded_weights`; others, the model's own with reused residuals, are held until the gap is closed.
+    `bounded_weights`; others, the model's own with reused residuals, are held until the gap is closed. Tensors as above.
     """
 
     def __init__(self, near: int, max_gain: float, response: Response, forecast: bool = True):

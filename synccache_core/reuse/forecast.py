@@ -48,7 +48,7 @@ def stable_trust(start: float, end: float, guidance: float) -> float:
 
 
 def combine(values: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
-    """sum_i w_i v_i as a new tensor in the values' dtype."""
+    """sum_i w_i v_i of values of one shape, as a new tensor in their dtype."""
     total = values[0] * weights[0]
     for value, weight in zip(values[1:], weights[1:]):
         total.add_(value, alpha=weight)

@@ -126,7 +126,8 @@ class Velocities:
 
 
 class Outputs:
-    """Between what a sampler is given and the velocities: reuse at level "output", correction at either level.
+    """Between what a sampler is given and the velocities: reuse at level "output", correction at either level. x and results
+    are [B, C, T, H, W], or of any shape that stays the same.
 
     sampler: one that makes x anew from denoised and noise has denoised forecast instead of the velocity, which would hold
     the old noise; one that reads the guidance from inside the model call is never spared it. parts: each is forecast and

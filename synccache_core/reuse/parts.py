@@ -9,7 +9,7 @@ from .live import LiveRows
 
 
 class Whole:
-    """The latent as it is. fresh: how many parts, the first ones, a LIVE evaluation computes."""
+    """A latent [B, C, T, H, W], or of any shape, as it is. fresh: parts, the first ones, that a LIVE evaluation computes."""
 
     count, fresh = 1, 0
 

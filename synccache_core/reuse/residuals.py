@@ -94,8 +94,8 @@ class Residuals:
             self._store.make_room(key, group, sigma)
 
     def keep(self, key: Hashable, group: int, sigma: float, residual: torch.Tensor) -> None:
-        """Store a residual that nobody else holds; its magnitude is checked before it is ever used. Raises BadConfig where
-        the byte budget is outgrown.
+        """Store a residual [B, tokens, C] that nobody else holds; its magnitude is checked before it is ever used. Raises
+        BadConfig where the byte budget is outgrown.
         """
         self._magnitudes.append(residual.abs().amax().float())
         self._backtest.see((key, group), sigma, residual)

@@ -11,7 +11,7 @@ from .pinned import Pinned
 
 
 class ResidualStore:
-    """Anchors (sigma, residual) per (branch, group), newest last, at most order + 1 of them.
+    """Anchors (sigma, residual [B, tokens, C] or of any shape) per (branch, group), newest last, at most order + 1 of them.
 
     trust: share of an extrapolation that a forecast takes, see `forecast.stable_trust`.
     budget: bytes that may be held, None = no limit. device: where residuals rest, None = where they were made; "cpu" is

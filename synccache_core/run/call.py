@@ -33,12 +33,8 @@ class Call:
         run = evaluation.run
         self.evaluation, self.residuals, self.guard = evaluation, run.residuals, run.guard
         self.layout, self.live, self.report, self.listener = run.layout, run.live, run.report, run.listener
-        self.foreign = foreign
-        self.ran = 0
-        self.keys = tuple(keys)
-        self.grid = grid
-        self.length = 0
-        self.mode = mode
+        self.keys, self.grid, self.mode, self.foreign = tuple(keys), grid, mode, foreign
+        self.ran = self.length = 0
         self.view: ViewOf | None = view or (lambda block: View(grid.tokens))
         self._start: torch.Tensor | None = None
         self._merged: torch.Tensor | None = None

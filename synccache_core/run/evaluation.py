@@ -24,7 +24,8 @@ IDLE, PROBE, STORE = "idle", "probe", "store"
 
 class Evaluation:
     """Its place on the clock, and the decision that all its passes follow, made by the first of them or, at level "output",
-    before the model is called. change: of its probe. skipped: blocks that another extension left out.
+    before the model is called. change: of its probe. skipped: blocks that another extension left out. x and results are of
+    any shape that stays the same.
     """
 
     def __init__(self, tick: Tick, run: RunState):

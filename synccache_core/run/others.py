@@ -1,4 +1,4 @@
-"""What else works on a run: another cache, and conditioning that begins or ends."""
+"""Another cache that works on the same run."""
 
 from collections.abc import Sequence
 
@@ -35,18 +35,3 @@ class Others:
             "remove SyncCache",
             what=say("the model") if self._unknown else what,
         )
-
-
-class Regimes:
-    """Which parts of the conditioning hold at a sigma. ranges: (from, to) of each part that does not hold all the time, as
-    sigmas, from >= to, both included.
-    """
-
-    def __init__(self, ranges: Sequence[tuple[float, float]] = ()):
-        self._ranges = tuple(ranges)
-        self._now: tuple[bool, ...] | None = None
-
-    def changed(self, sigma: float) -> bool:
-        """Whether the evaluation at `sigma` has other conditioning than the one before it."""
-        before, self._now = self._now, tuple(end <= sigma <= start for start, end in self._ranges)
-        return before is not None and before != self._now

@@ -23,7 +23,7 @@ from ..sentences import say
 from .call import Call
 from .evaluation import IDLE, PROBE, STORE, Evaluation
 from .guard import Guard
-from .others import Others, Regimes
+from .others import Others
 from .state import CostOf, RunState
 from .steps import Steps
 
@@ -34,8 +34,9 @@ class Session:
 
     sigmas: the run's schedule, N + 1 falling or rising values. cost: (grid, tokens) -> CostModel of the model at that size.
     mask: human mask as `grid.token_weights` takes it, or None. on_step(report, expected) is called after each evaluation.
-    sampler: whose evaluations these are. guidance: its scale, 1 where there is none. ranges: of conditioning that begins or
-    ends in the run, see `others.Regimes`. parts: shapes of the latents that x and results hold, as [B, 1, N]; () = one.
+    sampler: whose evaluations these are. guidance: its scale, 1 where there is none. ranges: (from, to) of each part of the
+    conditioning that does not hold all the time, as sigmas, from >= to, both included. parts: shapes of the latents that x
+    and results hold, as [B, 1, N]; () = one. current: the evaluation in progress.
     Raises BadConfig where the settings do not suit the layout.
     """
 
@@ -66,20 +67,18 @@ class Session:
             self.guard, cost, idle=config.off or bool(self.sampler.why_idle),
         )
         self._on_step = on_step
-        self._others, self._regimes = Others(layout.unknown), Regimes(ranges)
-        self._evaluation: Evaluation | None = None
+        self._others, self._ranges = Others(layout.unknown), tuple(ranges)
+        self._holds: tuple[bool, ...] | None = None  # which of the ranges do, at the newest evaluation
+        self.current: Evaluation | None = None
         self._calls: list[Call] = []  # of the evaluation in progress
         if layout.unknown:
             self.run.price(Grid(0, 0, 0), 0, len(self.sampler.evaluated(sigmas)) - 1)
             remarks = [*without_blocks(config, mask), *remarks]
-        for remark in [*said, *remarks]:
-            self.report.note(remark)
+        self.report.note(*said, *remarks)
 
     # -- what a host calls -----------------------------------------------------------------------------------------
 
-    def predict(
-        self, sigma: float, compute: Callable[[], torch.Tensor], x: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def predict(self, sigma: float, compute: Callable[[], torch.Tensor], x: torch.Tensor | None = None) -> torch.Tensor:
         """One model evaluation of the sampler, guidance and all: what the sampler is to be given.
 
         compute() -> denoised where the sampler's x is given, else the velocity; it is not called where the output is reused.
@@ -95,14 +94,9 @@ class Session:
             better = self.guard.run(current.learn, out, x) if self.outputs else None
             return out if better is None else better
 
-    @property
-    def expects_reuse(self) -> bool:
-        """Whether the evaluation in progress will be reused, as far as is known before its probe."""
-        return self._evaluation.expects_reuse
-
     def count_pass(self) -> None:
         """One forward pass of a model whose blocks are not known; outside an evaluation nobody counts them."""
-        if self._evaluation is not None:
+        if self.current is not None:
             self.call((), Grid(0, 0, 0)).ran = 1
 
     @contextmanager
@@ -121,7 +115,7 @@ class Session:
         foreign: a pass that another extension altered; it is run as it is and neither fed nor served by the cache.
         Raises BadMask where the mask does not fit the grid, StateError outside an evaluation.
         """
-        current = self._evaluation
+        current = self.current
         if current is None:
             raise StateError("the model was called outside session.evaluation(sigma)")
         self.report.note(self.run.history.fit_mask(grid))
@@ -147,16 +141,17 @@ class Session:
 
     @contextmanager
     def _open(self, sigma: float) -> Iterator[Evaluation]:
-        if self._evaluation is not None:
+        if self.current is not None:
             raise StateError("evaluation() inside another evaluation")
-        current = self._evaluation = Evaluation(self.clock.tick(float(sigma)), self.run)
-        if self._regimes.changed(float(sigma)) and self.outputs:
+        current = self.current = Evaluation(self.clock.tick(float(sigma)), self.run)
+        before, self._holds = self._holds, tuple(end <= float(sigma) <= start for start, end in self._ranges)
+        if before not in (None, self._holds) and self.outputs:
             self.outputs.clear()  # old outputs hold the old conditioning; residuals are kept per conditioning
         try:
             yield current
             self.guard.run(self._finish, current, anyway=True)
         finally:
-            self._evaluation = None
+            self.current = None
             self._calls.clear()
 
     def _watch_others(self, current: Evaluation) -> None:

@@ -438,9 +438,9 @@ def test_a_host_can_ask_before_the_probe_whether_a_step_will_be_reused():
         expected = []
         for sigma in case.sigmas[:-1]:
             with session.evaluation(sigma):
-                expected.append(session.expects_reuse)
+                expected.append(session.current.expects_reuse)
                 case.call(case.model, x + sigma, sigma, audio)
-                assert session.expects_reuse == expected[-1]  # decided by now
+                assert session.current.expects_reuse == expected[-1]  # decided by now
         assert expected == [step.action == "reuse" for step in session.report.steps]
         assert sum(expected) == 6  # the last of the seven is the last step
 

@@ -69,7 +69,7 @@ def diffsynth_part(given: Given, rows: Rows) -> Given:
 
 
 def diffsynth_keys(block: torch.nn.Module, hidden: torch.Tensor, given: Given) -> Keys:
-    """Of rows of the video."""
+    """Of rows of the video [B, m, C]."""
     attention, count = block.self_attn, len(given["freqs"])
     shift, scale = (block.modulation.to(hidden)[:, :2] + given["t_mod"][:, :2, 0]).chunk(2, dim=1)
     heard = torch.addcmul(shift, block.norm1(hidden), 1 + scale)
