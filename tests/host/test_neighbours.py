@@ -103,7 +103,7 @@ def test_a_failing_cleanup_does_not_hide_the_models_exception(stage, monkeypatch
 
 
 def test_our_own_bookkeeping_may_fail_without_harm(stage, monkeypatch):
-    monkeypatch.setattr(stage.comfy.core.Session, "decide", lambda *_: 1 / 0)
+    monkeypatch.setattr(stage.comfy.core.run.evaluation.Evaluation, "mode", lambda *_: 1 / 0)
     model, run = stage.node()
     assert torch.equal(stage.sample(model), stage.sample(stage.model))
     assert any("ZeroDivisionError" in note for note in run.reports[0].notes)
