@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.host.test_workflows import FAMILY, lacking, saved
 from tests.web.editor import EVIL, NODE, SEEDS, WORKFLOWS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -35,7 +36,10 @@ def expect_counts(editor, counts: dict):
 
 
 def test_every_template_opens(editor):
-    for name in TEMPLATES:
+    """But those of models that came after the ComfyUI."""
+    info = editor.server.get("/object_info")
+    later = {name for name in FAMILY if lacking(saved(name), info)}
+    for name in (name for name in TEMPLATES if name not in later):
         editor.open_template(name)
         editor.rest(1000)  # complaints come a moment later
         editor.shot(f"template-{name}")
