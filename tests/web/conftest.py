@@ -17,7 +17,7 @@ RENDERERS = {"canvas": False, "nodes2": True}  # Comfy.VueNodes.Enabled
 # Few pictures a second and no animations: without a GPU the browser would take the processor that the server needs.
 SETTINGS = {"Comfy.TutorialCompleted": False, "LiteGraph.Canvas.MaximumFps": 15, "Comfy.Locale": "en"}
 LOOKS = {"viewport": {"width": 1600, "height": 1000}, "reduced_motion": "reduce"}
-PATIENCE_MS = 900_000  # Nodes 2.0 without a GPU takes a minute for a large graph on a busy machine
+PATIENCE_MS = 600_000  # Nodes 2.0 without a GPU takes a minute for a large graph on a busy machine
 # (part of the address, part of the text) of what a plain ComfyUI puts onto the console by itself.
 NOISE = (
     ("/user.css", "404"),  # the user's own style sheet, asked for whether there is one or not
