@@ -3,15 +3,14 @@
 `python -m tools.avatar_workflows` writes their thumbnails; `tools.make_workflows` writes the templates.
 """
 
-import json
-import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw
 
-from tools.make_workflows import FOLDER, Show, sheet
+from tools.make_workflows import sheet
 from tools.workflows.graph import KINDS, Graph, Kind, Node
 from tools.workflows.graphs import cached, pictures
+from tools.workflows.stand_ins import paint, replaced
 
 CONDITIONED = "positive:CONDITIONING negative:CONDITIONING"
 VOICES = "audio_encoder_output:AUDIO_ENCODER_OUTPUT face_mask:MASK"
@@ -163,44 +162,21 @@ PAINTED = {f"Portrait, face {n} painted": f"portrait{n}.png" for n in (1, 2)}  #
 OUTPUTS = {"VAELoader": 0, "Positive prompt": 1, "Negative prompt": 2}  # of the node that stands in
 
 
-def stand_in(prompt: dict, titles: dict[str, str]) -> dict:
+def stand_in(name: str, prompt: dict, titles: dict[str, str]) -> dict:
     """A prompt whose text encoders and VAE are one node "AvatarStandIn", in a small size; titles of the nodes, by id."""
     gone = {"DualCLIPLoader", "CLIPVisionLoader", "CLIPVisionEncode", "VAELoader", "SyncCacheAvatarTextEncode"}
-    names = {key: node["class_type"] for key, node in prompt.items()}
-    made = {"stand-in": {"class_type": "AvatarStandIn", "inputs": {}}}
-    for key, node in prompt.items():
-        if names[key] in gone:
-            continue
-        inputs = dict(node["inputs"])
-        for name, value in inputs.items():
-            if isinstance(value, list) and names[value[0]] in gone:
-                source = names[value[0]] if names[value[0]] in OUTPUTS else titles[value[0]]
-                inputs[name] = ["stand-in", OUTPUTS[source]]
-        inputs |= SMALL.get(names[key], {}) | ({"image": PAINTED[titles[key]]} if titles[key] in PAINTED else {})
-        made[key] = {"class_type": names[key], "inputs": inputs}
-    return made
+    kinds = {key: node["class_type"] for key, node in prompt.items()}
+    painted = {title: {"image": file} for title, file in PAINTED.items()}
+    return replaced(
+        prompt, {"class_type": "AvatarStandIn", "inputs": {}}, gone,
+        lambda key, slot: OUTPUTS[kinds[key] if kinds[key] in OUTPUTS else titles[key]],
+        lambda key: SMALL.get(kinds[key], {}) | painted.get(titles[key], {}),
+    )  # fmt: skip
 
 
-def paint() -> None:
-    """Run the templates with the tiny model, and write their thumbnails: the painted faces, and the computed steps."""
-    from demo.comfy_host import open_host
-    from demo.find_host import find_host
-    from tests.host.running import launched, run
-    from tests.host.test_avatar_workflows import prepared
-    from tests.host.test_workflows import queued
-
-    open_host(find_host())
-    with tempfile.TemporaryDirectory() as folder:
-        prepared(Path(folder))
-        with launched(Path(folder)) as server:
-            for graph in avatar_workflows():
-                titles = {str(node["id"]): node.get("title", "") for node in graph.nodes}
-                prompt = stand_in(queued(json.loads(graph.text()), server.get("/object_info")), titles)
-                show = Show(graph, server.base, run(server, prompt))
-                files = PAINTED.values() if graph.name.endswith("two_people") else ["portrait.png"]
-                faces = sheet("", *([boxed(server.base / "input" / name)] for name in files), width=384, foot=0)
-                caption = "Painted faces, and the graph run with a tiny model of random weights"
-                sheet(caption, [faces, show.preview("Timeline")]).save(FOLDER / f"{graph.name}.jpg", quality=85)
+def faces(show) -> list[Image.Image]:
+    files = PAINTED.values() if show.graph.name.endswith("two_people") else ["portrait.png"]
+    return [sheet("", *([boxed(show.base / "input" / name)] for name in files), width=384, foot=0)]
 
 
 def boxed(path: Path) -> Image.Image:
@@ -213,4 +189,7 @@ def boxed(path: Path) -> Image.Image:
 
 
 if __name__ == "__main__":
-    paint()
+    from tests.host.test_avatar_workflows import prepared
+
+    caption = "Painted faces, and the graph run with a tiny model of random weights"
+    paint(avatar_workflows(), prepared, stand_in, caption, faces)

@@ -4,15 +4,12 @@
 ComfyUI's own templates for these models.
 """
 
-import json
-import tempfile
-from pathlib import Path
 from typing import NamedTuple
 
 from tools.avatar_workflows import KINDS  # with the nodes around SamplerCustomAdvanced
-from tools.make_workflows import FOLDER, Show, sheet
 from tools.workflows.graph import Graph, Kind, Node
 from tools.workflows.graphs import NEGATIVE, NOTES, cached, pictures, sampled
+from tools.workflows.stand_ins import paint, replaced
 
 CONDITIONED = "positive:CONDITIONING negative:CONDITIONING"
 KINDS.update({
@@ -186,38 +183,15 @@ GONE = {*STANDS_IN, "CLIPTextEncode", "AudioEncoderLoader"}
 def stand_in(name: str, prompt: dict, titles: dict[str, str]) -> dict:
     """A prompt whose models and encoders are one node "FamilyStandIn", in a small size; titles of the nodes, by id."""
     kinds = {key: node["class_type"] for key, node in prompt.items()}
-    made = {"stand-in": {"class_type": "FamilyStandIn", "inputs": {"family": name}}}
-    for key, node in prompt.items():
-        if kinds[key] in GONE:
-            continue
-        inputs = dict(node["inputs"])
-        for entry, value in inputs.items():
-            if isinstance(value, list) and kinds[value[0]] in GONE:
-                outputs = STANDS_IN.get(kinds[value[0]]) or STANDS_IN[titles[value[0]]]
-                inputs[entry] = ["stand-in", OUTPUTS.index(outputs[value[1]])]
-        made[key] = {"class_type": kinds[key], "inputs": inputs | SMALL.get(kinds[key], {})}
-    return made
 
+    def output(key, slot):
+        return OUTPUTS.index((STANDS_IN.get(kinds[key]) or STANDS_IN[titles[key]])[slot])
 
-def paint() -> None:
-    """Run the templates with tiny models, and write their thumbnails: which steps were computed."""
-    from demo.comfy_host import open_host
-    from demo.find_host import find_host
-    from tests.host.running import launched, run
-    from tests.host.test_family_workflows import prepared
-    from tests.host.test_workflows import queued
-
-    open_host(find_host())
-    with tempfile.TemporaryDirectory() as folder:
-        prepared(Path(folder))
-        with launched(Path(folder)) as server:
-            for graph in family_workflows():
-                titles = {str(node["id"]): node.get("title", "") for node in graph.nodes}
-                prompt = stand_in(graph.name, queued(json.loads(graph.text()), server.get("/object_info")), titles)
-                show = Show(graph, server.base, run(server, prompt))
-                caption = "Computed steps of the graph with a tiny model of random weights"
-                sheet(caption, [show.preview("Timeline")]).save(FOLDER / f"{graph.name}.jpg", quality=85)
+    node = {"class_type": "FamilyStandIn", "inputs": {"family": name}}
+    return replaced(prompt, node, GONE, output, lambda key: SMALL.get(kinds[key], {}))
 
 
 if __name__ == "__main__":
-    paint()
+    from tests.host.test_family_workflows import prepared
+
+    paint(family_workflows(), prepared, stand_in, "Computed steps of the graph with a tiny model of random weights")

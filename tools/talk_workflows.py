@@ -4,13 +4,9 @@
 ComfyUI's own template for InfiniteTalk.
 """
 
-import json
-import tempfile
-from pathlib import Path
-
-from tools.make_workflows import FOLDER, Show, sheet
 from tools.workflows.graph import KINDS, Graph, Kind, Node
 from tools.workflows.graphs import PRESETS, sampled
+from tools.workflows.stand_ins import paint, replaced
 
 CONDITIONED = "positive:CONDITIONING negative:CONDITIONING"
 KINDS.update({
@@ -137,40 +133,18 @@ STANDS_IN = {"LoraLoaderModelOnly": 0, "ModelPatchLoader": 1, "VAELoader": 2, "C
              "CLIPVisionEncode": 5, "AudioEncoderEncode": 6}  # fmt: skip
 
 
-def stand_in(prompt: dict) -> dict:
-    """A prompt whose models and encoders are one node "TalkStandIn", in a small size."""
+def stand_in(name: str, prompt: dict, titles: dict[str, str]) -> dict:
+    """A prompt whose models and encoders are one node "TalkStandIn", in a small size; titles of the nodes, by id."""
     gone = {*STANDS_IN, "UNETLoader", "CLIPLoader", "CLIPVisionLoader", "AudioEncoderLoader"}
     kinds = {key: node["class_type"] for key, node in prompt.items()}
-    made = {"stand-in": {"class_type": "TalkStandIn", "inputs": {}}}
-    for key, node in prompt.items():
-        if kinds[key] in gone:
-            continue
-        inputs = dict(node["inputs"])
-        for name, value in inputs.items():
-            if isinstance(value, list) and kinds[value[0]] in gone:
-                inputs[name] = ["stand-in", STANDS_IN[kinds[value[0]]]]
-        made[key] = {"class_type": kinds[key], "inputs": inputs | (SMALL if kinds[key] == "WanInfiniteTalkToVideo" else {})}
-    return made
-
-
-def paint() -> None:
-    """Run the template with the tiny model, and write its thumbnail: which steps were computed in both chunks."""
-    from demo.comfy_host import open_host
-    from demo.find_host import find_host
-    from tests.host.running import launched, run
-    from tests.host.test_talk_workflows import prepared
-    from tests.host.test_workflows import queued
-
-    open_host(find_host())
-    with tempfile.TemporaryDirectory() as folder:
-        prepared(Path(folder))
-        with launched(Path(folder)) as server:
-            for graph in talk_workflows():
-                prompt = stand_in(queued(json.loads(graph.text()), server.get("/object_info")))
-                show = Show(graph, server.base, run(server, prompt))
-                caption = "Computed steps of the graph with a tiny model of random weights"
-                sheet(caption, [show.preview("Timeline")]).save(FOLDER / f"{graph.name}.jpg", quality=85)
+    small = {"WanInfiniteTalkToVideo": SMALL}
+    return replaced(
+        prompt, {"class_type": "TalkStandIn", "inputs": {}}, gone, lambda key, slot: STANDS_IN[kinds[key]],
+        lambda key: small.get(kinds[key], {}),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    paint()
+    from tests.host.test_talk_workflows import prepared
+
+    paint(talk_workflows(), prepared, stand_in, "Computed steps of the graph with a tiny model of random weights")

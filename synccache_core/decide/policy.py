@@ -22,7 +22,7 @@ COMPUTED_SHARE = 0.7  # of what is spent where some evaluations are LIVE
 LEAST_COMPUTED = 0.25
 # Of both, where sound has a stream of its own: whole results make it rest, and it is heard alone. At equal cost its error is
 # a third with residuals, and the picture's grows: with 61 % left (MiniMax-H3 at 3x) both stay below that of a sound that
-# rests, with 42 % (at 4x) the picture's does not (`bench.sound --speedup 5`, `--speedup 10`).
+# rests, with 42 % (at 4x) the picture's does not (two seeds at random weights).
 LEAST_BESIDE = 0.55
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 from demo.find_host import find_host
@@ -22,6 +23,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def furnished(base, stand_in: str, *files) -> Path:
+    """This pack, a node of the source `stand_in` and input files below ComfyUI's base folder; where its models belong."""
+    folders = {name: base / name for name in ("custom_nodes", "input", "models/diffusion_models")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    (folders["custom_nodes"] / "stand_in.py").write_text(stand_in)
+    (folders["custom_nodes"] / "ComfyUI SyncCache").symlink_to(ROOT)
+    for file in files:
+        (folders["input"] / file.name).write_bytes(file.read_bytes())
+    return folders["models/diffusion_models"]
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The avatar's templates in ComfyUI, with a tiny model of random weights and a node in place of text encoders and VAE."""
 
-import os
 import re
 
 import numpy as np
@@ -8,14 +7,14 @@ import pytest
 from PIL import Image
 
 from demo.talker import PORTRAIT_FILE, SPEECH_FILE
-from tests.conftest import ROOT
 from tests.host import avatar
-from tests.host.running import launched, run
+from tests.host.running import furnished, launched, run
 from tests.host.test_avatar import random_whisper
 from tests.host.test_avatar_model import save
 from tests.host.test_workflows import AVATAR, frames, queued, saved
 from tests.host.workflow import VAE
 from tools.avatar_workflows import SMALL, stand_in
+from tools.workflows.stand_ins import titles_of
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 STAND_IN = VAE + '''
@@ -39,21 +38,18 @@ NODE_CLASS_MAPPINGS = {"AvatarStandIn": AvatarStandIn}
 
 def prepared(base) -> None:
     """Files and nodes below ComfyUI's base folder."""
-    folders = {name: base / name for name in ("custom_nodes", "input", "models/diffusion_models", "models/audio_encoders")}
-    for folder in folders.values():
-        folder.mkdir(parents=True)
-    (folders["custom_nodes"] / "avatar_stand_in.py").write_text(STAND_IN)
-    os.symlink(ROOT, folders["custom_nodes"] / "ComfyUI SyncCache")
-    save({"module": avatar.random_weights()}, folders["models/diffusion_models"] / "mp_rank_00_model_states.pt")
-    save(random_whisper(), folders["models/audio_encoders"] / "whisper-tiny.safetensors")
-    (folders["input"] / SPEECH_FILE.name).write_bytes(SPEECH_FILE.read_bytes())
+    models = furnished(base, STAND_IN, SPEECH_FILE)
+    save({"module": avatar.random_weights()}, models / "mp_rank_00_model_states.pt")
+    encoders = base / "models" / "audio_encoders"
+    encoders.mkdir()
+    save(random_whisper(), encoders / "whisper-tiny.safetensors")
     with Image.open(PORTRAIT_FILE) as portrait:
         one = np.array(portrait.convert("RGBA"))
     two, (high, wide) = np.concatenate((one, one[:, ::-1]), axis=1), one.shape[:2]
     for name, picture, left in (("portrait", one, 0), ("portrait1", two, 0), ("portrait2", two, wide)):
         painted = picture.copy()
         painted[high // 5 : high * 3 // 4, left + wide // 4 : left + wide * 3 // 4, 3] = 0  # as the mask editor saves it
-        Image.fromarray(painted).save(folders["input"] / f"{name}.png")
+        Image.fromarray(painted).save(base / "input" / f"{name}.png")
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +63,7 @@ def server(comfy, tmp_path_factory):
 @pytest.mark.parametrize("name", AVATAR)
 def test_it_runs(name, server):
     workflow = saved(name)
-    titles = {str(node["id"]): node.get("title", "") for node in workflow["nodes"]}
-    prompt = stand_in(queued(workflow, server.get("/object_info")), titles)
+    prompt = stand_in(name, queued(workflow, server.get("/object_info")), titles_of(workflow))
     entry = run(server, prompt)
     told = ""
     for key, node in prompt.items():

@@ -1,6 +1,5 @@
 """The templates of HuMo, LTX-2 and MiniMax-H3 in ComfyUI, with a node that makes tiny models in the loaders' place."""
 
-import os
 import re
 
 import pytest
@@ -13,14 +12,14 @@ from synccache_core import Config, Sampler, find
 from synccache_core.decide.policy import level_for
 from synccache_core.model.layout import groups_for_ratio
 from synccache_core.units import GIB
-from tests.conftest import ROOT
 from tests.host.conftest import save_random
-from tests.host.running import launched, run
+from tests.host.running import furnished, launched, run
 from tests.host.test_any_model import LTXAV
 from tests.host.test_humo import LARGE
 from tests.host.test_minimax_h3 import TINY
 from tests.host.test_workflows import FAMILY, frames, lacking, queued, saved
 from tools.family_workflows import OUTPUTS, STEPS, stand_in
+from tools.workflows.stand_ins import titles_of
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 TITLES = {"humo": "HuMo: 7 blocks", "ltx2_talk": "LTX-2 with sound: 7 blocks", "minimax_h3": "MiniMax-H3: 7 blocks"}
@@ -106,14 +105,8 @@ def prepared(base) -> None:
     """Files and nodes below ComfyUI's base folder."""
     import comfy.ldm.wan.model as wan
 
-    folders = {name: base / name for name in ("custom_nodes", "input", "models/diffusion_models")}
-    for folder in folders.values():
-        folder.mkdir(parents=True)
-    (folders["custom_nodes"] / "family_stand_in.py").write_text(STAND_IN)
-    os.symlink(ROOT, folders["custom_nodes"] / "ComfyUI SyncCache")
-    save_random(wan.HumoWanModel, LARGE, folders["models/diffusion_models"] / "tiny.safetensors")
-    for path in (PORTRAIT_FILE, SPEECH_FILE):
-        (folders["input"] / path.name).write_bytes(path.read_bytes())
+    models = furnished(base, STAND_IN, PORTRAIT_FILE, SPEECH_FILE)
+    save_random(wan.HumoWanModel, LARGE, models / "tiny.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +123,7 @@ def test_it_runs(name, server):
     if lacks := lacking(workflow, info):
         pytest.skip(f"this ComfyUI has no {lacks[0]}")
     assert tuple(info["FamilyStandIn"]["output"])[0] == "MODEL" and len(info["FamilyStandIn"]["output"]) == len(OUTPUTS)
-    titles = {str(node["id"]): node.get("title", "") for node in workflow["nodes"]}
-    prompt = stand_in(name, queued(workflow, info), titles)
+    prompt = stand_in(name, queued(workflow, info), titles_of(workflow))
     entry, made = run(server, prompt), {}
     for key, node in prompt.items():
         if node["class_type"] == "SaveVideo":

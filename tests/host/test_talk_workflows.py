@@ -1,17 +1,16 @@
 """The template of InfiniteTalk in ComfyUI, with a node that makes tiny models of random weights in the loaders' place."""
 
-import os
 import re
 
 import pytest
 
 from demo.talker import PORTRAIT_FILE, SPEECH_FILE
-from tests.conftest import ROOT
-from tests.host.running import launched, run
+from tests.host.running import furnished, launched, run
 from tests.host.talking import saved as save_model
 from tests.host.test_workflows import TALK, frames, queued, saved
 from tests.host.workflow import VAE
 from tools.talk_workflows import SMALL, STEPS, stand_in
+from tools.workflows.stand_ins import titles_of
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 STAND_IN = VAE + '''
@@ -51,14 +50,7 @@ NODE_CLASS_MAPPINGS = {"TalkStandIn": TalkStandIn}
 
 def prepared(base) -> None:
     """Files and nodes below ComfyUI's base folder."""
-    folders = {name: base / name for name in ("custom_nodes", "input", "models/diffusion_models")}
-    for folder in folders.values():
-        folder.mkdir(parents=True)
-    (folders["custom_nodes"] / "talk_stand_in.py").write_text(STAND_IN)
-    os.symlink(ROOT, folders["custom_nodes"] / "ComfyUI SyncCache")
-    save_model(folders["models/diffusion_models"] / "tiny.safetensors")
-    for path in (PORTRAIT_FILE, SPEECH_FILE):
-        (folders["input"] / path.name).write_bytes(path.read_bytes())
+    save_model(furnished(base, STAND_IN, PORTRAIT_FILE, SPEECH_FILE) / "tiny.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +64,8 @@ def server(comfy, tmp_path_factory):
 @pytest.mark.parametrize("name", TALK)
 def test_it_runs(name, server):
     """The second chunk adds all of its frames but the nine that it began with."""
-    prompt = stand_in(queued(saved(name), server.get("/object_info")))
+    workflow = saved(name)
+    prompt = stand_in(name, queued(workflow, server.get("/object_info")), titles_of(workflow))
     entry, told = run(server, prompt), []
     for key, node in prompt.items():
         if node["class_type"] == "SaveVideo":
