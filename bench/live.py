@@ -31,7 +31,7 @@ from .metrics import mouth
 from .online import Kept, plans
 from .presets import OURS, PRESET, presets
 from .rows import Row, Run
-from .settings import Setting, add_world
+from .settings import Setting, add_kept, add_world
 
 PARTS = {"20": (Setting(20, 6.0, "uni_pc"), (3.0, 4.0), (0.1, 0.2, 0.3)), "few": (Setting(8, 1.0), (1.4,), (0.15,))}
 PEOPLE = {"tiny": 0.67, "wild": 0.52}  # share of the tokens that their mask touches, on average
@@ -133,8 +133,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS), help="default: both")
     made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
     made.add_argument("--plans", action="store_true", help="compare with calibrated plans as well")
-    made.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was measured is kept (default: {FOLDER})")
-    made.add_argument("--fresh", action="store_true", help="forget what was measured")
+    add_kept(made, FOLDER)
     add_world(made)
     options = made.parse_args(arguments)
     options.clips = options.clips or (FEW if options.quick else CLIPS)

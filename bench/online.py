@@ -38,7 +38,7 @@ from .presets import OURS, OWN, evenly, own_sigmas, paper, presets
 from .remember import Memory
 from .rivals import Make
 from .rows import CREATED, Row, Run
-from .settings import SHIFT, Setting, add_world
+from .settings import SHIFT, Setting, add_kept, add_world
 
 SETTINGS = {each.name: each for each in (
     Setting(), Setting(20, 6.0, "uni_pc"), Setting(20, 4.5, "uni_pc"), Setting(10, 6.0, "uni_pc"), Setting(8, 1.0),
@@ -244,8 +244,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made = parser("bench.online", __doc__, f"{FEW} clips")
     made.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), help="default: all")
     made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
-    made.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was measured is kept (default: {FOLDER})")
-    made.add_argument("--fresh", action="store_true", help="forget what was measured")
+    add_kept(made, FOLDER)
     add_world(made)
     options = made.parse_args(arguments)
     options.clips = options.clips or (FEW if options.quick else CLIPS)

@@ -7,8 +7,8 @@ Held-out clips, shift 8, each way against the uncached video of the same clip an
 share of the steps, whatever reused ones cost; "as on 14B" computes as many as Wan2.2-S2V-14B may at that speed, where
 reusing outputs is free and residuals are not. Beside them published caches, re-implemented (`rivals.py`), thresholds and
 forms by two clips that are not tested, and ComfyUI's own (`native.py`). A part helps or harms where the interval of the
-paired difference over clips (95 %, bootstrap) leaves out 0. Films are kept in --folder and taken up again: about six minutes
-for a clip and a speed on one core. Needs espeak-ng.
+paired difference over clips (95 %, bootstrap) leaves out 0. Films are kept in --folder and taken up again. Needs
+espeak-ng.
 Evidence about the mechanism, never about a real model's quality.
 """
 
@@ -33,7 +33,7 @@ from .hooks import trace
 from .online import Kept
 from .remember import Memory
 from .rows import Row, Run
-from .settings import SETTINGS, Setting, add_world, setting_in
+from .settings import SETTINGS, Setting, add_kept, add_world, setting_in
 from .tables import verdict
 
 PIECE = 16  # videos between two that are kept
@@ -190,8 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument("--setting", choices=list(SETTINGS), default="20-cfg6-uni_pc", help="default: ComfyUI's template")
     made.add_argument("--speeds", nargs="+", type=int, default=list(SPEEDS), help="default: all of them")
     made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
-    made.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was measured is kept (default: {FOLDER})")
-    made.add_argument("--fresh", action="store_true", help="forget what was measured")
+    add_kept(made, FOLDER)
     add_world(made)
     options = made.parse_args(arguments)
     options.clips = options.clips or (FEW if options.quick else CLIPS)

@@ -38,7 +38,7 @@ from .fit import Fit, fit
 from .harness import as_done, finish, on_all_cores, packed, parser, unpacked
 from .presets import PAPER_SPEED, paper, without_calibration
 from .rows import Ours, Row, floors, planned_sigmas
-from .settings import JUDGED, SETTINGS, TESTED, Setting, add_world, setting_in
+from .settings import JUDGED, SETTINGS, TESTED, Setting, add_kept, add_world, setting_in
 from .tables import Results, demanded, tables
 
 CLIPS, SEEDS, FEW = 12, 2, 2
@@ -146,8 +146,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--seeds", type=int, help=f"noises for each clip (default: {SEEDS})")
     made.add_argument("--curves", action="store_true", help="leave out SyncCache's ablations and the noise floor")
     made.add_argument("--promises", action="store_true", help="instead: what plans promise and keep")
-    made.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was measured is kept (default: {FOLDER})")
-    made.add_argument("--fresh", action="store_true", help="forget what was measured")
+    add_kept(made, FOLDER)
     found = made.parse_args(arguments)
     found.clips = found.clips or (FEW if found.quick else CLIPS)
     found.seeds = found.seeds or (1 if found.quick else SEEDS)

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from demo.sampling import evaluated_at, simple_sigmas
 from demo.scene import Settings
@@ -71,6 +72,11 @@ JUDGED = {"tiny": tuple(SETTINGS)[:-1], "wild": ("20-cfg6-uni_pc", "40-cfg4.5-un
 
 def add_world(made: argparse.ArgumentParser) -> None:
     made.add_argument("--world", choices=list(WORLDS), default="tiny", help="whose people are filmed (tiny)")
+
+
+def add_kept(made: argparse.ArgumentParser, folder: Path) -> None:
+    made.add_argument("--folder", type=Path, default=folder, help=f"where what was measured is kept (default: {folder})")
+    made.add_argument("--fresh", action="store_true", help="forget what was measured")
 
 
 def setting_in(world: str, label: str) -> Setting:
