@@ -31,7 +31,7 @@ from ..synccache_core.decide.paper import paper_config
 from ..synccache_core.human.mask import as_mask
 from ..synccache_core.planning.plan import check
 from ..synccache_core.planning.planned import fewer
-from ..synccache_core.reuse.live import live_for
+from ..synccache_core.reuse.live import can_live, live_for
 from ..synccache_core.sentences import say
 from .guider import (
     diffusion_model,
@@ -263,7 +263,7 @@ class CacheRun(HostRun):
             guidance(guider), shapes[1:],
         )
         session.report.plan = describe(self.plan, sampler.evaluated(sigmas)) if self.plan else ""
-        session.report.remapped = moved
+        session.report.remapped, session.report.livable = moved, can_live(adapter, diffusion_model(guider.model_patcher))
         session.report.note(*notes, *said)
         return session
 

@@ -19,7 +19,7 @@ from .model.view import Pass
 from .planning.plan import Plan
 from .planning.planned import describe, fitted_config, planned_config
 from .planning.recorder import CalibrationSession
-from .reuse.live import live_for
+from .reuse.live import can_live, live_for
 from .run.call import Call
 from .run.session import Session
 
@@ -88,6 +88,7 @@ def attach(
     config = level_for(config, adapter.cost(model, grid, grid.tokens), len(kind.evaluated(sigmas)) - 1, kind)
     (config, said), of = live_for(config, adapter, model), _of(model, adapter, sigmas)
     session = AttachedSession(config, *of, mask, adapter.title, sampler=kind, grid=grid, guidance=cfg)
+    session.report.livable = can_live(adapter, model)
     session.report.plan, session.report.remapped = describe(plan, kind.evaluated(sigmas)) if plan else "", moved
     if plan is not None and plan.plain:
         session.report.shorten(plan.evaluations, len(plan.schedule))

@@ -40,7 +40,7 @@ class RunReport:
     plan; remapped: its schedule was fitted to other sigmas. calibration: everything was computed to be measured.
     asked: steps of the run as it was asked for, where the plan takes fewer, 0 = no plan does. notes: sentences that a person
     should read. live_budget: LIVE evaluations that are planned. reuse_share, live_share: cost of a reused and of a LIVE one
-    over a computed one.
+    over a computed one. livable: whether LIVE evaluations can be had of the model.
     """
 
     model: str
@@ -75,6 +75,7 @@ class RunReport:
     outputs_corrected: int = 0
     live_share: float | None = None
     live_budget: int = 0
+    livable: bool = False
     heat: tuple[tuple[float, ...], ...] = ()
     heat_of: str = ""
 
@@ -157,6 +158,7 @@ class RunReport:
             "correction_bytes": self.correction_bytes, "level": self.level, "fresh_share": self.fresh_share,
             "least_left": list(self.least_left), "advice": told(advice(self)) if self.finished else "",
             "usual_ratio": self.usual_ratio, "output_bytes": self.output_bytes, "outputs_corrected": self.outputs_corrected,
+            "livable": self.livable,
         }  # fmt: skip
 
     def summary(self) -> str:

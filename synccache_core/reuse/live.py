@@ -28,6 +28,11 @@ def live_tokens(mask: torch.Tensor, grid: Grid, reach: int = 1) -> torch.Tensor:
     return near[:, 0] > 0
 
 
+def can_live(adapter: Adapter, model: torch.nn.Module) -> bool:
+    """Whether a human mask can have LIVE evaluations of the model: where its audio comes in between blocks, see `LiveRows.of`."""
+    return adapter.layout(model).audio == "after" and adapter.lives(model)
+
+
 def live_for(config: Config, adapter: Adapter, model: torch.nn.Module) -> tuple[Config, list[str]]:
     """The config, without LIVE evaluations where the model's blocks cannot run on some of their rows, and a note."""
     if not config.live or config.off or adapter.lives(model):

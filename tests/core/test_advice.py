@@ -40,6 +40,15 @@ def test_few_steps_are_told_that_there_is_little_to_gain():
     assert advice(run("clrlc")) == ""
 
 
+def test_few_steps_are_offered_live_tokens_where_the_model_has_them():
+    """With what `bench.live --part few` has of them."""
+    few, offered = run("crrrrrrc"), run("crrrrrrc", livable=True)
+    assert advice(offered).startswith(f"{advice(few)}; to be faster all the same, connect a human_mask, set live to person")
+    assert "8 steps, reusing whole steps came closer to the uncached video" in advice(offered)
+    assert "live" not in advice(run("crrrrrrc", livable=True, settings={"live": True}))
+    assert advice(run("crrrrrrrc", livable=True)) == ""
+
+
 def test_a_budget_that_cut_residuals_is_told_how_much_it_lacks():
     tight = run(settings={"memory_budget": 4 * GIB}, groups=4, order=0)
     assert advice(tight) == "raise memory_budget_gb from 4 to 23: now 4 of 11 residuals fit, at order 0 of 1"

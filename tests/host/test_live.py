@@ -117,7 +117,7 @@ def test_the_node(stage, comfy):
     stage.sample(model, given, steps=20)
     report = run.reports[0]
     assert report.level == "output" and report.lived > 0 and report.notes == [] and report.speedup_ideal > 1.8
-    assert report.live(20)["cells"].count("l") == report.lived == report.live_budget
+    assert report.live(20)["cells"].count("l") == report.lived == report.live_budget and report.livable
     model, run = stage.node(human_mask=spot())
     stage.sample(model, given)
     assert run.reports[0].lived == 0 and run.reports[0].settings["live"] is False
