@@ -6,24 +6,21 @@ from dataclasses import dataclass, replace
 from demo.table import WAN_14B
 from synccache_core import Config
 from synccache_core.config import ALPHA, AUTO_ORDER, PROBE
-from synccache_core.decide.paper import OMEGA, stored
+from synccache_core.decide.paper import OMEGA, SPEEDUP, stored
 from synccache_core.decide.schedules import blended
 from synccache_core.model.layout import even_groups
 from synccache_core.planning.planner import Planner
 from synccache_core.planning.recording import Recording
-from synccache_core.planning.recording import merge as merged
 from synccache_core.planning.schedule import Variant
 
-from .fit import recorded
-from .harness import on_all_cores
-from .online import Kept
-from .presets import PRESET, own_sigmas, paper
-from .rows import Row, Run
+from .kept import plan
+from .presets import PAPER_SPEED, PRESET, own_sigmas, paper
+from .rows import Row
 from .settings import Setting
 
 RESIDUALS, OUTPUTS = "residuals", "outputs"
+FEWER = "no cache, fewer steps"
 LEVELS = {RESIDUALS: "residual", OUTPUTS: "output"}
-CALIBRATION = (100, 101)
 
 
 @dataclass(frozen=True)
@@ -33,24 +30,10 @@ class Known:
     recording: Recording
     masked: Recording
 
-    @classmethod
-    def of(cls, setting: Setting, kept: Kept) -> "Known":
-        if not kept.recordings:
-            jobs = [(setting, number, masked) for masked in (False, True) for number in CALIBRATION]
-            found = on_all_cores(calibration, jobs, f"{setting.name}: calibrations")
-            kept.add(recordings=[each.to_json() for each in found])
-        found = [Recording.from_json(text) for text in kept.recordings]
-        return cls(*map(merged, (found[: len(CALIBRATION)], found[len(CALIBRATION) :])))
-
     def planned(self, level: str, count: int, masked: bool = False) -> tuple[int, ...]:
         """Steps to compute, by the dynamic programme."""
         solution = Planner(self.masked if masked else self.recording).solve(Variant(LEVELS[level], AUTO_ORDER, True))
         return solution.schedules[count]
-
-
-def calibration(job: tuple[Setting, int, bool]) -> Recording:
-    setting, number, masked = job
-    return recorded(setting, number, Run(setting, setting.stage(number), number).mask if masked else None)[1]
 
 
 def way(setting: Setting, name: str, count: int, steps: Sequence[int] | None = None, masked: bool = False, **changed) -> Row:
@@ -112,9 +95,11 @@ def ours(setting: Setting, speed: int, known: Known) -> list[Row]:
     count = computed(setting, speed)
     levels = [both(setting, name, count, known) for name in LEVELS]
     alone = replace(own_sigmas(setting, count), name="no cache, the preset's steps alone")
-    fewer = replace(alone, name="no cache, fewer steps", sigmas=tuple(replace(setting, steps=count).sigmas))
-    first = [*(each[0] for each in levels), alone, fewer, *papers(setting, count, known)]
-    return [*first, *residuals(setting, speed, count, known), *(row for each in levels for row in each[1:])]
+    fewer = replace(alone, name=FEWER, group="plain", sigmas=tuple(replace(setting, steps=count).sigmas))
+    first = [*(each[0] for each in levels), plan(known.recording, speed, count), alone, fewer]
+    own_speed = [paper(setting, SPEEDUP, count, known.recording.cost, PAPER_SPEED)] * (speed == round(SPEEDUP))
+    rest = [*residuals(setting, speed, count, known), *(row for each in levels for row in each[1:])]
+    return [*first, *papers(setting, count, known), *own_speed, *rest]
 
 
 def computed(setting: Setting, speed: int) -> int:

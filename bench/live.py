@@ -16,22 +16,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from demo.console import say
 from demo.table import live_share_14b
 from synccache_core import Config
 from synccache_core.config import AUTO_ORDER
 from synccache_core.decide.policy import live_schedule
-from synccache_core.planning.recording import Recording, merge
+from synccache_core.planning.recording import Recording
 
-from .harness import as_done, closeness, finish, held_out_scene, interval, parser
-from .metrics import mouth
-from .online import Kept, plans
+from .harness import finish, parser
+from .kept import Kept, film, plan
 from .presets import OURS, PRESET, presets
-from .rows import Row, Run
-from .settings import Setting, add_kept, add_world
+from .rows import Row
+from .settings import Setting, filmed
 
 PARTS = {"20": (Setting(20, 6.0, "uni_pc"), (3.0, 4.0), (0.1, 0.2, 0.3)), "few": (Setting(8, 1.0), (1.4,), (0.15,))}
 PEOPLE = {"tiny": 0.67, "wild": 0.52}  # share of the tokens that their mask touches, on average
@@ -55,57 +51,36 @@ def ways(setting: Setting, speed: float, shares: Sequence[float], recording: Rec
     count = max(2, round(setting.steps / speed))
     made = presets(setting, speed, count)[:1]
     if recording is not None and speed == int(speed):
-        made += plans(recording, int(speed), count)[:1]
+        made.append(plan(recording, int(speed), count))
     made = [replace(row, count=round(100 * speed)) for row in made]
     asked = [*((f"{share:g}", share) for share in shares), *((kind, PEOPLE[setting.world]) for kind in KINDS)]
     lived = [living(setting, speed, kind, share) for kind, share in asked]
     return [*made, *(row for row in lived if any(row.config.live))]
 
 
-@torch.inference_mode()
-def film(job: tuple[Setting, int, Sequence[Row]]) -> dict[str, dict[str, float]]:
-    setting, number, rows = job
-    on, opening = setting.stage(number), held_out_scene(number, setting.world).opening
-    run = Run(setting, on, number)
-    frames = on.decode(run.uncached())
-    found = {"uncached": mouth(frames, opening, setting.world)}
-    for row in rows:
-        latents, cost = run.sample(row)
-        made = on.decode(latents)
-        found[row.key] = {**cost, **mouth(made, opening, setting.world), **closeness(made, frames, setting.world)}
-    return found
-
-
 def measured(setting: Setting, speeds: Sequence[float], shares: Sequence[float], options: argparse.Namespace):
     """(speed -> ways, what the clips gave)."""
     kept = Kept(options.folder / f"{setting.file}.jsonl", options.fresh)
-    recording = merge(kept.calibrations(setting)) if options.plans else None
+    recording = kept.calibrated(setting) if options.plans else None
     made = {speed: ways(setting, speed, shares, recording) for speed in speeds}
-    rows = [row for each in made.values() for row in each]
-    lacking = {clip: [row for row in rows if row.key not in kept.films.get(clip, {})] for clip in range(options.clips)}
-    jobs = [(setting, clip, some) for clip, some in lacking.items() if some]
-    for job, found in as_done(film, jobs, setting.name):
-        kept.add(clip=job[1], found=found)
+    kept.film(setting, [row for each in made.values() for row in each], options.clips, film)
     return made, kept
 
 
 def table(setting: Setting, made: dict[float, list[Row]], kept: Kept, clips: int) -> list[dict]:
     """Every way, and how far it is ahead of the best without LIVE steps, paired over clips."""
-    rows = []
+    rows, uncached = [], kept.mean("uncached", clips)["mouth_correlation"]
     for speed, each in made.items():
-        films = {row.name: [kept.films[clip][row.key] for clip in range(clips)] for row in each}
-        means = {name: {key: float(np.mean([film[key] for film in found])) for key in found[0]}
-                 for name, found in films.items()}  # fmt: skip
+        means = {row.key: kept.mean(row.key, clips) for row in each}
+        without = [row.key for row in each if row.name in WITHOUT]
         for row in each:
-            mean = means[row.name]
+            mean = means[row.key]
             line = {"way": row.name, "speed": speed, "asked": setting.steps / speed, "cost": mean["cost_full_steps_14b"],
                     "computed": mean["computed_steps"], **{key: mean[key] for key in SHOWN}}  # fmt: skip
             for key in SHOWN[1:4] if row.live else ():
-                best = max((name for name in WITHOUT if name in means), key=lambda name: means[name][key])
-                gains = [mine[key] - theirs[key] for mine, theirs in zip(films[row.name], films[best])]
-                line[f"{key.removesuffix('_db')}_ahead_db"] = interval(gains)
-            uncached = np.mean([kept.films[clip]["uncached"]["mouth_correlation"] for clip in range(clips)])
-            rows.append(line | {"correlation_lost": float(uncached) - mean["mouth_correlation"]})
+                best = max(without, key=lambda other: means[other][key])
+                line[f"{key.removesuffix('_db')}_ahead_db"] = kept.gain(row.key, best, key, clips)
+            rows.append(line | {"correlation_lost": uncached - mean["mouth_correlation"]})
     return rows
 
 
@@ -131,13 +106,8 @@ def missed(name: str, rows: Sequence[dict]) -> Iterator[str]:
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made = parser("bench.live", __doc__, f"{FEW} clip")
     made.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS), help="default: both")
-    made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
     made.add_argument("--plans", action="store_true", help="compare with calibrated plans as well")
-    add_kept(made, FOLDER)
-    add_world(made)
-    options = made.parse_args(arguments)
-    options.clips = options.clips or (FEW if options.quick else CLIPS)
-    return options
+    return filmed(made, arguments, FOLDER, CLIPS, FEW)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

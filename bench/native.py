@@ -1,4 +1,4 @@
-"""ComfyUI's own EasyCache and LazyCache, run by ComfyUI in this process, for `bench.quality`.
+"""ComfyUI's own EasyCache and LazyCache, run by ComfyUI in this process, for `bench.parts`.
 
 In float32 ComfyUI hands the sampler's own tensor to the model, and EasyCache adds its cached difference to it in place,
 which moves the sample itself. Weights in bfloat16 hide that behind a copy; here the input is cloned before EasyCache sees
@@ -22,14 +22,11 @@ from demo.worlds import WORLDS
 from .fit import bisect, warm_up
 from .harness import held_out_scene
 from .metrics import figures
-from .rows import Row, Run, costs
-from .settings import Setting
+from .rows import Row, costs
+from .settings import CALIBRATION, Setting
 
 CACHES = {"EasyCache of ComfyUI": "EasyCacheNode", "LazyCache of ComfyUI": "LazyCacheNode"}
-FLOOR = Row("uncached in ComfyUI", "floor", 0, often=False, floor="ComfyUI")
 THRESHOLDS, HALVINGS = (1e-3, 10.0), 9
-TRIED = (100, 101)  # calibration clips
-NO_HOST = "EasyCache and LazyCache were not run: no ComfyUI found (COMFYUI_PATH)"
 
 
 @dataclass
@@ -38,11 +35,10 @@ class Native:
 
     setting: Setting
     number: int
-    seed: int
 
     def __post_init__(self):
-        self.on = self.setting.stage(self.number, self.seed)  # before ComfyUI changes where modules are found
-        settings = Settings(self.setting.steps, self.setting.guidance, self.setting.shift, self.seed)
+        self.on = self.setting.stage(self.number)  # before ComfyUI changes where modules are found
+        settings = Settings(self.setting.steps, self.setting.guidance, self.setting.shift, self.number)
         self.comfy = Host(find_host(), held_out_scene(self.number, self.setting.world), settings, self.setting.world)
         self.comfy.sampler_name = self.setting.sampler
         self.calls = 0
@@ -119,7 +115,7 @@ def cloned(executor, x: torch.Tensor, *args, **kwargs):
 def fitted(job: tuple[Setting, str, int]) -> Row:
     """One of the caches with the threshold at which it computes so many steps. job: setting, cache, computed steps."""
     setting, name, count = job
-    clips = [Native(setting, number, number) for number in TRIED]
+    clips = [Native(setting, number) for number in CALIBRATION]
     plain = [clip.plain()[1] for clip in clips]
 
     def row_at(threshold: float) -> Row:
@@ -132,20 +128,13 @@ def fitted(job: tuple[Setting, str, int]) -> Row:
     return row_at(bisect(count_at, count, HALVINGS, THRESHOLDS))
 
 
-def film(job: tuple[Setting, int, int, Sequence[Row]]) -> dict[str, dict]:
-    """{key: figures} of ComfyUI's caches on one clip, beside its own uncached video, and of that one beside ours.
-
-    job: setting, number of the clip, seed, rows.
-    """
-    setting, number, seed, rows = job
-    clip, opening, found = Native(setting, number, seed), held_out_scene(number, setting.world).opening, {}
+def film(job: tuple[Setting, int, Sequence[Row]]) -> dict[str, dict]:
+    """{row.key: figures} of ComfyUI's caches on one clip, beside its own uncached video. job: setting, number, rows."""
+    setting, number, rows = job
+    clip, opening, found = Native(setting, number), held_out_scene(number, setting.world).opening, {}
     latents, full = clip.plain()
     frames = clip.on.decode(latents)
     for row in rows:
-        if row == FLOOR:
-            ours = clip.on.decode(Run(setting, clip.on, number).uncached())
-            found[row.key] = costs(*[setting.steps] * 3) | figures(frames, ours, opening, setting.world)
-            continue
         cached, calls = clip.sample(clip.cached(row))
         computed = clip.computed(calls, full)
         near = figures(clip.on.decode(cached), frames, opening, setting.world)

@@ -1,46 +1,44 @@
 """What each part of SyncCache is worth: the presets' way of reusing with one part changed, at equally many computed steps.
 
 `python -m bench.parts [--quick] [--world tiny|wild] [--setting NAME] [--speeds N ...] [--clips N] [--folder DIR] [--fresh]
-[--json FILE]`.
+[--json FILE] [--check]`.
 
 Held-out clips, shift 8, each way against the uncached video of the same clip and noise. A speed of 2, 3 or 4 computes that
 share of the steps, whatever reused ones cost; "as on 14B" computes as many as Wan2.2-S2V-14B may at that speed, where
 reusing outputs is free and residuals are not. Beside them published caches, re-implemented (`rivals.py`), thresholds and
 forms by two clips that are not tested, and ComfyUI's own (`native.py`). A part helps or harms where the interval of the
-paired difference over clips (95 %, bootstrap) leaves out 0. Films are kept in --folder and taken up again. Needs
-espeak-ng.
+paired difference over clips (95 %, bootstrap) leaves out 0. --check: what plan and preset should gain on the wild world, and
+how rough that should be. Films are kept in --folder and taken up again. Needs espeak-ng.
 Evidence about the mechanism, never about a real model's quality.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from demo.scores import fidelity
-from demo.worlds import WORLDS
-from synccache_core.compare.lips import correlation
+from demo.find_host import find_host
 
 from . import native
-from .changed import CALIBRATION, LEVELS, OUTPUTS, RESIDUALS, Known, computed, ours
-from .fit import forms, tried
-from .harness import MOST_DB, as_done, finish, held_out_scene, interval, on_all_cores, parser
-from .hooks import trace
-from .online import Kept
-from .remember import Memory
-from .rows import Row, Run
-from .settings import SETTINGS, Setting, add_kept, add_world, setting_in
-from .tables import verdict
+from .changed import FEWER, LEVELS, OUTPUTS, RESIDUALS, Known, computed, ours
+from .fit import fitted
+from .harness import finish, on_all_cores, parser
+from .kept import SPEEDS, Kept, film
+from .presets import PAPER_SPEED
+from .rows import Row
+from .settings import SETTINGS, Setting, filmed, setting_in
 
-PIECE = 16  # videos between two that are kept
-SPEEDS, CLIPS, FEW = (4, 3, 2), 3, 1
+CLIPS, FEW = 3, 1
 FOLDER = Path.home() / ".cache" / "synccache" / "parts"
 COSTS = ("computed_steps", "cost_full_steps_14b")
 FIGURES = ("whole_db", "human_db", "mouth_db", "mouth_correlation")
+MORE = ("whole_ssim", "human_ssim", "vmaf")
+# Of the wild world, at 4 times the speed: dB of people and mouths ahead of all that is not ours.
+AHEAD_DB = {"plan": 2.0, OUTPUTS: 1.0}
+NOT_OURS = ("plain", "rival", "native")
+# What the paper measured of caches at 3 times the speed, whole frames in dB, and how little mouths may change.
+PAPERS, BAND, LEAST_ROUGH_DB, MOUTH_LOSS = "wild-40-cfg4.5-uni_pc", (17.0, 25.0), 26.0, 0.05
+CACHES = ("TeaCache-like", "MagCache", "DiCache")
 # part, with it, without it; of every speed at which both were filmed
 QUESTIONS = (
     ("audio refreshed, one residual a segment", RESIDUALS, f"{RESIDUALS}, one, audio frozen"),
@@ -73,132 +71,113 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-def others(setting: Setting, speed: int, file: Path) -> list[Row]:
-    """Published caches with thresholds and forms that are kept in a file."""
-    if not file.is_file():
-        count = computed(setting, speed)
-        runs = on_all_cores(trace, [(setting, number) for number in CALIBRATION], f"{setting.name}: traces")
-        made = forms(runs, count, setting.steps)
-        specs = [spec for each in made.values() for spec in each]
-        jobs = [(setting, number, specs, []) for number in CALIBRATION]
-        errors = iter(np.log([each for each, _ in on_all_cores(tried, jobs, f"{setting.name}: forms")]).mean(0))
-        best = {name: min(zip((next(errors) for _ in each), range(len(each))))[1] for name, each in made.items()}
-        file.write_text(json.dumps([[name, made[name][form]] for name, form in best.items()]), encoding="utf-8")
-    found = json.loads(file.read_text(encoding="utf-8"))
-    return [Row(name, "rival", computed(setting, speed), cache=(kind, settings)) for name, (kind, settings) in found]
+def others(setting: Setting, speed: int, kept: Kept) -> list[Row]:
+    """Published caches, re-implemented."""
+    count = computed(setting, speed)
+    found = kept.once(f"published, {speed}x", lambda: fitted(setting, count))
+    return [Row(name, "rival", count, cache=tuple(made)) for name, made in found.items()]
 
 
-def hosted(setting: Setting, speed: int, file: Path) -> list[Row]:
-    """ComfyUI's own, likewise; none where there is no ComfyUI."""
-    if native.find_host() is None:
-        return []
-    if not file.is_file():
-        jobs = [(setting, name, computed(setting, speed)) for name in native.CACHES]
+def hosted(setting: Setting, speed: int, kept: Kept) -> list[Row]:
+    """ComfyUI's own; none where there is no ComfyUI."""
+    count = computed(setting, speed)
+
+    def thresholds() -> dict[str, float]:
+        jobs = [(setting, name, count) for name in native.CACHES]
         rows = on_all_cores(native.fitted, jobs, f"{setting.name}: thresholds in ComfyUI")
-        file.write_text(json.dumps([[row.name, row.threshold] for row in rows]), encoding="utf-8")
-    found = json.loads(file.read_text(encoding="utf-8"))
-    return [Row(name, "native", computed(setting, speed), threshold=value) for name, value in found]
+        return {row.name: row.threshold for row in rows}
 
-
-# -- filmed and shown ---------------------------------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def film(job: tuple[Setting, int, Sequence[Row]]) -> dict[str, dict[str, float]]:
-    """{row.key: figures} of one clip; job: setting, number of the clip, rows."""
-    setting, number, rows = job
-    on, world = setting.stage(number), WORLDS[setting.world]
-    run, opening, found, seen = Run(setting, on, number), held_out_scene(number, setting.world).opening, {}, []
-    with Memory(on.talker.dit.blocks) as memory:
-        plain = run.uncached()
-        frames = on.decode(plain)
-        regions = world.regions(frames)
-        found["uncached"] = {"mouth_correlation": correlation(world.mouth(frames), opening)}
-        for row in rows:
-            latents, cost = run.sample(row)
-            near = next((figures for known, figures in seen if torch.equal(known, latents)), None)
-            if near is None:
-                video = on.decode(latents)
-                near = {f"{name}_db": min(MOST_DB, value) for name, value in fidelity(video, frames, regions).items()}
-                near["mouth_correlation"] = correlation(world.mouth(video), opening)
-                seen.append((latents, near))
-            found[row.key] = {**cost, **near}
-        memory.known.clear()
-    return found
-
-
-def native_film(job: tuple[Setting, int, Sequence[Row]]) -> dict[str, dict[str, float]]:
-    setting, number, rows = job
-    return native.film((setting, number, number, rows))
+    found = kept.once(f"ComfyUI, {speed}x", thresholds) if find_host() else {}
+    return [Row(name, "native", count, threshold=value) for name, value in found.items()]
 
 
 def measured(setting: Setting, options: argparse.Namespace) -> tuple[dict[int, list[Row]], Kept]:
     """(speed -> ways, what the clips gave)."""
     kept, made = Kept(options.folder / f"{setting.file}.jsonl", options.fresh), {}
-    known = Known.of(setting, kept)
+    known = Known(kept.calibrated(setting), kept.calibrated(setting, masked=True))
     for speed in options.speeds:
         made[speed] = ours(setting, speed, known)
-        filmed(film, setting, made[speed], options.clips, kept)
+        kept.film(setting, made[speed], options.clips, film)
     for speed in options.speeds:
-        files = [options.folder / f"{setting.file}-{speed}x-{kind}.json" for kind in ("published", "comfyui")]
-        for rows, work in ((others(setting, speed, files[0]), film), (hosted(setting, speed, files[1]), native_film)):
-            filmed(work, setting, rows, options.clips, kept)
+        for rows, work in ((others(setting, speed, kept), film), (hosted(setting, speed, kept), native.film)):
+            kept.film(setting, rows, options.clips, work)
             made[speed] += rows
     return made, kept
 
 
-def filmed(work, setting: Setting, rows: Sequence[Row], clips: int, kept: Kept) -> None:
-    """PIECE by PIECE, so that little is lost where it is broken off."""
-    missing = {clip: [row for row in rows if row.key not in kept.films.get(clip, {})] for clip in range(clips)}
-    jobs = [(setting, clip, each[first : first + PIECE]) for first in range(0, len(rows), PIECE)
-            for clip, each in missing.items() if each[first:]]  # fmt: skip
-    for job, found in as_done(work, jobs, setting.name):
-        kept.add(clip=job[1], found=found)
-
-
-def filmed_rows(rows: Sequence[Row], kept: Kept, clips: int) -> list[Row]:
-    """Those that every clip has: what was broken off can be shown."""
-    return [row for row in rows if all(row.key in kept.films.get(clip, {}) for clip in range(clips))]
+def keys(rows: Sequence[Row], kept: Kept, clips: int) -> dict[str, str]:
+    """Name -> key of the ways that every clip has: what was broken off can be shown."""
+    return {row.name: row.key for row in rows if all(row.key in kept.films.get(clip, {}) for clip in range(clips))}
 
 
 def every_way(made: dict[int, list[Row]], kept: Kept, clips: int) -> Iterator[dict]:
     for speed, rows in made.items():
-        for row in filmed_rows(rows, kept, clips):
-            films = [kept.films[clip][row.key] for clip in range(clips)]
-            mean = {key: round(float(np.mean([film[key] for film in films])), 3) for key in (*COSTS, *FIGURES)}
-            yield {"way": row.name, "speed": speed, **mean}
+        for name, key in keys(rows, kept, clips).items():
+            mean = kept.mean(key, clips)
+            yield {"way": name, "speed": speed, **{figure: round(mean[figure], 3) for figure in (*COSTS, *FIGURES, *MORE)}}
+
+
+def verdict(low: float, high: float) -> str:
+    return "helps" if low > 0 else "harms" if high < 0 else "no clear difference"
 
 
 def parts(made: dict[int, list[Row]], kept: Kept, clips: int) -> Iterator[dict]:
     """What each part gains, paired over clips."""
     for part, one, other in QUESTIONS:
         for speed, rows in made.items():
-            keys = {row.name: row.key for row in filmed_rows(rows, kept, clips)}
-            if one not in keys or other not in keys:
+            filmed_keys = keys(rows, kept, clips)
+            if one not in filmed_keys or other not in filmed_keys:
                 continue
-            gains = {figure: interval([kept.films[clip][keys[one]][figure] - kept.films[clip][keys[other]][figure]
-                                       for clip in range(clips)]) for figure in FIGURES}  # fmt: skip
-            row = {"part": part, "speed": speed, "way": one, "against": other}
-            for figure in FIGURES:
-                row[figure] = round(gains[figure][0], 3)
+            gains = {figure: kept.gain(filmed_keys[one], filmed_keys[other], figure, clips) for figure in FIGURES}
+            means = {figure: round(mean, 3) for figure, (mean, _, _) in gains.items()}
             low, high = gains["whole_db"][1:]
-            yield row | {"low": round(low, 2), "high": round(high, 2), "verdict": verdict(low, high)}
+            bounds = {"low": round(low, 2), "high": round(high, 2), "verdict": verdict(low, high)}
+            yield {"part": part, "speed": speed, "way": one, "against": other, **means, **bounds}
+
+
+def missed(setting: Setting, made: dict[int, list[Row]], kept: Kept, clips: int) -> Iterator[str]:
+    """What the wild world is asked for, of the speeds that were filmed."""
+    if setting.world != "wild":
+        return
+    means = {(row.name, speed): kept.mean(row.key, clips) for speed, rows in made.items() for row in rows}
+    rivals = [row.name for row in made.get(4, ()) if row.group in NOT_OURS]
+    for way, required in AHEAD_DB.items() if rivals else ():
+        for figure in ("human_db", "mouth_db"):
+            best = max(rivals, key=lambda name: means[name, 4][figure])
+            ahead = means[way, 4][figure] - means[best, 4][figure]
+            if ahead < required:
+                yield f"{setting.name} at 4x: {way} is {ahead:.2f} dB ahead of {best} in {figure}, required {required:g}"
+    if {3, 4} <= set(made):
+        ahead = means[PAPER_SPEED, 4]["whole_db"] - means["DiCache", 3]["whole_db"]
+        if ahead < 0:
+            yield f"{setting.name}: the {PAPER_SPEED} is {-ahead:.2f} dB behind DiCache at 3x, whole frames"
+    if setting.name == PAPERS:
+        yield from smooth(setting, means, kept.mean("uncached", clips)["mouth_correlation"])
+
+
+def smooth(setting: Setting, means: dict[tuple[str, int], dict], uncached: float) -> Iterator[str]:
+    """Where the wild world is not as rough as the paper's, whose caches lose as much as BAND says at 3x."""
+    half = means.get((FEWER, 2))
+    if half and half["whole_db"] > LEAST_ROUGH_DB:
+        yield f"{setting.name}: half of the steps give {half['whole_db']:.1f} dB, at most {LEAST_ROUGH_DB:g}"
+    for name in CACHES:
+        if mean := means.get((name, 3)):
+            if not BAND[0] <= mean["whole_db"] <= BAND[1]:
+                yield f"{setting.name}: {name} at 3x gives {mean['whole_db']:.1f} dB, required {BAND[0]:g} to {BAND[1]:g}"
+            if abs(change := mean["mouth_correlation"] - uncached) > MOUTH_LOSS:
+                yield f"{setting.name}: {name} changes the mouth correlation by {change:.3f}, allowed {MOUTH_LOSS}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     made = parser("bench.parts", __doc__, f"{FEW} clip")
     made.add_argument("--setting", choices=list(SETTINGS), default="20-cfg6-uni_pc", help="default: ComfyUI's template")
-    made.add_argument("--speeds", nargs="+", type=int, default=list(SPEEDS), help="default: all of them")
-    made.add_argument("--clips", type=int, help=f"held-out clips (default: {CLIPS})")
-    add_kept(made, FOLDER)
-    add_world(made)
-    options = made.parse_args(arguments)
-    options.clips = options.clips or (FEW if options.quick else CLIPS)
+    made.add_argument("--speeds", nargs="+", type=int, choices=SPEEDS, default=SPEEDS[::-1], help="default: all of them")
+    options = filmed(made, arguments, FOLDER, CLIPS, FEW)
     setting = setting_in(options.world, options.setting)
     found, kept = measured(setting, options)
     tables = {f"{setting.name}: parts": list(parts(found, kept, options.clips)),
               f"{setting.name}: every way": list(every_way(found, kept, options.clips))}  # fmt: skip
-    return finish(tables, [], options)
+    return finish(tables, missed(setting, found, kept, options.clips), options)
 
 
 if __name__ == "__main__":

@@ -54,11 +54,3 @@ def own_sigmas(setting: Setting, count: int) -> Row:
     """Fewer steps, where the preset would compute."""
     sigmas = (*(setting.sigmas[step] for step in blended(setting.evaluated, count)), setting.sigmas[-1])
     return Row(OWN, "shown", count, sigmas=sigmas, sampler=setting.sampler)
-
-
-def without_calibration(setting: Setting, asked: int, cost: CostModel) -> list[Row]:
-    """All of them at one cost. asked: of 40 steps."""
-    count = setting.count(asked)
-    speed = setting.steps / count
-    return [*presets(setting, speed, count), paper(setting, speed, count, cost), *evenly(setting, count),
-            own_sigmas(setting, count)]  # fmt: skip

@@ -1,6 +1,7 @@
-"""What `bench.quality` compares at: steps, guidance, sampler and shift, and the costs that are asked for."""
+"""What the benches of the talkers compare at: steps, guidance, sampler, shift and world; and the options that they share."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +12,8 @@ from demo.standalone import Standalone
 from demo.worlds import WORLDS
 
 SHIFT, STEPS = 8.0, 40
-COUNTS = {"tiny": (16, 12, 10, 8, 6), "wild": (16, 13, 10, 8, 6)}  # computed steps of STEPS; the paper's 3x is 13
 GUIDANCE = {"tiny": 2.0, "wild": 4.5}  # of benches with one setting
-TESTED = (10, 8)  # of them, where the ablations are made
+CALIBRATION = (100, 101)  # clips that no test uses
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,6 @@ class Setting:
         return f"{self.steps}-cfg{self.guidance:g}-{self.sampler}" + f"-shift{self.shift:g}" * (self.shift != SHIFT)
 
     @property
-    def counts(self) -> tuple[int, ...]:
-        """The costs that are compared, of 40 steps."""
-        return COUNTS[self.world]
-
-    @property
     def sigmas(self) -> list[float]:
         return simple_sigmas(self.steps, self.shift)
 
@@ -53,30 +48,33 @@ class Setting:
         """Sigmas [N + 1] at which the sampler calls the model, and the end."""
         return evaluated_at(self.sampler, self.sigmas)
 
-    def count(self, of_forty: int) -> int:
-        """As many computed steps as cost `of_forty` of 40."""
-        return of_forty * self.steps // STEPS
-
-    def stage(self, number: int, seed: int | None = None) -> Standalone:
-        """A clip ready to be sampled; seed: of the noise, None = the clip's number."""
-        return stage(number, Settings(self.steps, self.guidance, self.shift, number if seed is None else seed), self.world)
+    def stage(self, number: int) -> Standalone:
+        """A clip ready to be sampled; its number is the seed of the noise."""
+        return stage(number, Settings(self.steps, self.guidance, self.shift, number), self.world)
 
 
 SETTINGS = {each.label: each for each in (
     Setting(), Setting(guidance=4.5), Setting(sampler="uni_pc"), Setting(steps=20), Setting(guidance=4.5, sampler="uni_pc"),
     Setting(steps=20, guidance=4.5), Setting(steps=20, sampler="uni_pc"), Setting(20, 4.5, "uni_pc"),
-    Setting(20, 6.0, "uni_pc"), Setting(shift=3.0),
+    Setting(20, 6.0, "uni_pc"), Setting(10, 6.0, "uni_pc"), Setting(8, 1.0), Setting(shift=3.0),
 )}  # fmt: skip
-JUDGED = {"tiny": tuple(SETTINGS)[:-1], "wild": ("20-cfg6-uni_pc", "40-cfg4.5-uni_pc", "40-cfg4.5-euler")}
 
 
 def add_world(made: argparse.ArgumentParser) -> None:
     made.add_argument("--world", choices=list(WORLDS), default="tiny", help="whose people are filmed (tiny)")
 
 
-def add_kept(made: argparse.ArgumentParser, folder: Path) -> None:
+def filmed(
+    made: argparse.ArgumentParser, arguments: Sequence[str] | None, folder: Path, clips: int, few: int
+) -> argparse.Namespace:
+    """Parsed, with the options of a bench that films and keeps what it measured. few: clips of --quick."""
+    made.add_argument("--clips", type=int, help=f"held-out clips (default: {clips})")
     made.add_argument("--folder", type=Path, default=folder, help=f"where what was measured is kept (default: {folder})")
     made.add_argument("--fresh", action="store_true", help="forget what was measured")
+    add_world(made)
+    options = made.parse_args(arguments)
+    options.clips = options.clips or (few if options.quick else clips)
+    return options
 
 
 def setting_in(world: str, label: str) -> Setting:

@@ -8,96 +8,20 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageDraw
 
 from tools.make_workflows import sheet
-from tools.workflows.graph import KINDS, Graph, Kind, Node
-from tools.workflows.graphs import cached, pictures
+from tools.workflows.graph import Graph, Node
+from tools.workflows.graphs import cached, pictures, read_me
 from tools.workflows.stand_ins import paint, replaced
 
-CONDITIONED = "positive:CONDITIONING negative:CONDITIONING"
-VOICES = "audio_encoder_output:AUDIO_ENCODER_OUTPUT face_mask:MASK"
-SECOND = "audio_encoder_output_2:AUDIO_ENCODER_OUTPUT face_mask_2:MASK"
-KINDS.update({
-    "SyncCacheAvatarLoader": Kind("", "model:MODEL", (380, 110)),
-    "SyncCacheAvatarAudioEncoder": Kind("", "audio_encoder:AUDIO_ENCODER", (380, 90)),
-    "SyncCacheAvatarTextEncode": Kind(
-        "clip:CLIP clip_vision_output:CLIP_VISION_OUTPUT", "conditioning:CONDITIONING", (380, 170)),
-    "SyncCacheAvatarConditioning": Kind(
-        f"{CONDITIONED} vae:VAE ref_image:IMAGE {VOICES} {SECOND}", f"{CONDITIONED} latent:LATENT", (340, 380)),
-    "SyncCacheAvatarGuider": Kind(f"model:MODEL {CONDITIONED}", "guider:GUIDER", (340, 250)),
-    "DualCLIPLoader": Kind("", "CLIP:CLIP", (380, 150)),
-    "CLIPVisionLoader": Kind("", "CLIP_VISION:CLIP_VISION", (380, 90)),
-    "CLIPVisionEncode": Kind("clip_vision:CLIP_VISION image:IMAGE", "CLIP_VISION_OUTPUT:CLIP_VISION_OUTPUT", (380, 90)),
-    "RandomNoise": Kind("", "NOISE:NOISE", (300, 100)),
-    "KSamplerSelect": Kind("", "SAMPLER:SAMPLER", (300, 80)),
-    "BasicScheduler": Kind("model:MODEL", "SIGMAS:SIGMAS", (300, 130)),
-    "SamplerCustomAdvanced": Kind(
-        "noise:NOISE guider:GUIDER sampler:SAMPLER sigmas:SIGMAS latent_image:LATENT",
-        "output:LATENT denoised_output:LATENT", (300, 130)),
-    "AudioMerge": Kind("audio1:AUDIO audio2:AUDIO", "AUDIO:AUDIO", (340, 90)),
-})  # fmt: skip
-
-LICENCE = """The licence of the weights is yours to accept: Tencent's community licence does not hold in the EU, the United
-Kingdom and South Korea. **No weights were at hand when this template was made**: the graph was run with a tiny model of
-random weights, so what its videos look like is not verified."""
-ONE = f"""
-## HunyuanVideo-Avatar with SyncCache
-1. Choose a portrait and a voice of at least 5.2 seconds.
-2. Open the portrait in the **mask editor** (right click) and paint the face. That is where sound moves the picture, in a box
-three times as wide and high.
-3. Press **Run**: 129 frames at 704×768 and 25 frames a second.
-
-Steps, sampler, scheduler, shift and guidance are the official ones: 50, euler, simple, 5, and the guider's defaults. To see
-the video without a cache, bypass SyncCache: select it and press **Ctrl+B**.
-
-## What a preset costs
-| preset | steps computed | speed, by count |
-|---|---|---|
-| Faithful | 24 of 50 | 2.0× |
-| Balanced | 15 of 50 | 3.1× |
-| Fast | 11 of 50 | 4.0× |
-
-Counted operations at this size; the official code's own cache, which keeps the sound of older steps, is 1.6× by the same
-count. Each preset holds about 16 GiB of residuals, in host memory where that is more than a quarter of the GPU's. Lower it
-with **memory_budget_gb**, or with *Custom* and **cache_ratio**; both cost accuracy.
-
-{LICENCE}
-"""
-TWO = f"""
-## Two people speak
-As *hunyuan_avatar*, with a second voice and face in one picture.
-
-1. Load the **same picture** twice. In the first paint the face of the first speaker, in the second that of the other.
-2. Choose a voice for each. While one speaks the other's voice should be silent, each as long as the whole video.
-3. **face_enlarge** 2 keeps the boxes around the faces apart; where they still meet, a place is the nearer face's.
-4. *AudioMerge* lays both voices into the sound of the video.
-
-The paper has one mask for each voice; the official code has one speaker only.
-
-{LICENCE}
-"""
-FILES = """
-## Files
-Each goes into its folder in ComfyUI's **models** folder.
-
-* **diffusion_models**: mp_rank_00_model_states.pt of HunyuanVideo-Avatar, or its safetensors; of the fp8 variant also the
-map file.
-* **text_encoders**: clip_l.safetensors and llava_llama3_fp8_scaled.safetensors
-* **clip_vision**: llava_llama3_vision.safetensors
-* **vae**: hunyuan_video_vae_bf16.safetensors
-* **audio_encoders**: model.safetensors of openai/whisper-tiny, named whisper-tiny.safetensors here
-
-Those in the middle are the files of ComfyUI's own HunyuanVideo templates. Files of other names will do as well: choose them
-in the loaders.
-"""
 STYLE = "Authentic, Realistic, Natural, High-quality, Lens-Fixed, "
 POSITIVE = {1: "A person looks into the camera and speaks.", 2: "Two people sit side by side and talk to each other."}
 NEGATIVE = "Aerial view, overexposed, low quality, deformation, bad hands, bad teeth, bad eyes, blurring, distortion"
 
 
 def avatar_workflows() -> list[Graph]:
-    return [hunyuan_avatar("hunyuan_avatar", 1, ONE, 3.0), hunyuan_avatar("hunyuan_avatar_two_people", 2, TWO, 2.0)]
+    return [hunyuan_avatar("hunyuan_avatar", 1, 3.0), hunyuan_avatar("hunyuan_avatar_two_people", 2, 2.0)]
 
 
-def hunyuan_avatar(name: str, people: int, told: str, enlarge: float) -> Graph:
+def hunyuan_avatar(name: str, people: int, enlarge: float) -> Graph:
     g = Graph(name)
     loaders = {
         "model": g.add("SyncCacheAvatarLoader", "mp_rank_00_model_states.pt", "default"),
@@ -125,7 +49,7 @@ def hunyuan_avatar(name: str, people: int, told: str, enlarge: float) -> Graph:
         **{f"face_mask{n}": node["MASK"] for n, node in zip(("", "_2"), faces)},
     )  # fmt: skip
     mixed = [g.add("AudioMerge", "add", audio1=sounds[0]["AUDIO"], audio2=sounds[1]["AUDIO"])] if people == 2 else []
-    x, _ = g.panel("Read me", 0, 0, *([g.note(text, 430)] for text in (told, FILES)))
+    x = read_me(g, name.upper(), "AVATAR_FILES")
     right, y = g.panel("1 · Models", x, 0, list(loaders.values()))
     right, _ = g.panel("2 · Portrait, voice, words", right, 0, [seen, *words, *heard], [*faces, *sounds, *mixed])
     sound = mixed[0] if mixed else sounds[0]

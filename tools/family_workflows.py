@@ -6,36 +6,9 @@ ComfyUI's own templates for these models.
 
 from typing import NamedTuple
 
-from tools.avatar_workflows import KINDS  # with the nodes around SamplerCustomAdvanced
-from tools.workflows.graph import Graph, Kind, Node
-from tools.workflows.graphs import NEGATIVE, NOTES, cached, pictures, sampled
+from tools.workflows.graph import Graph, Node
+from tools.workflows.graphs import NEGATIVE, cached, pictures, read_me, sampled
 from tools.workflows.stand_ins import paint, replaced
-
-CONDITIONED = "positive:CONDITIONING negative:CONDITIONING"
-KINDS.update({
-    "WanHuMoImageToVideo": Kind(
-        f"{CONDITIONED} vae:VAE audio_encoder_output:AUDIO_ENCODER_OUTPUT ref_image:IMAGE", f"{CONDITIONED} latent:LATENT",
-        (320, 270)),
-    "CheckpointLoaderSimple": Kind("", "MODEL:MODEL CLIP:CLIP VAE:VAE", (380, 120)),
-    "LTXAVTextEncoderLoader": Kind("", "CLIP:CLIP", (380, 140)),
-    "LTXVAudioVAELoader": Kind("", "Audio~VAE:VAE", (380, 90)),
-    "LTXVAudioVAEEncode": Kind("audio:AUDIO audio_vae:VAE", "Audio~Latent:LATENT", (340, 80)),
-    "LTXVAudioVAEDecode": Kind("samples:LATENT audio_vae:VAE", "Audio:AUDIO", (300, 80)),
-    "LTXVConditioning": Kind(CONDITIONED, CONDITIONED, (340, 110)),
-    "EmptyLTXVLatentVideo": Kind("", "LATENT:LATENT", (340, 160)),
-    "LTXVPreprocess": Kind("image:IMAGE", "output_image:IMAGE", (340, 80)),
-    "LTXVImgToVideoInplace": Kind("vae:VAE image:IMAGE latent:LATENT", "latent:LATENT", (340, 150)),
-    "LTXVConcatAVLatent": Kind("video_latent:LATENT audio_latent:LATENT", "latent:LATENT", (340, 80)),
-    "LTXVSeparateAVLatent": Kind("av_latent:LATENT", "video_latent:LATENT audio_latent:LATENT", (300, 80)),
-    "LTXVScheduler": Kind("latent:LATENT", "SIGMAS:SIGMAS", (300, 190)),
-    "CFGGuider": Kind(f"model:MODEL {CONDITIONED}", "GUIDER:GUIDER", (300, 130)),
-    "BasicGuider": Kind("model:MODEL conditioning:CONDITIONING", "GUIDER:GUIDER", (300, 80)),
-    "SetLatentNoiseMask": Kind("samples:LATENT mask:MASK", "LATENT:LATENT", (340, 80)),
-    "TrimAudioDuration": Kind("audio:AUDIO", "AUDIO:AUDIO", (340, 110)),
-    "MiniMaxH3ImageToVideo": Kind(
-        "clip:CLIP vae:VAE first_frame:IMAGE last_frame:IMAGE", "positive:CONDITIONING LATENT:LATENT", (380, 330)),
-    "VAEDecodeAudio": Kind("samples:LATENT vae:VAE", "AUDIO:AUDIO", (240, 80)),
-})  # fmt: skip
 
 SPOKEN = "A person looks into the camera and speaks, calm and friendly."
 SAID = f'{SPOKEN} The person from <Picture 1> says: "Good morning, it is a pleasure to meet you." A quiet room.'
@@ -154,7 +127,7 @@ class Parts(NamedTuple):
 def laid(g: Graph, parts: Parts) -> Graph:
     """With the note, the file of the video and the report's drawings."""
     save = g.add("SaveVideo", f"video/{g.name}", "auto", "auto", video=parts.film[-1]["VIDEO"])
-    x, _ = g.panel("Read me", 0, 0, [g.note(NOTES[g.name.upper()], 430)])
+    x = read_me(g, g.name.upper())
     right, _ = g.panel("1 · Models", x, 0, parts.loaders)
     x, _ = g.panel("2 · What is given", right, 0, *parts.given)
     right, y = g.panel("3 · Sample", x, 0, *parts.sampling)

@@ -1,7 +1,8 @@
 """Writes the shared workflows: `python -m tools.make_workflows`, and with --pictures their thumbnails as well.
 
 Thumbnails are frames of real runs in ComfyUI, minutes on two cores. Where a workflow wants the 14-billion model, the Tiny
-Talker takes the loaders' places. The graphs: tools/workflows/graphs.py; their notes: notes.md beside it.
+Talker takes the loaders' places. The graphs: tools/workflows/graphs.py. Beside it: notes.md, their notes, and the kinds of
+nodes, kinds.txt: name, size, inputs -> outputs.
 """
 
 import argparse

@@ -1,76 +1,10 @@
 """Shared workflows for long videos and for comparing; `tools.make_workflows` writes them together with its own."""
 
 from tools.make_workflows import sheet
-from tools.workflows.graph import KINDS, Graph, Kind, Node
+from tools.workflows.graph import Graph, Node
 from tools.workflows.graphs import NOTES, Real, cached, filmed, filmed_real, pictures, real, sampled, staged, talker
 
-HONEST, MEMORY, REAL_WARNING, FIRST_FRAME, FILES = map(
-    NOTES.get, ("HONEST", "MEMORY", "REAL_WARNING", "FIRST_FRAME", "FILES"))
-
 CHUNKS = 6
-COMPARED = f"""
-## Compare
-How far is the accelerated video from the plain one, and do the lips still follow? Press **Run**: the same portrait speaks
-three times, plain, through **SyncCache** with the same seed, and plain with another seed.
-
-* The text on *SyncCache Compare* ends with a **verdict**. The third video is its yardstick: two noises of a model always
-differ. An accelerated video that is much closer to the plain one than that is the same performance.
-* *Strip*: frames of both, the one that differs most among them, where they differ, and what was taken for the mouth.
-* *Curves*: how the mouths open over the loudness of the sound. *Heat map*: where the videos differ.
-* *JSON* holds all figures, settings and versions, no names and no paths. It is made to be shared.
-
-## Your model
-Put your loaders in the Tiny Talker's place, as in *wan22_s2v*. Draw the mask around the face. Without a second seed take
-the third sampler away: nothing else changes.
-
-{HONEST}
-"""
-SPEEDS = f"""
-## Presets
-*Faithful* computes 10 of 20 steps, *Balanced* 6, *Fast* 4. {REAL_WARNING}
-
-{MEMORY}
-"""
-SAME = """* All samplers use one model from **SyncCache**. Each chunk is a run of its own: the same steps are computed,
-with a plan the plan's, but nothing that was reused goes from one chunk to the next. The strip says which run it shows.
-* The seeds differ. The same noise in every chunk would repeat small movements."""
-CHAINED = f"""
-## Wan2.2-S2V with SyncCache, {CHUNKS} chunks
-Half a minute: {CHUNKS} chunks of 77 frames or 80, 5 seconds each. Every chunk sees the last frames of those before it and
-goes on in the sound where they end.
-
-{SAME}
-* **Shorter**: select the nodes of the last chunks and press **Ctrl+B**: they are bypassed. Take as many chunks as the
-sound lasts, one for every 5 seconds. After its end the mouth has nothing to follow.
-* **Longer**: copy a chunk with **Ctrl+C** and **Ctrl+Shift+V**, and put it between the last one and part 5. A ComfyUI that
-has *Start Loop* does the same for a sound of any length: template *wan22_s2v_loop*.
-* Colours and faces drift a little with every chunk, with SyncCache as without. Try the portrait plain first.
-
-{FIRST_FRAME}
-{SPEEDS}"""
-LOOPED = f"""
-## Wan2.2-S2V with SyncCache, a sound of any length
-The first chunk starts the video. Then a loop adds chunks: each sees the last frames of those before it and goes on in the
-sound where they end.
-
-* **num_iterations** of *Start Loop*: one chunk for every 5 seconds of the sound after the first 5. 6 chunks, as here with 5
-iterations, are half a minute; 24 are two minutes, with 23 iterations.
-{SAME}
-* SyncCache is outside the loop. Inside, it would do the same, but the strip would count no chunks.
-* Colours and faces drift a little with every chunk, with SyncCache as without. Try a short video first.
-* *Start Loop* and *End Loop* are ComfyUI's own, since about version 0.38. In an older one take *wan22_s2v_long*.
-
-{FIRST_FRAME}
-{SPEEDS}"""
-SOURCES = "plain:IMAGE accelerated:IMAGE mask:MASK audio:AUDIO second_noise:IMAGE run:SYNCCACHE_RUN plan_json:STRING"
-CARRIED = "parent_iteration:INT initial_iteration_value:*"
-KINDS |= {
-    "SyncCacheCompare": Kind(SOURCES, "table:STRING json:STRING strip:IMAGE heat_map:IMAGE curves:IMAGE", (460, 1000)),
-    "PreviewAny": Kind("source:*", "", (460, 240)),
-    "StartLoop": Kind(
-        CARRIED, "iteration_index:INT is_first:BOOLEAN is_last:BOOLEAN list_item:* current_iteration_value:*", (320, 240)),
-    "EndLoop": Kind("output_value:* next_iteration_value:*", "outputs:*", (320, 120)),
-}  # fmt: skip
 # The noise of a long video's first chunk; the others count up from 0. Of each template its own: ComfyUI would not sample
 # again what another has sampled, and the strip and the report would have a run less.
 OPENING_SEEDS = {"wan22_s2v_long": 1000, "wan22_s2v_loop": 2000}
@@ -95,7 +29,7 @@ def compare() -> Graph:
              for output, title, height in (("strip", "Strip", 480), ("curves", "Curves", 400),
                                            ("heat_map", "Heat map", 400))]  # fmt: skip
     told = g.add("PreviewAny", title="JSON", source=found["json"])
-    x, low = g.panel("1 · Portrait and voice", 0, 0, [g.note(COMPARED)], [t, scene])
+    x, low = g.panel("1 · Portrait and voice", 0, 0, [g.note(NOTES["COMPARED"])], [t, scene])
     g.panel("2 · A mask of the face", 0, low, [empty, face], [mask])
     right, y = g.panel("3 · Plain", x, 0, [plain], films[0].steps, [films[0].save])
     _, y = g.panel("4 · SyncCache", x, y, [cache], [fast], films[1].steps, [films[1].save])
@@ -118,7 +52,7 @@ def chunk(g: Graph, r: Real, model, before, number: int, **seed) -> tuple[Node, 
 def started(name: str, note: str) -> tuple[Graph, Real, Node, Node, int]:
     """A graph with its first chunk: SyncCache, the sampler of that chunk, and where the rest starts."""
     g = Graph(name)
-    r = real(g, note, FILES)
+    r = real(g, note, "FILES")
     cache = cached(g, "Balanced", model=r.model["MODEL"])
     opening = staged(g, r, "WanSoundImageToVideo", 640, 640, 77, 1)
     first = sampled(g, cache["model"], opening, OPENING_SEEDS[name], 20, 6.0, "uni_pc", "KSampler · first chunk")
@@ -136,7 +70,7 @@ def ended(g: Graph, r: Real, cache: Node, latent, x: int, y: int = 0) -> Graph:
 
 
 def wan22_s2v_long() -> Graph:
-    g, r, cache, first, x = started("wan22_s2v_long", CHAINED)
+    g, r, cache, first, x = started("wan22_s2v_long", "CHAINED")
     latent, chunks = first["LATENT"], []
     for number in range(CHUNKS - 1):
         chunks.append(chunk(g, r, cache["model"], latent, number))
@@ -147,7 +81,7 @@ def wan22_s2v_long() -> Graph:
 
 
 def wan22_s2v_loop() -> Graph:
-    g, r, cache, first, x = started("wan22_s2v_loop", LOOPED)
+    g, r, cache, first, x = started("wan22_s2v_loop", "LOOPED")
     start = g.add("StartLoop", "simple", CHUNKS - 1, False, initial_iteration_value=first["LATENT"])
     nodes = chunk(g, r, cache["model"], start["current_iteration_value"], 0, seed=start["iteration_index"])
     end = g.add("EndLoop", False, output_value=nodes[-1]["LATENT"], next_iteration_value=nodes[-1]["LATENT"])

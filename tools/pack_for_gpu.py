@@ -35,7 +35,7 @@ TRACED = ("diffusers", "diffsynth", "imageio_ffmpeg")  # of these, what is impor
 CLIPS = (*range(8), *range(100, 104))  # held-out ones that benches ask for, as many as there is room for
 TRACE = """
 import json, sys
-import bench.online, bench.quality
+import bench.online, bench.parts
 from diffusers import UniPCMultistepScheduler
 from demo.thirdparty import load_talker
 load_talker()

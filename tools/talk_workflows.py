@@ -4,68 +4,10 @@
 ComfyUI's own template for InfiniteTalk.
 """
 
-from tools.workflows.graph import KINDS, Graph, Kind, Node
-from tools.workflows.graphs import PRESETS, sampled
+from tools.workflows.graph import Graph, Node
+from tools.workflows.graphs import PRESETS, read_me, sampled
 from tools.workflows.stand_ins import paint, replaced
 
-CONDITIONED = "positive:CONDITIONING negative:CONDITIONING"
-KINDS.update({
-    "WanInfiniteTalkToVideo": Kind(
-        f"model:MODEL model_patch:MODEL_PATCH {CONDITIONED} vae:VAE audio_encoder_output_1:AUDIO_ENCODER_OUTPUT "
-        "clip_vision_output:CLIP_VISION_OUTPUT start_image:IMAGE previous_frames:IMAGE",
-        f"model:MODEL {CONDITIONED} latent:LATENT trim_image:INT", (340, 380)),
-    "ModelPatchLoader": Kind("", "MODEL_PATCH:MODEL_PATCH", (380, 80)),
-    "LoraLoaderModelOnly": Kind("model:MODEL", "MODEL:MODEL", (380, 110)),
-    "ConditioningZeroOut": Kind("conditioning:CONDITIONING", "CONDITIONING:CONDITIONING", (340, 60)),
-    "CLIPVisionLoader": Kind("", "CLIP_VISION:CLIP_VISION", (380, 90)),
-    "CLIPVisionEncode": Kind("clip_vision:CLIP_VISION image:IMAGE", "CLIP_VISION_OUTPUT:CLIP_VISION_OUTPUT", (380, 90)),
-    "ImageBatch": Kind("image1:IMAGE image2:IMAGE", "IMAGE:IMAGE", (240, 60)),
-})  # fmt: skip
-
-TALK = """
-## InfiniteTalk with SyncCache
-Choose a portrait and a voice, then press **Run**: two chunks of 81 frames at 832×480 and 25 frames a second. The second one
-goes on from the last 9 frames of the first, and hears the sound from there.
-
-* The voice enters every block of the model. On a reused step SyncCache adds what runs of blocks had added, and lets the
-model hear the voice between the runs.
-* **SyncCache** stands behind the node that gives the model its voice, once for every chunk: so it sees what the model is.
-* Longer: copy part 4, connect its *previous_frames* to *All frames*, and what follows to the copy's.
-* Two people: set **mode** to *two_speakers*. Who speaks where then is looked for on computed steps only.
-
-## What a preset costs
-| preset | steps computed | speed, by count |
-|---|---|---|
-| Faithful | 6 of 12 | 1.9× |
-| Balanced | 4 of 12 | 2.7× |
-| Fast | 3 of 12, whole results | 4.0× |
-
-With the LoRA the model is made for 6 steps. 12 steps at *Faithful* cost as much as 6.3, at the noise levels of 12: try both,
-with the same seed. Nobody has run this on the real model yet.
-
-**cfg** is 1: where prompt and negative prompt are computed in one pass, ComfyUI's own node for InfiniteTalk fails, with
-SyncCache as without.
-
-## Memory
-Presets keep 16 of 40 residuals, about 10 GiB at this size, in host memory where that is more than a quarter of the GPU's.
-**memory_budget_gb** sets a limit; *Custom* goes by **cache_ratio**, where 1 would be 25 GiB.
-"""
-FILES = """
-## Files
-Each goes into its folder in ComfyUI's **models** folder.
-
-* **diffusion_models**: Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors
-* **loras**: lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors
-* **model_patches**: wan2.1_infiniteTalk_single_fp16.safetensors
-* **text_encoders**: umt5_xxl_fp8_e4m3fn_scaled.safetensors
-* **vae**: Wan2_1_VAE_bf16.safetensors
-* **clip_vision**: clip_vision_h.safetensors
-* **audio_encoders**: wav2vec2-chinese-base_fp16.safetensors
-
-ComfyUI's own template *InfiniteTalk* says where to get them, and has two speakers. Files of other names will do as well:
-choose them in the loaders. The nodes of ComfyUI-WanVideoWrapper for the same model have no place where another pack could
-reach their blocks: SyncCache works with ComfyUI's own.
-"""
 FILE_INPUTS = {"unet_name", "lora_name", "name", "clip_name", "vae_name", "audio_encoder_name"}
 EAR = "wav2vec2-chinese-base_fp16.safetensors"
 PROMPT = "A person looks into the camera and speaks, calm and friendly."
@@ -90,7 +32,7 @@ def infinite_talk() -> Graph:
     nothing = g.add("ConditioningZeroOut", conditioning=words["CONDITIONING"])
     seen = g.add("CLIPVisionEncode", "none", clip_vision=eye["CLIP_VISION"], image=portrait["IMAGE"])
     heard = g.add("AudioEncoderEncode", audio_encoder=ear["AUDIO_ENCODER"], audio=sound["AUDIO"])
-    x, _ = g.panel("Read me", 0, 0, *([g.note(text, 430)] for text in (TALK, FILES)))
+    x = read_me(g, "INFINITE_TALK", "TALK_FILES")
     right, y = g.panel("1 · Models", x, 0, [unet, lora, patch], [clip, vae, eye, ear])
     right, _ = g.panel("2 · Portrait, voice, words", x, y, [words, nothing, seen, heard], [portrait, sound])
     given = {

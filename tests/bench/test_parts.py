@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import changed, parts
-from bench.online import Kept
-from bench.settings import setting_in
+from bench import changed, kept, parts
+from bench.kept import Kept
+from bench.presets import PAPER_SPEED
+from bench.rows import Row
+from bench.settings import Setting, setting_in
 from synccache_core import CostModel, Layout
 from synccache_core.config import PROBE
 from synccache_core.planning.plan import RunFacts
@@ -60,23 +62,69 @@ def test_ways_differ_in_what_they_are_named_after(known):
 def test_a_gain_is_paired_by_clip(known, tmp_path):
     rows = changed.ours(SETTING, 4, known)
     ahead = {row.key: 1.0 for row in rows if row.name == "residuals"}
-    kept = Kept(tmp_path / "x.jsonl", False)
+    films = Kept(tmp_path / "x.jsonl", False)
     for clip in range(3):
-        figures = dict.fromkeys((*parts.COSTS, *parts.FIGURES), 20.0 + 5 * clip)
+        figures = dict.fromkeys((*parts.COSTS, *parts.FIGURES, *parts.MORE), 20.0 + 5 * clip)
         lead = {"whole_db": figures["whole_db"] + 1}
-        kept.add(clip=clip, found={row.key: figures | (lead if row.key in ahead else {}) for row in rows})
-    found = {row["part"]: row for row in parts.parts({4: rows}, Kept(kept.file, False), 3)}
+        films.add(clip=clip, found={row.key: figures | (lead if row.key in ahead else {}) for row in rows})
+    found = {row["part"]: row for row in parts.parts({4: rows}, Kept(films.file, False), 3)}
     told = found["residuals instead of outputs"]
     assert (told["whole_db"], told["low"], told["high"], told["verdict"]) == (1.0, 1.0, 1.0, "helps")
     assert found["correction, outputs"]["verdict"] == "no clear difference"
-    ways = {row["way"]: row for row in parts.every_way({4: rows}, kept, 3)}
+    ways = {row["way"]: row for row in parts.every_way({4: rows}, films, 3)}
     assert ways["residuals"]["whole_db"] == 26.0 and ways["outputs"]["whole_db"] == 25.0
 
 
 def test_films_are_kept_piece_by_piece(known, tmp_path, monkeypatch):
-    rows, jobs, kept = changed.ours(SETTING, 4, known)[:20], [], Kept(tmp_path / "x.jsonl", False)
-    monkeypatch.setattr(parts, "as_done", lambda work, given, label: [(job, jobs.append(job) or work(job)) for job in given])
-    parts.filmed(lambda job: {row.key: {"whole_db": 1.0} for row in job[2]}, SETTING, rows, 2, kept)
+    rows, jobs, films = changed.ours(SETTING, 4, known)[:20], [], Kept(tmp_path / "x.jsonl", False)
+    monkeypatch.setattr(kept, "as_done", lambda work, given, label: [(job, jobs.append(job) or work(job)) for job in given])
+    films.film(SETTING, rows, 2, lambda job: {row.key: {"whole_db": 1.0} for row in job[2]})
     assert [(job[1], len(job[2])) for job in jobs] == [(0, 16), (1, 16), (0, 4), (1, 4)]
-    parts.filmed(lambda job: {}, SETTING, rows, 2, Kept(kept.file, False))
+    Kept(films.file, False).film(SETTING, rows, 2, lambda job: {})
     assert len(jobs) == 4
+    assert Kept(films.file, True).films == {}
+
+
+def test_what_is_known_is_asked_for_once(tmp_path):
+    films = Kept(tmp_path / "x.jsonl", False)
+    assert films.once("thresholds", lambda: {"a": (1, 2)}) == {"a": [1, 2]}
+    assert Kept(films.file, False).once("thresholds", lambda: pytest.fail("asked again")) == {"a": [1, 2]}
+
+
+def test_the_same_way_has_the_same_key():
+    """Another parameter is another way; the last digits of sigmas differ from machine to machine."""
+    one, again, other = (Row("a", "rival", 8, cache=("easycache", {"threshold": value})) for value in (0.1, 0.1, 0.2))
+    assert one.key == again.key != other.key
+    here, there, far = (Row("a", "plain", 2, sigmas=(1.0, value, 0.0))
+                        for value in (0.123456789012345, 0.123456789012346, 0.1234568))  # fmt: skip
+    assert here.key == there.key != far.key
+
+
+def judged(tmp_path, setting: Setting, levels: dict[tuple[str, str, int], float], correlation: float = 0.9) -> list[str]:
+    """What is missed. levels: (way, group, speed) -> dB everywhere, on three clips that differ by up to 2 dB."""
+    made, films = {}, Kept(tmp_path / "x.jsonl", True)
+    for (name, group, speed), db in levels.items():
+        row = Row(name, group, speed)
+        made.setdefault(speed, []).append(row)
+        for clip in range(3):
+            found = dict.fromkeys(("whole_db", "human_db", "mouth_db"), db + clip - 1) | {"mouth_correlation": correlation}
+            films.add(clip=clip, found={row.key: found, "uncached": {"mouth_correlation": 0.9}})
+    return list(parts.missed(setting, made, films, 3))
+
+
+def test_the_wild_world_asks_for_plan_and_preset_where_people_and_mouths_are(tmp_path):
+    levels = {("plan", "plan", 4): 25.0, (changed.OUTPUTS, "part", 4): 24.5, ("near", "rival", 4): 23.2}
+    said = judged(tmp_path, SETTING, levels)
+    assert len(said) == 2 and all("plan is 1.80 dB ahead of near" in line and "required 2" in line for line in said)
+    assert judged(tmp_path, SETTING, {**levels, ("plan", "plan", 4): 25.3}) == []
+    assert judged(tmp_path, replace(SETTING, world="tiny"), levels) == []
+
+
+def test_the_wild_world_is_held_against_the_paper(tmp_path):
+    setting = setting_in("wild", "40-cfg4.5-uni_pc")
+    levels = {(changed.FEWER, "plain", 2): 27.0, ("TeaCache-like", "rival", 3): 16.5, ("MagCache", "rival", 3): 19.5,
+              ("DiCache", "rival", 3): 21.0, (PAPER_SPEED, "paper", 4): 20.0}  # fmt: skip
+    said = judged(tmp_path, setting, levels)
+    assert [any(text in line for line in said) for text in ("1.00 dB behind DiCache", "27.0 dB, at most 26",
+                                                            "TeaCache-like at 3x gives 16.5")] == [True] * 3  # fmt: skip
+    assert len(said) == 3 and len(judged(tmp_path, setting, levels, 0.8)) == 6

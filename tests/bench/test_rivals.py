@@ -1,8 +1,5 @@
 """Each rival's formula by hand arithmetic, on tensors of one number and on a toy transformer. No weights."""
 
-import itertools
-
-import numpy as np
 import pytest
 import torch
 
@@ -152,18 +149,6 @@ def test_schedules_compute_as_many_steps_as_asked(computed):
     for schedule in (fit.fixed_interval(computed, 40), fit.after_three(computed, 40)):
         assert len(set(schedule)) == computed and schedule[0] == 0 and max(schedule) < 40
     assert fit.fixed_interval(10, 40) == tuple(range(0, 40, 4))
-
-
-def test_lexicographic_path_is_the_best_of_all_paths():
-    generator = np.random.default_rng(0)
-    edges = np.triu(generator.uniform(size=(7, 8)).round(1), 1) + np.diag([0.0] * 7, 1)[:7]
-    for computed in (2, 3, 5):
-        def worst_first(path):
-            return tuple(sorted((edges[i][j] for i, j in itertools.pairwise((*path, 7))), reverse=True))
-
-        paths = [(0, *rest) for rest in itertools.combinations(range(1, 7), computed - 1)]
-        found = fit.lexicographic_path(edges, computed)
-        assert len(found) == computed and worst_first(found) == min(map(worst_first, paths))
 
 
 def test_thresholds_are_bisected_to_the_wanted_count():

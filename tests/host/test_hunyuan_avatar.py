@@ -149,12 +149,12 @@ def test_what_a_preset_computes_of_fifty_steps(comfy, large, target, computed, s
     _, cost = priced(comfy, large)
     assert cost.budget(50, target, shares(cost)[0]) == computed
     assert cost.speedup(50, computed, shares(cost)[0]) == pytest.approx(speed, abs=0.005)
-    from tools.avatar_workflows import ONE
+    from tools.workflows.graphs import NOTES
 
     inner = SimpleNamespace(get_model_object=lambda name: large, model=None, model_options={})
     config = comfy.core.Config(target_speedup=target)
     assert comfy.host.leveled(inner, LATENT, config, comfy.core.Sampler(), 50, WORDS).level == "residual"
-    assert f"| {computed} of 50 | {speed:.1f}× |" in ONE
+    assert f"| {computed} of 50 | {speed:.1f}× |" in NOTES["HUNYUAN_AVATAR"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from bench.families_at_true_size import FAMILIES
 from synccache_core import Config, Sampler
 from synccache_core.decide.policy import level_for
 from synccache_core.units import GIB
-from tools.talk_workflows import TALK
+from tools.workflows.graphs import NOTES
 
 from .doors import contract
 from .talking import BLOCKS, TalkStage, case, saved
@@ -355,4 +355,4 @@ def test_the_speeds_that_are_named(true_size):
         share = cost.share(level, 16, "freeze", True)
         computed = cost.budget(12, target, share)
         found[name] = f"{computed} of 12{', whole results' * (level == 'output')} | {cost.speedup(12, computed, share):.1f}×"
-    assert all(f"| {name} | {said} |" in TALK for name, said in found.items()), found
+    assert all(f"| {name} | {said} |" in NOTES["INFINITE_TALK"] for name, said in found.items()), found

@@ -5,6 +5,7 @@ import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 GAP, PAD, TITLE, HEAD = 30, 20, 30, 50  # between nodes, inside a group's edge, above a node, above a group's first title
@@ -12,59 +13,24 @@ MUTED = 2  # the editor's mode "Never": neither run nor sent
 
 
 class Kind(NamedTuple):
-    """Sockets as "name:TYPE", widgets aside; size as the editor needs it with its widgets, and the drawings of this pack."""
+    """A line of kinds.txt. Sockets as "name:TYPE", or "name" where the type is called so, widgets aside; size as the editor
+    needs it with its widgets, and the drawings of this pack.
+    """
 
     inputs: str
     outputs: str
     size: tuple[int, int]
 
 
-SCENE = "positive:CONDITIONING negative:CONDITIONING vae:VAE"
-HEARD = "audio_encoder_output:AUDIO_ENCODER_OUTPUT ref_image:IMAGE control_video:IMAGE"
-CONDITIONED = "positive:CONDITIONING negative:CONDITIONING latent:LATENT"
-KINDS = {
-    "SyncCacheTinyTalker": Kind(
-        "portrait:IMAGE audio:AUDIO",
-        "model:MODEL vae:VAE positive:CONDITIONING negative:CONDITIONING audio_encoder_output:AUDIO_ENCODER_OUTPUT "
-        "ref_image:IMAGE audio:AUDIO", (320, 190)),
-    "SyncCache": Kind("model:MODEL human_mask:MASK plan_json:STRING", "model:MODEL run:SYNCCACHE_RUN", (340, 500)),
-    "SyncCacheCalibrate": Kind("model:MODEL human_mask:MASK", "model:MODEL run:SYNCCACHE_RUN", (340, 350)),
-    "SyncCacheScheduleOptimizer": Kind(
-        "run:SYNCCACHE_RUN samples:LATENT", "plan_json:STRING chart:IMAGE samples:LATENT", (400, 860)),
-    "SyncCacheSavePlan": Kind("plan_json:STRING", "plan_json:STRING", (400, 200)),
-    "SyncCacheLoadPlan": Kind("", "plan_json:STRING", (340, 400)),
-    "SyncCacheReport": Kind(
-        "samples:LATENT run:SYNCCACHE_RUN image:IMAGE", "samples:LATENT json:STRING timeline:IMAGE heat_map:IMAGE",
-        (420, 340)),
-    "SyncCacheHumanMask": Kind("image:IMAGE mask:MASK", "human_mask:MASK overlay:IMAGE", (340, 680)),
-    "WanSoundImageToVideo": Kind(f"{SCENE} {HEARD} ref_motion:IMAGE", CONDITIONED, (320, 270)),
-    "WanSoundImageToVideoExtend": Kind(f"{SCENE} video_latent:LATENT {HEARD}", CONDITIONED, (320, 230)),
-    "KSampler": Kind("model:MODEL positive:CONDITIONING negative:CONDITIONING latent_image:LATENT", "LATENT:LATENT",
-                     (300, 270)),
-    "VAEDecode": Kind("samples:LATENT vae:VAE", "IMAGE:IMAGE", (240, 60)),
-    "ImageScale": Kind("image:IMAGE", "IMAGE:IMAGE", (280, 150)),
-    "ImageFromBatch": Kind("image:IMAGE", "IMAGE:IMAGE", (280, 100)),
-    "ImageStitch": Kind("image1:IMAGE image2:IMAGE", "IMAGE:IMAGE", (280, 170)),
-    "ImageCompare": Kind("image_a:IMAGE image_b:IMAGE", "", (440, 480)),
-    "PreviewImage": Kind("images:IMAGE", "", (440, 320)),
-    "CreateVideo": Kind("images:IMAGE audio:AUDIO", "VIDEO:VIDEO", (240, 110)),
-    "SaveVideo": Kind("video:VIDEO", "", (340, 470)),
-    "SolidMask": Kind("", "MASK:MASK", (240, 120)),
-    "MaskComposite": Kind("destination:MASK source:MASK", "MASK:MASK", (260, 140)),
-    "LatentConcat": Kind("samples1:LATENT samples2:LATENT", "LATENT:LATENT", (260, 90)),
-    "LatentCut": Kind("samples:LATENT", "LATENT:LATENT", (260, 120)),
-    "UNETLoader": Kind("", "MODEL:MODEL", (380, 100)),
-    "CLIPLoader": Kind("", "CLIP:CLIP", (380, 120)),
-    "VAELoader": Kind("", "VAE:VAE", (380, 90)),
-    "AudioEncoderLoader": Kind("", "AUDIO_ENCODER:AUDIO_ENCODER", (380, 90)),
-    "AudioEncoderEncode": Kind("audio_encoder:AUDIO_ENCODER audio:AUDIO", "AUDIO_ENCODER_OUTPUT:AUDIO_ENCODER_OUTPUT",
-                               (380, 60)),
-    "LoadImage": Kind("", "IMAGE:IMAGE MASK:MASK", (340, 360)),
-    "LoadAudio": Kind("", "AUDIO:AUDIO", (340, 170)),
-    "CLIPTextEncode": Kind("clip:CLIP", "CONDITIONING:CONDITIONING", (380, 150)),
-    "ModelSamplingSD3": Kind("model:MODEL", "MODEL:MODEL", (340, 70)),
-    "MarkdownNote": Kind("", "", (360, 300)),
-}  # fmt: skip
+def kind_of(line: str) -> tuple[str, Kind]:
+    """Of "name 340x500: inputs -> outputs"."""
+    head, _, both = line.partition(": ")
+    name, size = head.split(" ")
+    inputs, outputs = both.split("->")
+    return name, Kind(inputs, outputs, tuple(map(int, size.split("x"))))
+
+
+KINDS = dict(map(kind_of, Path(__file__).with_name("kinds.txt").read_text(encoding="utf-8").splitlines()))
 
 
 @dataclass(frozen=True)
@@ -78,9 +44,9 @@ class Node:
 
 
 def sockets(text: str, **more) -> list[dict]:
-    """"name:TYPE name:TYPE", in names ~ stands for a space."""
-    named = (part.replace("~", " ").split(":") for part in text.split())
-    return [{"name": name, "type": kind, **more} for name, kind in named]
+    """"name:TYPE name", in names ~ stands for a space."""
+    named = (part.replace("~", " ").partition(":") for part in text.split())
+    return [{"name": name, "type": kind or name.upper(), **more} for name, _, kind in named]
 
 
 class Graph:

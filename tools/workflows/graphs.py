@@ -21,6 +21,11 @@ NEGATIVE = "blurry, overexposed, still picture, low quality, distorted face, dis
 PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0), "Paper": (3.75, 0.4)}
 
 
+def read_me(g: Graph, *notes: str) -> int:
+    """Notes by name, as the first frame; where the next one starts."""
+    return g.panel("Read me", 0, 0, *([g.note(NOTES[note], 430)] for note in notes))[0]
+
+
 def cached(g: Graph, preset: str, **sources) -> Node:
     return g.add("SyncCache", preset, *PRESETS[preset], 0.75, -1, -1, "auto", 0.0, "error", "auto", 0.0, "off", **sources)
 
@@ -162,7 +167,7 @@ def real(g: Graph, *notes: str) -> Real:
              for text, title in ((POSITIVE, "Positive prompt"), (NEGATIVE, "Negative prompt"))]  # fmt: skip
     heard = g.add("AudioEncoderEncode", audio_encoder=ear["AUDIO_ENCODER"], audio=audio["AUDIO"])
     model = g.add("ModelSamplingSD3", 8.0, model=unet["MODEL"])
-    x, _ = g.panel("Read me", 0, 0, *([g.note(note, 430)] for note in notes))
+    x = read_me(g, *notes)
     right, y = g.panel("1 · Models", x, 0, [unet, clip, vae, ear])
     right, _ = g.panel("2 · Portrait, voice, words", x, y, [*words, heard], [portrait, audio])
     return Real(portrait, audio, vae, heard, tuple(words), model, right)
@@ -177,7 +182,7 @@ def staged(g: Graph, r: Real, kind: str, *widgets, **sources) -> Node:
 
 def wan22_s2v(name="wan22_s2v", steps=20, preset="Balanced", planned=False) -> Graph:
     g = Graph(name)
-    r = real(g, NOTES["FORTY" if planned else "TWENTY"], NOTES["FILES"])
+    r = real(g, "FORTY" if planned else "TWENTY", "FILES")
     plan = g.add("SyncCacheLoadPlan", "(no plan saved yet)", mode=MUTED) if planned else None
     cache = cached(g, preset, model=r.model["MODEL"], **({"plan_json": plan["plan_json"]} if plan else {}))
     scene = staged(g, r, "WanSoundImageToVideo", 640, 640, 77, 1)
@@ -193,7 +198,7 @@ def wan22_s2v(name="wan22_s2v", steps=20, preset="Balanced", planned=False) -> G
 
 def wan22_s2v_extend() -> Graph:
     g = Graph("wan22_s2v_extend")
-    r = real(g, NOTES["EXTEND"], NOTES["FILES"])
+    r = real(g, "EXTEND", "FILES")
     cache = cached(g, "Balanced", model=r.model["MODEL"])
     opening = staged(g, r, "WanSoundImageToVideo", 640, 640, 77, 1)
     first = sampled(g, cache["model"], opening, 1, 20, 6.0, "uni_pc", "KSampler · first chunk")
