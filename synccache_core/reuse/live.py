@@ -29,7 +29,7 @@ def live_tokens(mask: torch.Tensor, grid: Grid, reach: int = 1) -> torch.Tensor:
 
 
 def can_live(adapter: Adapter, model: torch.nn.Module) -> bool:
-    """Whether a human mask can have LIVE evaluations of the model: where audio comes in between blocks, see `LiveRows.of`."""
+    """Whether a human mask can have LIVE evaluations of it: where audio comes in between blocks, see `LiveRows.of`."""
     return adapter.layout(model).audio == "after" and adapter.lives(model)
 
 
