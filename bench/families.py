@@ -59,7 +59,7 @@ class Sized:
         adapter, video = find(self.model, self.options), video_of(self.args)
         one = 2 * adapter.grid(video).tokens * adapter.width(self.model) * 2
         groups = wanted_groups(Config(cache_ratio=ratio), self.layout)
-        inside = depth_bytes(self.layout, groups, one // 2, 2) if adapter.through(self.model) else 0
+        inside = depth_bytes(self.layout, groups, one // 2, 2) if adapter.bind(self.model).runs_beside else 0
         return inside + cache_bytes(one, 0, "residual", len(groups), Config().forecast_order, 0)
 
 

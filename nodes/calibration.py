@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from ..synccache_core import Adapter, CalibrationSession, Config, Plan, Recording, Sampler, __version__, describe
+from ..synccache_core import CalibrationSession, Config, Plan, Recording, Sampler, __version__, describe
 from ..synccache_core.errors import SyncCacheError
+from ..synccache_core.model.adapters import Bound
 from ..synccache_core.planning.plan import Budget
-from ..synccache_core.planning.planned import planned_config
 from ..synccache_core.planning.planner import Planner
 from ..synccache_core.planning.replays import ReplaySession, Yardstick, replayed
 from ..synccache_core.sentences import say, told
-from .guider import diffusion_model, guidance, seen_by, served
+from .guider import guidance, served, text_tokens
 from .host import CacheRun, HostRun, install, recognise
 from .run import RunHandle
 
@@ -24,9 +25,9 @@ def calibrate(
     replays: how many plans for the budget are sampled afterwards, to choose by what they do. keep: called with the finished
     recording. Raises as `host.attach` does.
     """
-    dit, adapter = diffusion_model(model), served(model)
+    bound = served(model)
     patched = install(model, CalibrationRun(mask, handle, budget, replays, keep))
-    recognise(dit, adapter, handle)
+    recognise(bound, handle)
     return patched
 
 
@@ -59,13 +60,13 @@ class CalibrationRun(HostRun):
     title = "SyncCache Calibrate"
 
     def session(
-        self, guider, adapter: Adapter, shapes: Sequence, sigmas: list[float], sampler: Sampler
+        self, guider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler
     ) -> CalibrationSession:
         shift = getattr(guider.model_patcher.get_model_object("model_sampling"), "shift", None)
         shift = float(shift) if isinstance(shift, (int, float)) else None
         return CalibrationSession(
-            *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, parts=shapes[1:],
-            adapter=adapter.name, cfg=guidance(guider), shift=shift,
+            bound.layout, sigmas, partial(bound.cost, text=text_tokens(guider)), self.mask, bound.adapter.title,
+            self.progress, sampler, parts=shapes[1:], adapter=bound.adapter.name, cfg=guidance(guider), shift=shift,
         )
 
     def gpu_bytes(self, model, shapes: Sequence) -> int:
@@ -96,7 +97,9 @@ class CalibrationRun(HostRun):
         trials = self._or_note(notes, say("no plan was tried"), planner.trials, self.budget, self.replays) or []
         for number, choice in enumerate(trials, 1):
             plan = planner.plan(choice, self.budget, __version__, "replay")
-            run = self.replaying = self._run(guider, plan, say("{number} of {count}", number=number, count=len(trials)))
+            place = say("{number} of {count}", number=number, count=len(trials))
+            run = ReplayRun(self.mask, RunHandle(), Config(), plan=plan, watcher=self.handle, place=place)
+            self.replaying = run
             try:
                 guider.conds = _copied(conditions)
                 with run.running(guider, args, kwargs) as (session, given):
@@ -123,11 +126,6 @@ class CalibrationRun(HostRun):
         except SyncCacheError as error:
             notes.append(say("{what}: {error}", what=what, error=str(error)))
             return None
-
-    def _run(self, guider, plan: Plan, place: str) -> ReplayRun:
-        dit, adapter = diffusion_model(guider.model_patcher), served(guider.model_patcher)
-        config = planned_config(plan, Config(), adapter.name, adapter.layout(dit))
-        return ReplayRun(self.mask, RunHandle(), config, plan=plan, watcher=self.handle, place=place)
 
 
 def outcome(plan: Plan) -> str:

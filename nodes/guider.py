@@ -1,14 +1,15 @@
 """What is read of the host before a sampling run: of its guider, the conditioning, the model and the sigmas."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import inf
 
 import torch
 from comfy.model_sampling import CONST, IMG_TO_IMG, IMG_TO_IMG_FLOW
 
-from ..synccache_core import Adapter, Config, Layout, Noise, Plan, UnsupportedModel, serve, supported
+from ..synccache_core import Config, Noise, Plan, UnsupportedModel, serve, supported
 from ..synccache_core.config import RESIDUAL
 from ..synccache_core.decide.clock import END
+from ..synccache_core.model.adapters import Bound
 from ..synccache_core.model.noise import DIFFUSION, FLOW
 from ..synccache_core.sentences import say
 
@@ -19,18 +20,20 @@ def diffusion_model(model) -> torch.nn.Module:
     return getattr(dit, "_orig_mod", dit)
 
 
-def served(model) -> Adapter:
-    """Of a ModelPatcher. Raises UnsupportedModel where nothing is like at two steps, as where no noise is taken away."""
-    kind = model.get_model_object("model_sampling")
+def served(model) -> Bound:
+    """The DiT of a ModelPatcher and its adapter. Raises UnsupportedModel where nothing is like at two steps, as where no
+    noise is taken away.
+    """
+    kind, dit = model.get_model_object("model_sampling"), diffusion_model(model)
     if isinstance(kind, (IMG_TO_IMG, IMG_TO_IMG_FLOW)):
-        name = type(diffusion_model(model)).__name__
+        name = type(dit).__name__
         raise UnsupportedModel(f"{name} turns one picture into another without noise: there are no steps to reuse")
-    return serve(diffusion_model(model), model.model_options.get("transformer_options"))
+    return serve(dit, model.model_options.get("transformer_options")).bind(dit)
 
 
-def needs_blocks(adapter: Adapter, layout: Layout, config: Config, plan: Plan | None, paper: bool) -> None:
+def needs_blocks(bound: Bound, config: Config, plan: Plan | None, paper: bool) -> None:
     """Raises UnsupportedModel, with the input and both values, where a model that is not known shall reuse residuals."""
-    if not layout.unknown or plan is not None and not paper or not paper and config.level != RESIDUAL:
+    if not bound.layout.unknown or plan is not None and not paper or not paper and config.level != RESIDUAL:
         return
     asked, instead = "reuse is 'residuals'", "set reuse to auto or outputs"
     if paper:
@@ -38,7 +41,7 @@ def needs_blocks(adapter: Adapter, layout: Layout, config: Config, plan: Plan | 
     elif config.threshold is not None:
         asked, instead = f"probe_threshold is {config.threshold:g}", "set probe_threshold to 0"
     known = ", ".join(supported())
-    raise UnsupportedModel(f"{asked}, which needs the blocks of {known}, but this model is {adapter.title}: {instead}")
+    raise UnsupportedModel(f"{asked}, which needs the blocks of {known}, but this model is {bound.adapter.title}: {instead}")
 
 
 def noise_of(model) -> Noise:
@@ -50,12 +53,6 @@ def schedule_of(sigmas: torch.Tensor) -> list[float]:
     """A run's sigmas, with the end at 0 where a sampler before wrote uni_pc's 0.001 there."""
     values = sigmas.tolist()
     return [*values[:-1], 0.0] if len(values) > 1 and 0 < values[-1] <= END < values[-2] else values
-
-
-def seen_by(guider, adapter: Adapter, sigmas: Sequence[float]) -> tuple:
-    """layout, sigmas and cost, as a session takes them."""
-    dit, text = diffusion_model(guider.model_patcher), text_tokens(guider)
-    return adapter.layout(dit), sigmas, lambda grid, tokens: adapter.cost(dit, grid, tokens, text)
 
 
 def text_tokens(guider) -> int | None:
@@ -97,8 +94,8 @@ def percents(entry: dict) -> Iterator[tuple[float, float]]:
             yield keyframe.start_percent, 1.0
 
 
-def remarks(guider) -> list[str]:
+def remarks(guider, bound: Bound) -> list[str]:
     """What a person should know before judging this run."""
-    if guider.model_options.get("context_handler") is None or served(guider.model_patcher).name != "wan_s2v":
+    if guider.model_options.get("context_handler") is None or bound.adapter.name != "wan_s2v":
         return []
     return [say("context windows: ComfyUI gives every Wan-S2V window the audio of the first one")]

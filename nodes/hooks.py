@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from comfy import model_prefetch
 
-from ..synccache_core import Adapter, Noise, Sampler, Session
+from ..synccache_core import Noise, Sampler, Session
+from ..synccache_core.model.adapters import Bound
 from ..synccache_core.model.live import LiveBlock
 from ..synccache_core.model.noise import FLOW
 from ..synccache_core.model.samplers import Response, response
@@ -28,11 +29,11 @@ class Active:
     noise: how the host counts it for this model. parts: shapes of the latents that are sampled together, () = there is one.
     """
 
-    def __init__(self, session: Session, adapter: Adapter, noise: Noise, parts: Sequence = ()):
+    def __init__(self, session: Session, bound: Bound, noise: Noise, parts: Sequence = ()):
         self.session = session
         self.session.guard.aside = outside_graph
         self.parts = tuple(parts)
-        self.adapter = adapter
+        self.bound, self.adapter = bound, bound.adapter
         self.noise = noise
         self.places: list[tuple[str, int]] = []
         self.call = None
@@ -55,17 +56,16 @@ class Active:
             self.session.report.note(GUIDED)
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
         foreign = guiding or not (ours and even)
-        skips = not foreign and not self.adapter.through(one.model)
+        skips = not foreign and not self.bound.runs_beside
         if options.get(PREFETCH) and skips and self.session.current.expects_reuse:
             options[PREFETCH] = False  # weights of blocks that are not run
         return one, self.session.call(branches, grid, foreign, partial(self.adapter.view, one))
 
-    def hook(self, model, options: dict) -> None:
+    def hook(self, options: dict) -> None:
         """Put a hook where the host looks for replacements of each block; `options` are its transformer_options."""
         options[KEY] = self
-        blocks = [] if self.session.layout.unknown else self.adapter.blocks(model)
-        self.places = [block.place for block in blocks]
-        for index, block in enumerate(blocks):
+        self.places = [block.place for block in self.bound.blocks]
+        for index, block in enumerate(self.bound.blocks):
             replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
             replaced[block.place] = BlockHook(self, index, block.module, replaced.get(block.place))
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 
 import comfy.model_management
@@ -15,38 +16,16 @@ import comfy.model_patcher
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..synccache_core import (
-    Adapter,
-    Config,
-    Noise,
-    Plan,
-    Sampler,
-    Session,
-    StateError,
-    describe,
-    fitted_config,
-    planned_config,
-)
+from ..synccache_core import Config, Noise, Plan, Sampler, Session, StateError
 from ..synccache_core.decide.paper import paper_config
 from ..synccache_core.human.mask import as_mask
+from ..synccache_core.model.adapters import Bound
 from ..synccache_core.planning.plan import check
-from ..synccache_core.planning.planned import fewer
-from ..synccache_core.reuse.live import can_live, live_for
+from ..synccache_core.planning.planned import fewer, planned_config, settings_of
 from ..synccache_core.sentences import say
-from .guider import (
-    diffusion_model,
-    guidance,
-    needs_blocks,
-    noise_of,
-    ranges,
-    remarks,
-    schedule_of,
-    seen_by,
-    served,
-    text_tokens,
-)
+from .guider import guidance, needs_blocks, noise_of, ranges, remarks, schedule_of, served, text_tokens
 from .hooks import KEY, Active, diffusion_model_call, predict_noise, sampler_of
-from .room import leveled, residual_bytes, video_of
+from .room import grid_of, residual_bytes, video_of
 from .run import RunHandle
 
 log = logging.getLogger("synccache")
@@ -65,26 +44,24 @@ def attach(
     paper's method instead. Raises UnsupportedModel, BadInput where the plan is for another model, StateError where
     SyncCache is applied already or another cache is.
     """
-    dit, adapter = diffusion_model(model), served(model)
-    needs_blocks(adapter, adapter.layout(dit), config, plan, paper)
+    bound = served(model)
+    needs_blocks(bound, config, plan, paper)
+    if plan is not None:
+        check(plan, bound.adapter.name, bound.layout)
     if paper:
-        if plan is not None:
-            check(plan, adapter.name, adapter.layout(dit))
-        config, plan = paper_config(config, adapter.layout(dit), plan.boundaries if plan else ()), None
-    elif plan is not None:
-        config = planned_config(plan, config, adapter.name, adapter.layout(dit))
+        config, plan = paper_config(config, bound.layout, plan.boundaries if plan else ()), None
     patched = install(model, CacheRun(mask, handle, config, cache_device, plan))
-    recognise(dit, adapter, handle)
-    if config.off:
+    recognise(bound, handle)
+    if plan is None and config.off:
         handle.tell(say("off: target_speedup is 1, the model runs as it is"))
         return model.clone()
     return patched
 
 
-def recognise(dit, adapter: Adapter, handle: RunHandle) -> None:
+def recognise(bound: Bound, handle: RunHandle) -> None:
     """Say which model was found."""
-    layout = adapter.layout(dit)
-    handle.send(recognised={"model": adapter.title, "blocks": layout.blocks, "refreshes": layout.refreshes})
+    layout = bound.layout
+    handle.send(recognised={"model": bound.adapter.title, "blocks": layout.blocks, "refreshes": layout.refreshes})
 
 
 def install(model, run: "HostRun"):
@@ -141,7 +118,7 @@ class HostRun:
     def __deepcopy__(self, memo):
         return self
 
-    def session(self, guider, adapter: Adapter, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
+    def session(self, guider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
         """shapes: of the noise, and of the latents that it holds where these are several. sigmas: as the core counts."""
         raise NotImplementedError
 
@@ -213,11 +190,11 @@ class HostRun:
     def _start(self, guider, shapes: Sequence, sigmas: list[float], sampler: Sampler, noise: Noise) -> Active:
         refuse_rivals(guider.model_options)
         refuse_multigpu(guider.model_patcher)
-        adapter = served(guider.model_patcher)
-        session = self.session(guider, adapter, shapes, sigmas, sampler)
-        active = Active(session, adapter, noise, shapes[1:])
-        session.report.note(*remarks(guider))
-        active.hook(diffusion_model(guider.model_patcher), guider.model_options["transformer_options"])
+        bound = served(guider.model_patcher)
+        session = self.session(guider, bound, shapes, sigmas, sampler)
+        active = Active(session, bound, noise, shapes[1:])
+        session.report.note(*remarks(guider, bound))
+        active.hook(guider.model_options["transformer_options"])
         self.handle.add(session.report)
         return active
 
@@ -235,7 +212,7 @@ class HostRun:
 
 @dataclass
 class CacheRun(HostRun):
-    """config: with all that a plan decides, for the plan's own sigmas. cache_device: auto, gpu or cpu."""
+    """config: what the person asked for, of which a plan overrules what it decides. cache_device: auto, gpu or cpu."""
 
     config: Config
     cache_device: str = AUTO
@@ -247,24 +224,18 @@ class CacheRun(HostRun):
     def steps(self, sigmas: list[float]) -> tuple[Sequence[int], str]:
         return fewer(self.plan, sigmas) if self.plan is not None else super().steps(sigmas)
 
-    def session(self, guider, adapter: Adapter, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
-        config, video, moved, notes = self.config, video_of(shapes), False, []
-        if self.plan is not None:
-            tokens = adapter.grid(torch.empty(*video, device="meta")).tokens
-            config, moved, notes = fitted_config(self.plan, config, sigmas, sampler, tokens)
-            overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order, warmup and live"
-            notes = [say("a plan decides: {inputs} have no say", inputs=overruled), *notes]
-        steps = len(sampler.evaluated(sigmas)) - 1
-        config = leveled(guider.model_patcher, video, config, sampler, steps, text_tokens(guider))
-        config, said = live_for(config, adapter, diffusion_model(guider.model_patcher))
-        config = replace(config, cache_device=self._device(guider.model_patcher, shapes))
+    def session(self, guider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
+        text = text_tokens(guider)
+        settings = settings_of(self.config, bound, grid_of(bound, video_of(shapes)), sigmas, sampler, self.plan, text)
         session = self.made(
-            config, *seen_by(guider, adapter, sigmas), self.mask, adapter.title, self.progress, sampler, ranges(guider),
+            replace(settings.config, cache_device=self._device(guider.model_patcher, shapes)), bound.layout, sigmas,
+            partial(bound.cost, text=text), self.mask, bound.adapter.title, self.progress, sampler, ranges(guider),
             guidance(guider), shapes[1:],
         )
-        session.report.plan = describe(self.plan, sampler.evaluated(sigmas)) if self.plan else ""
-        session.report.remapped, session.report.livable = moved, can_live(adapter, diffusion_model(guider.model_patcher))
-        session.report.note(*notes, *said)
+        if self.plan is not None:
+            overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order, warmup and live"
+            session.report.note(say("a plan decides: {inputs} have no say", inputs=overruled))
+        settings.tell(session.report)
         return session
 
     def gpu_bytes(self, model, shapes: Sequence) -> int:
@@ -273,16 +244,13 @@ class CacheRun(HostRun):
         return self._bytes(model, shapes)
 
     def _bytes(self, model, shapes: Sequence) -> int:
-        return residual_bytes(model, video_of(shapes), self._stored, self._planned_for, prod(shapes[0]))
-
-    @property
-    def _stored(self) -> Config:
-        """What decides how much is stored: without a mask nothing is LIVE."""
-        return self.config if self.mask is not None else replace(self.config, live=False)
-
-    @property
-    def _planned_for(self) -> Sampler:
-        return Sampler(self.plan.run.sampler) if self.plan else Sampler()
+        config, sampler, bound = self.config, Sampler(), served(model)
+        if self.plan is not None:
+            sampler = Sampler(self.plan.run.sampler)
+            config = planned_config(self.plan, config, bound.adapter.name, bound.layout)
+        if self.mask is None:  # nothing is LIVE
+            config = replace(config, live=False)
+        return residual_bytes(model, video_of(shapes), config, sampler, prod(shapes[0]))
 
     def _device(self, model, shapes: Sequence) -> str:
         """Core's name for the place of the residuals. auto: host memory once they would take a quarter of the GPU's."""

@@ -8,18 +8,16 @@ from functools import partial
 import torch
 
 from .config import Config
-from .decide.policy import level_for
 from .errors import BadInput, StateError
-from .model.adapters import Adapter, find
+from .model.adapters import Adapter, Bound, find
 from .model.grid import Grid
 from .model.live import Live, LiveBlock
 from .model.overrides import override
 from .model.samplers import Sampler
 from .model.view import Pass
 from .planning.plan import Plan
-from .planning.planned import describe, fitted_config, planned_config
+from .planning.planned import settings_of
 from .planning.recorder import CalibrationSession
-from .reuse.live import can_live, live_for
 from .run.call import Call
 from .run.session import Session
 
@@ -80,30 +78,21 @@ def attach(
     Name the chunks of each forward pass where there are several: `with session.branch("cond"):` around it.
     """
     kind = sampler if isinstance(sampler, Sampler) else Sampler(sampler)
-    adapter, notes, moved = adapter or find(model), [], False
-    if plan is not None:
-        config = planned_config(plan, config, adapter.name, adapter.layout(model))
-        _check_steps(plan, sigmas)
-        config, moved, notes = fitted_config(plan, config, sigmas, kind, grid.tokens)
-    config = level_for(config, adapter.cost(model, grid, grid.tokens), len(kind.evaluated(sigmas)) - 1, kind)
-    (config, said), of = live_for(config, adapter, model), _of(model, adapter, sigmas)
-    session = AttachedSession(config, *of, mask, adapter.title, sampler=kind, grid=grid, guidance=cfg)
-    session.report.livable = can_live(adapter, model)
-    session.report.plan, session.report.remapped = describe(plan, kind.evaluated(sigmas)) if plan else "", moved
-    if plan is not None and plan.plain:
-        session.report.shorten(plan.evaluations, len(plan.schedule))
-    session.report.note(*said, *notes)
-    with _attached(model, session, adapter):
-        yield session
-
-
-def _check_steps(plan: Plan, sigmas: Sequence[float]) -> None:
-    """Raises BadInput where a loop takes other steps than a plain plan: the loop is not ours to change."""
-    if plan.plain and len(sigmas) - 1 != len(plan.schedule):
+    bound, plain = (adapter or find(model)).bind(model), plan is not None and plan.plain
+    settings = settings_of(config, bound, grid, sigmas, kind, plan)
+    if plain and len(sigmas) - 1 != len(plan.schedule):  # the loop is not ours to change
         raise BadInput(
             f"the plan takes {len(plan.schedule)} steps and reuses nothing, got sigmas of {len(sigmas) - 1} steps: sample "
             "over plan.own_sigmas, and give these to attach"
         )
+    session = AttachedSession(
+        settings.config, bound.layout, sigmas, bound.cost, mask, bound.adapter.title, sampler=kind, grid=grid, guidance=cfg
+    )
+    settings.tell(session.report)
+    if plain:
+        session.report.shorten(plan.evaluations, len(plan.schedule))
+    with _attached(session, bound):
+        yield session
 
 
 @contextmanager
@@ -118,26 +107,23 @@ def calibrate(
     """Like `attach`, but everything is computed, outputs are what they would have been, and `session.recording()`, called
     inside the block once the loop is through, is what `planning.planner.Planner` plans from.
     """
-    adapter = adapter or find(model)
+    bound = (adapter or find(model)).bind(model)
     session = AttachedCalibration(
-        *_of(model, adapter, sigmas), mask, adapter.title, grid=grid, adapter=adapter.name, cfg=cfg
+        bound.layout, sigmas, bound.cost, mask, bound.adapter.title, grid=grid, adapter=bound.adapter.name, cfg=cfg
     )
-    with _attached(model, session, adapter):
+    with _attached(session, bound):
         yield session
 
 
-def _of(model: torch.nn.Module, adapter: Adapter, sigmas: Sequence[float]) -> tuple:
-    return adapter.layout(model), sigmas, lambda grid, tokens: adapter.cost(model, grid, tokens)
-
-
 @contextmanager
-def _attached(model: torch.nn.Module, session: _Attached, adapter: Adapter):
+def _attached(session: _Attached, bound: Bound):
+    model, adapter = bound.model, bound.adapter
     if "forward" in vars(model) and isinstance(vars(model)["forward"], _Forward):
         raise StateError("a SyncCache session is already attached to this model")
     with ExitStack() as stack:
         stack.push(lambda failed, *_: session.close(finished=failed is None))
         override(stack, model, "forward", _Forward(session, model, adapter))
-        for index, block in enumerate(() if session.layout.unknown else adapter.blocks(model)):
+        for index, block in enumerate(bound.blocks):
             made = _block_forward(session, index, block.module, adapter.rest, adapter.live(block.module))
             override(stack, block.module, "forward", made)
         yield

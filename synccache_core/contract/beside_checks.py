@@ -24,7 +24,7 @@ def contract_rows_beside_are_the_computed_ones(case: Case) -> None:
     with running(case, schedule=(True, True)) as session:
         with watched(look), session.evaluation(case.sigmas[1]):
             case.call(case.model, x, case.sigmas[1], audio)
-    assert len(ran) == case.adapter.layout(case.model).blocks
+    assert len(ran) == case.bound.layout.blocks
 
 
 def contract_rows_beside_go_through_every_block(case: Case) -> None:
@@ -49,4 +49,4 @@ def contract_rows_beside_go_through_every_block(case: Case) -> None:
         with watched(look), session.evaluation(case.sigmas[1]):
             case.call(case.model, x, case.sigmas[1], audio)
         assert session.report.reused == 1, "nothing was reused"
-    assert len(seen) == case.adapter.layout(case.model).blocks
+    assert len(seen) == case.bound.layout.blocks

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..attach import attach
 from ..config import Config
-from ..model.adapters import Adapter
+from ..model.adapters import Adapter, Bound
 from ..model.grid import Grid
 from ..run.call import Call
 from .live_toy import ToyAttentionDiT, ToyPackedDiT, toy_live, toy_packed
@@ -45,6 +45,10 @@ class Case:
 
     def __post_init__(self):
         self.model = self.make()
+
+    @property
+    def bound(self) -> Bound:
+        return self.adapter.bind(self.model)
 
     def tensors(self, seed: int, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
         generator = torch.Generator().manual_seed(seed)

@@ -22,8 +22,8 @@ def check_adapter(case: Case) -> list[str]:
 
 
 def contract_segments_cover_every_block_once(case: Case) -> None:
-    layout = case.adapter.layout(case.model)
-    blocks = case.adapter.blocks(case.model)
+    layout = case.bound.layout
+    blocks = case.bound.blocks
     assert len(blocks) == layout.blocks, "layout counts other blocks than the model has"
     assert len({block.place for block in blocks}) == len({id(block.module) for block in blocks}) == len(blocks)
     skipped = [b for b in range(layout.blocks) if b >= layout.probe_blocks]
@@ -119,7 +119,7 @@ def contract_only_the_video_is_reused(case: Case) -> None:
             case.call(case.model, x, case.sigmas[0], audio)
 
         def look(call, block, state, *ways):
-            live = case.adapter.live(case.adapter.blocks(case.model)[block].module)
+            live = case.adapter.live(case.bound.blocks[block].module)
             if block < call.layout.probe_blocks or call.layout.audio == "inside" or call.layout.audio == "beside" and live:
                 return None
             view = call.view(block)

@@ -8,9 +8,9 @@ from .case import Case, assert_close, running, sample, watched
 
 def of(case: Case) -> dict:
     """By their names, the checks of this case that are not everybody's."""
-    if not case.adapter.lives(case.model):
+    if not case.bound.can_live:
         return {}
-    return vars(beside_checks) if case.adapter.layout(case.model).audio == "beside" else globals()
+    return vars(beside_checks) if case.bound.layout.audio == "beside" else globals()
 
 
 def contract_live_all_rows_give_the_computed_output(case: Case) -> None:
@@ -40,7 +40,7 @@ def contract_live_rows_of_a_block_are_the_computed_ones(case: Case) -> None:
     with running(case, corner(case), schedule=(True, True), live=True) as session:
         with watched(look), session.evaluation(case.sigmas[1]):
             case.call(case.model, x, case.sigmas[1], audio)
-    assert len(ran) == case.adapter.layout(case.model).blocks
+    assert len(ran) == case.bound.layout.blocks
 
 
 def contract_live_no_row_gives_the_reused_output(case: Case) -> None:
@@ -55,7 +55,7 @@ def contract_live_leaves_the_other_rows_as_reuse_does(case: Case) -> None:
     x, audio = case.tensors(10)
     (_, live), (_, reused) = (second(case, mask, x, audio, action=action)
                               for mask, action in ((corner(case), "live"), (None, "reuse")))  # fmt: skip
-    last = case.adapter.layout(case.model).blocks - 1
+    last = case.bound.layout.blocks - 1
     inside = corner(case, dilated=True).flatten() > 0
     assert 0 < inside.sum() < len(inside), "the grid is too small to have live rows and others"
     assert_close(live[last][:, ~inside], reused[last][:, ~inside], case.tolerance)

@@ -1,15 +1,20 @@
 """From a plan to the settings of a run: what the plan decides, at the sigmas that the run really has."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from ..config import SCHEDULE, Config
+from ..decide.policy import level_for
 from ..decide.schedules import blended
+from ..model.adapters import Bound
+from ..model.grid import Grid
 from ..model.layout import Layout
 from ..model.samplers import Sampler
+from ..report.report import RunReport
+from ..reuse.live import live_for
 from ..sentences import say
 from .plan import Plan, check
 from .schedule import Variant, predicted_error, remap, solve_steps
@@ -20,6 +25,47 @@ FINER = 1.5  # times the plan's steps: in much finer runs the dynamic programme 
 # Of the error at the nearest sigmas. The best of all schedules on an interpolated path owes part of its promise to the
 # interpolation: of four plans carried over on the Tiny Talker, one that promised 3 % less lost 2 dB, others gained up to 3.
 PROMISE = 0.9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run goes by. plan: a line about its plan, "" = there is none. moved: whether the plan was made for other
+    sigmas. notes: for the report.
+    """
+
+    config: Config
+    plan: str = ""
+    moved: bool = False
+    notes: tuple[str, ...] = ()
+    livable: bool = False
+
+    def tell(self, report: RunReport) -> None:
+        report.plan, report.remapped, report.livable = self.plan, self.moved, self.livable
+        report.note(*self.notes)
+
+
+def settings_of(
+    config: Config, bound: Bound, grid: Grid, sigmas: Sequence[float], sampler: Sampler, plan: Plan | None = None,
+    text: int | None = None,
+) -> Settings:
+    """Of a run over sigmas [N + 1]: `config`, with what a plan decides and what is left to the model. grid: the video's
+    tokens. text: as `Bound.cost` takes it. Raises BadInput, with both names, where the plan is for another model.
+    """
+    evaluated, line, is_moved, notes = sampler.evaluated(sigmas), "", False, []
+    if plan is not None:
+        config = planned_config(plan, config, bound.adapter.name, bound.layout)
+        config, is_moved, notes = fitted_config(plan, config, sigmas, sampler, grid.tokens)
+        line = describe(plan, evaluated)
+    config, said = leveled(config, bound, grid, len(evaluated) - 1, sampler, text)
+    return Settings(config, line, is_moved, (*notes, *said), bound.layout.audio == "after" and bound.can_live)
+
+
+def leveled(
+    config: Config, bound: Bound, grid: Grid, steps: int, sampler: Sampler, text: int | None = None
+) -> tuple[Config, list[str]]:
+    """The config with its level, for a run of `steps` evaluations, without LIVE ones where there can be none; and notes."""
+    config, notes = live_for(config, bound)
+    return level_for(config, bound.cost(grid, grid.tokens, text), steps, sampler), notes
 
 
 def planned_config(plan: Plan, base: Config, adapter: str, layout: Layout) -> Config:

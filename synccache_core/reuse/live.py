@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ..config import Config
-from ..model.adapters import Adapter
+from ..model.adapters import Bound
 from ..model.grid import Grid, token_weights
 from ..model.layout import Layout
 from ..model.live import Rows
@@ -28,16 +28,11 @@ def live_tokens(mask: torch.Tensor, grid: Grid, reach: int = 1) -> torch.Tensor:
     return near[:, 0] > 0
 
 
-def can_live(adapter: Adapter, model: torch.nn.Module) -> bool:
-    """Whether a human mask can have LIVE evaluations of it: where audio comes in between blocks, see `LiveRows.of`."""
-    return adapter.layout(model).audio == "after" and adapter.lives(model)
-
-
-def live_for(config: Config, adapter: Adapter, model: torch.nn.Module) -> tuple[Config, list[str]]:
+def live_for(config: Config, bound: Bound) -> tuple[Config, list[str]]:
     """The config, without LIVE evaluations where the model's blocks cannot run on some of their rows, and a note."""
-    if not config.live or config.off or adapter.lives(model):
+    if not config.live or config.off or bound.can_live:
         return config, []
-    note = say("live has no effect on {model}: its blocks run on all rows only", model=adapter.title)
+    note = say("live has no effect on {model}: its blocks run on all rows only", model=bound.adapter.title)
     return replace(config, live=False), [note]
 
 

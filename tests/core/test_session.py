@@ -42,7 +42,7 @@ class Doubling(nn.Module):
 
 ADAPTER = Adapter(
     "doubling", "Doubling", ("Doubling",), lambda m: Layout(4, m.points), lambda x: GRID,
-    lambda m, g, t: parameter_cost(Layout(4, m.points), 100, 1, 1), lambda m: 1, view=lambda one, block: View(2, behind=1),
+    lambda m, g, t, text=None: parameter_cost(Layout(4, m.points), 100, 1, 1), lambda m: 1, view=lambda one, block: View(2, behind=1),
 )
 
 

@@ -43,12 +43,12 @@ def comfy():
     assert asyncio.run(nodes.load_custom_node(str(ROOT), module_parent="custom_nodes")), "ComfyUI refused the pack"
     ids = nodes.NODE_CLASS_MAPPINGS
     package = ids["SyncCache"].__module__.rpartition(".nodes.")[0]
-    parts = ("nodes.host", "nodes.hooks", "nodes.run", "nodes.text", "synccache_core")
+    parts = ("nodes.host", "nodes.guider", "nodes.hooks", "nodes.run", "nodes.text", "synccache_core")
     pack = {name: sys.modules[f"{package}.{name}"] for name in parts}
     return SimpleNamespace(
         nodes=nodes, wan=wan, easycache=easycache, ids=ids, samplers=comfy.samplers, sd=comfy.sd, path=path,
-        host=pack["nodes.host"], hooks=pack["nodes.hooks"], run=pack["nodes.run"], text=pack["nodes.text"],
-        core=pack["synccache_core"],
+        host=pack["nodes.host"], guider=pack["nodes.guider"], hooks=pack["nodes.hooks"], run=pack["nodes.run"],
+        text=pack["nodes.text"], core=pack["synccache_core"],
     )  # fmt: skip
 
 

@@ -33,8 +33,6 @@ def check(comfy, case) -> list[str]:
 @contextmanager
 def hooked(comfy, case, config):
     """A session whose hooks are in `case.options`, as a sampling run puts them into transformer_options."""
-    adapter, model = case.adapter, case.model
-
     class Hooked(comfy.core.Session):
         @contextmanager
         def branch(self, *names):
@@ -44,11 +42,11 @@ def hooked(comfy, case, config):
             finally:
                 case.options.pop("uuids")
 
-    layout, cost = adapter.layout(model), lambda grid, tokens: adapter.cost(model, grid, tokens)
-    session = Hooked(config, layout, case.sigmas, cost, case.mask)
-    active = comfy.hooks.Active(session, adapter, comfy.core.Noise())
+    bound = case.adapter.bind(case.model)
+    session = Hooked(config, bound.layout, case.sigmas, bound.cost, case.mask)
+    active = comfy.hooks.Active(session, bound, comfy.core.Noise())
     case.options = {"wrappers": {"diffusion_model": {comfy.hooks.KEY: [comfy.hooks.diffusion_model_call]}}}
-    active.hook(model, case.options)
+    active.hook(case.options)
     try:
         yield session
     finally:

@@ -84,7 +84,7 @@ class OfAFamily:
         assert report.computed == 12 and report.bytes_held > 0 and report.notes == [] and report.tokens == self.tokens
 
     def test_the_node_reuses_residuals(self, stage, monkeypatch):
-        dit = stage.comfy.host.diffusion_model(stage.model)
+        dit = stage.comfy.guider.diffusion_model(stage.model)
         adapter = stage.comfy.core.find(dit)
         blocks = self.counting(monkeypatch, dit.blocks[0], self.block_run)
         refreshed = self.counting(monkeypatch, self.refresher(dit), "forward") if self.refreshes else []
@@ -150,7 +150,7 @@ class OfAFamily:
         model, run = calibrate(stage, replays=0)
         assert torch.equal(stage.sample(model), plain)
         recording = run.of(None).recording()
-        adapter = stage.comfy.core.find(stage.comfy.host.diffusion_model(stage.model))
+        adapter = stage.comfy.core.find(stage.comfy.guider.diffusion_model(stage.model))
         assert recording.adapter == adapter.name and recording.run.tokens == adapter.grid(plain).tokens
         plan = plan_of(stage.comfy.core, recording, 6, level="residual", order=1, correction=True)
         model, planned = stage.node(plan_json=plan.to_json())

@@ -42,7 +42,7 @@ def test_a_small_model_against_the_counter(stage, monkeypatch):
 
     # The counter does not see into the CPU's fused attention.
     monkeypatch.setattr(wan, "optimized_attention", attention.attention_basic)
-    core, dit = stage.comfy.core, stage.comfy.host.diffusion_model(stage.model)
+    core, dit = stage.comfy.core, stage.comfy.guider.diffusion_model(stage.model)
     counted = []
 
     def count(executor, *args, **kwargs):
@@ -67,7 +67,7 @@ def test_a_step_costs_what_this_runs_prompt_costs(stage):
     longer = [[positive[0][0].repeat(1, 3, 1), positive[0][1]]]
     model, run = stage.node(target_speedup=2.0)
     stage.sample(model, (longer, negative, latent), steps=4)
-    dit = stage.comfy.host.diffusion_model(stage.model)
+    dit = stage.comfy.guider.diffusion_model(stage.model)
     adapter, report = stage.comfy.core.find(dit), run.reports[0]
     grid = adapter.grid(torch.empty(1, 16, 3, 4, 4))
     of_nine, of_three = (adapter.cost(dit, grid, report.tokens, text).reuse_share for text in (9, None))

@@ -67,7 +67,7 @@ class TestHumo(OfAFamily):
 
     def test_audio_rests_inside_merged_blocks(self, stage, monkeypatch):
         """Of seven refreshes the three groups leave those at their ends, and the probe's."""
-        dit = stage.comfy.host.diffusion_model(stage.model)
+        dit = stage.comfy.guider.diffusion_model(stage.model)
         refreshed = self.counting(monkeypatch, self.refresher(dit), "forward")
         model, run, _ = stage.attach(schedule=SCHEDULE, cache_ratio=0.4)
         stage.sample(model)

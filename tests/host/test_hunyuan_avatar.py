@@ -151,9 +151,10 @@ def test_what_a_preset_computes_of_fifty_steps(comfy, large, target, computed, s
     assert cost.speedup(50, computed, shares(cost)[0]) == pytest.approx(speed, abs=0.005)
     from tools.workflows.graphs import NOTES
 
-    inner = SimpleNamespace(get_model_object=lambda name: large, model=None, model_options={})
-    config = comfy.core.Config(target_speedup=target)
-    assert comfy.host.leveled(inner, LATENT, config, comfy.core.Sampler(), 50, WORDS).level == "residual"
+    config, bound = comfy.core.Config(target_speedup=target, level="auto"), comfy.core.find(large).bind(large)
+    leveled = comfy.core.planning.planned.leveled
+    config, _ = leveled(config, bound, comfy.host.grid_of(bound, LATENT), 50, comfy.core.Sampler(), WORDS)
+    assert config.level == "residual"
     assert f"| {computed} of 50 | {speed:.1f}× |" in NOTES["HUNYUAN_AVATAR"]
 
 

@@ -121,7 +121,7 @@ def test_models_for_pictures_have_whole_results_reused(comfy):
 
 @pytest.mark.parametrize("sampler", ["euler", "uni_pc", "dpmpp_2m"])
 def test_blocks_are_not_run_on_reused_steps(video, sampler):
-    dit = video.comfy.host.diffusion_model(video.model)
+    dit = video.comfy.guider.diffusion_model(video.model)
     ran, blocks = [], [*dit.double_blocks, *dit.single_blocks]
     removers = [block.register_forward_hook(lambda module, *_: ran.append(blocks.index(module))) for block in blocks]
     plain = video.sample(video.model, sampler=sampler)

@@ -46,7 +46,9 @@ each = pytest.mark.parametrize("kind", KINDS)
 
 def test_the_plain_model_is_served_as_before(talk):
     """Its plans are those of its class."""
-    served = talk.comfy.host.served
+    def served(model):
+        return talk.comfy.host.served(model).adapter
+
     assert (served(talk.plain).name, served(talk.plain).title) == ("WanModel", "WanModel")
     assert served(talk.model).name == "infinite_talk"
     model, run = talk.node(model=talk.plain, reuse="auto")
@@ -184,9 +186,9 @@ def test_the_cost_against_the_counter(comfy, kind, speakers, monkeypatch, tmp_pa
     model.add_wrapper_with_key("diffusion_model", "count", count)
     with torch.no_grad():
         talk.sample(model, given, steps=4)
-    adapter, dit = talk.comfy.host.served(voiced), talk.comfy.host.diffusion_model(voiced)
-    grid = adapter.grid(given[2]["samples"])
-    cost = adapter.cost(dit, grid, grid.tokens, 3)
+    bound = talk.comfy.host.served(voiced)
+    grid = bound.adapter.grid(given[2]["samples"])
+    cost = bound.cost(grid, grid.tokens, 3)
     assert cost.full == pytest.approx(counted[0], rel=0.03)
     assert cost.reused == pytest.approx(counted[2], rel=0.03) and run.reports[0].reused == 1
 

@@ -87,7 +87,7 @@ def given(seed=7):
 @contextmanager
 def counted(stage, *names):
     """Counts by name of how often parts of blocks run: "attn1" is the video's, "audio_attn1" the sound's."""
-    dit, counts = stage.comfy.host.diffusion_model(stage.model), dict.fromkeys(names, 0)
+    dit, counts = stage.comfy.guider.diffusion_model(stage.model), dict.fromkeys(names, 0)
 
     def count(name):
         def hook(*_):
@@ -310,7 +310,7 @@ def test_room_is_asked_for_the_videos_residuals(sound, monkeypatch):
     sound.sample(model)
     [(shapes, size)] = asked
     assert [tuple(shape) for shape in shapes[1:]] == list(SHAPES) and shapes[0][-1] == VIDEO + 8 * 5 * 16
-    dit = sound.comfy.host.diffusion_model(sound.model)
+    dit = sound.comfy.guider.diffusion_model(sound.model)
     segments = sound.comfy.core.find(dit).layout(dit).storable()
     corrected = 4 * shapes[0][-1] * 2  # one anchor and the sum of a gap
     assert size == segments * 2 * 48 * 32 * 4 + corrected

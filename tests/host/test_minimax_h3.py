@@ -144,7 +144,7 @@ def film(comfy):
         pytest.skip("this ComfyUI does not have it")
     if not _made:
         _made.append(patcher(supported.MiniMaxH3, dict(TINY)))
-        dit = comfy.host.diffusion_model(_made[0])
+        dit = comfy.guider.diffusion_model(_made[0])
         dit.rope.inv_freq.copy_(0.3 ** torch.arange(3))
     return H3Stage(comfy, _made[0], SHAPES)
 
@@ -152,7 +152,7 @@ def film(comfy):
 @contextmanager
 def counted(stage):
     """Rows that blocks run on, a list for each block."""
-    dit, rows = stage.comfy.host.diffusion_model(stage.model), []
+    dit, rows = stage.comfy.guider.diffusion_model(stage.model), []
     removers = []
     for block in dit.blocks:
         rows.append([])

@@ -62,14 +62,14 @@ class TestWanAnimate2(OfAFamily):
 
     def test_the_pose_branch_runs_where_its_keys_are_read(self, stage, monkeypatch):
         """In all blocks of a computed step; of a reused one in the probe, and in the block at whose input is added."""
-        ran = self.counting(monkeypatch, stage.comfy.host.diffusion_model(stage.model).blocks[0], "forward_pose")
+        ran = self.counting(monkeypatch, stage.comfy.guider.diffusion_model(stage.model).blocks[0], "forward_pose")
         model, run, _ = stage.attach(schedule=SCHEDULE)
         stage.sample(model)
         assert run.reports[0].reused == 5 and len(ran) == 7 * 7 + 5 * 2
 
     @pytest.mark.parametrize("dtype", ["default", "int8"])
     def test_with_comfys_own_cache_of_it(self, stage, monkeypatch, dtype):
-        block = stage.comfy.host.diffusion_model(stage.model).blocks[0]
+        block = stage.comfy.guider.diffusion_model(stage.model).blocks[0]
         posed, read = (self.counting(monkeypatch, block, name) for name in ("forward_pose", "kv_from_input"))
         kept = stage.comfy.wan.WanAnimate2Cache.execute(stage.model, "cpu", dtype).args[0]
         model, run, _ = stage.attach(model=kept, schedule=SCHEDULE)

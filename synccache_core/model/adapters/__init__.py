@@ -9,7 +9,7 @@ tests/core/test_adapters.py that hands a toy of it to `synccache_core.contract.c
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -68,13 +68,44 @@ class Adapter:
         asked = self.asks(model, options) if type(model).__name__ in self.classes else None
         return asked if asked is None else replace(self, cost=partial(self.cost, **asked)) if asked else self
 
-    def through(self, model: torch.nn.Module) -> bool:
-        """Whether rows beside the video go through its blocks at every step."""
-        return self.layout(model).audio == "beside" and self.rest is None and self.lives(model)
+    def bind(self, model: torch.nn.Module) -> "Bound":
+        return Bound(self, model)
 
-    def lives(self, model: torch.nn.Module) -> bool:
+
+@dataclass(frozen=True)
+class Bound:
+    """An adapter and the model that it serves: what both doors, `attach` and a host's hooks, ask about that model."""
+
+    adapter: Adapter
+    model: torch.nn.Module
+
+    @cached_property
+    def layout(self) -> Layout:
+        return self.adapter.layout(self.model)
+
+    @cached_property
+    def blocks(self) -> Sequence["Block"]:
+        """In their order; none where nothing is known of the model's inside."""
+        return () if self.layout.unknown else self.adapter.blocks(self.model)
+
+    @cached_property
+    def can_live(self) -> bool:
         """Whether a step of this model can be LIVE."""
-        return not self.layout(model).unknown and all(self.live(block.module) is not None for block in self.blocks(model))
+        return bool(self.blocks) and all(self.adapter.live(block.module) is not None for block in self.blocks)
+
+    @property
+    def runs_beside(self) -> bool:
+        """Whether rows beside the video go through the blocks at every step."""
+        return self.layout.audio == "beside" and self.adapter.rest is None and self.can_live
+
+    @property
+    def width(self) -> int:
+        """Channels of the hidden state."""
+        return self.adapter.width(self.model)
+
+    def cost(self, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
+        """Of one call. grid: video tokens. tokens: all of the hidden state. text: of the prompt, None = not known."""
+        return self.adapter.cost(self.model, grid, tokens, text)
 
 
 @dataclass(frozen=True)
