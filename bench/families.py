@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from demo.console import bar, say
 from demo.find_host import find_host
-from synccache_core import Config, CostModel, Pass, find
+from synccache_core import Bound, Config, CostModel, Pass, find
 from synccache_core.model.cost import cache_bytes
 from synccache_core.model.overrides import override
 from synccache_core.reuse.depths import depth_bytes
@@ -59,7 +59,7 @@ class Sized:
         adapter, video = find(self.model, self.options), video_of(self.args)
         one = 2 * adapter.grid(video).tokens * adapter.width(self.model) * 2
         groups = wanted_groups(Config(cache_ratio=ratio), self.layout)
-        inside = depth_bytes(self.layout, groups, one // 2, 2) if adapter.bind(self.model).runs_beside else 0
+        inside = depth_bytes(self.layout, groups, one // 2, 2) if Bound(adapter, self.model).runs_beside else 0
         return inside + cache_bytes(one, 0, "residual", len(groups), Config().forecast_order, 0)
 
 

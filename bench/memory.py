@@ -22,8 +22,8 @@ import torch
 from demo.console import bar
 from demo.talker import DIT_FILE, LATENT_FRAMES, SIZE, negative, positive
 from demo.thirdparty import load_dit, velocity
+from demo.toys import ToyDiT, toy_adapter
 from synccache_core import Config, Grid, attach, find
-from synccache_core.contract.toys import ToyDiT, toy_adapter
 from synccache_core.model.adapters import Adapter
 from synccache_core.model.cost import cache_bytes
 from synccache_core.reuse.residuals import wanted_groups

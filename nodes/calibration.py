@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ..synccache_core import CalibrationSession, Config, Plan, Recording, Sampler, __version__, describe
+from ..synccache_core import Bound, CalibrationSession, Config, Plan, Recording, Sampler, __version__, describe
 from ..synccache_core.errors import SyncCacheError
-from ..synccache_core.model.adapters import Bound
 from ..synccache_core.planning.plan import Budget
 from ..synccache_core.planning.planner import Planner
 from ..synccache_core.planning.replays import ReplaySession, Yardstick, replayed

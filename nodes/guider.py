@@ -6,10 +6,9 @@ from math import inf
 import torch
 from comfy.model_sampling import CONST, IMG_TO_IMG, IMG_TO_IMG_FLOW
 
-from ..synccache_core import Config, Noise, Plan, UnsupportedModel, serve, supported
+from ..synccache_core import Bound, Config, Noise, Plan, UnsupportedModel, serve, supported
 from ..synccache_core.config import RESIDUAL
 from ..synccache_core.decide.clock import END
-from ..synccache_core.model.adapters import Bound
 from ..synccache_core.model.noise import DIFFUSION, FLOW
 from ..synccache_core.sentences import say
 
@@ -28,7 +27,7 @@ def served(model) -> Bound:
     if isinstance(kind, (IMG_TO_IMG, IMG_TO_IMG_FLOW)):
         name = type(dit).__name__
         raise UnsupportedModel(f"{name} turns one picture into another without noise: there are no steps to reuse")
-    return serve(dit, model.model_options.get("transformer_options")).bind(dit)
+    return Bound(serve(dit, model.model_options.get("transformer_options")), dit)
 
 
 def needs_blocks(bound: Bound, config: Config, plan: Plan | None, paper: bool) -> None:

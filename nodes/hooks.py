@@ -8,8 +8,7 @@ from functools import partial
 import torch
 from comfy import model_prefetch
 
-from ..synccache_core import Noise, Sampler, Session
-from ..synccache_core.model.adapters import Bound
+from ..synccache_core import Bound, Noise, Sampler, Session
 from ..synccache_core.model.live import LiveBlock
 from ..synccache_core.model.noise import FLOW
 from ..synccache_core.model.samplers import Response, response

@@ -16,10 +16,9 @@ import comfy.model_patcher
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..synccache_core import Config, Noise, Plan, Sampler, Session, StateError
+from ..synccache_core import Bound, Config, Noise, Plan, Sampler, Session, StateError
 from ..synccache_core.decide.paper import paper_config
 from ..synccache_core.human.mask import as_mask
-from ..synccache_core.model.adapters import Bound
 from ..synccache_core.planning.plan import check
 from ..synccache_core.planning.planned import fewer, planned_config, settings_of
 from ..synccache_core.sentences import say

@@ -6,9 +6,8 @@ from math import prod
 import comfy.model_management
 import torch
 
-from ..synccache_core import Config, Sampler
+from ..synccache_core import Bound, Config, Sampler
 from ..synccache_core.config import RESIDUAL
-from ..synccache_core.model.adapters import Bound
 from ..synccache_core.model.cost import cache_bytes
 from ..synccache_core.model.grid import Grid
 from ..synccache_core.planning.planned import leveled

@@ -3,7 +3,7 @@
 from .attach import attach, calibrate
 from .config import Config
 from .errors import BadConfig, BadMask, StateError, SyncCacheError, UnknownView, UnsupportedModel
-from .model.adapters import Adapter, find, outputs_only, register, serve, supported
+from .model.adapters import Adapter, Bound, find, outputs_only, register, serve, supported
 from .model.cost import CostModel
 from .model.grid import Grid, token_weights
 from .model.layout import Layout
@@ -20,7 +20,7 @@ from .run.session import Session
 __version__ = "0.1.0"
 
 __all__ = [
-    "Adapter", "BadConfig", "BadMask", "CalibrationSession", "Config", "CostModel", "Grid", "Layout", "Noise", "Pass",
+    "Adapter", "BadConfig", "BadMask", "Bound", "CalibrationSession", "Config", "CostModel", "Grid", "Layout", "Noise", "Pass",
     "Plan", "Recording", "RunReport", "Sampler", "Session", "StateError", "SyncCacheError", "UnknownView",
     "UnsupportedModel", "View", "attach", "calibrate", "describe", "fewer", "find", "fitted_config",
     "outputs_only", "planned_config", "register", "serve", "supported", "token_weights",

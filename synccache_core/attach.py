@@ -78,7 +78,7 @@ def attach(
     Name the chunks of each forward pass where there are several: `with session.branch("cond"):` around it.
     """
     kind = sampler if isinstance(sampler, Sampler) else Sampler(sampler)
-    bound, plain = (adapter or find(model)).bind(model), plan is not None and plan.plain
+    bound, plain = Bound(adapter or find(model), model), plan is not None and plan.plain
     settings = settings_of(config, bound, grid, sigmas, kind, plan)
     if plain and len(sigmas) - 1 != len(plan.schedule):  # the loop is not ours to change
         raise BadInput(
@@ -107,7 +107,7 @@ def calibrate(
     """Like `attach`, but everything is computed, outputs are what they would have been, and `session.recording()`, called
     inside the block once the loop is through, is what `planning.planner.Planner` plans from.
     """
-    bound = (adapter or find(model)).bind(model)
+    bound = Bound(adapter or find(model), model)
     session = AttachedCalibration(
         bound.layout, sigmas, bound.cost, mask, bound.adapter.title, grid=grid, adapter=bound.adapter.name, cfg=cfg
     )

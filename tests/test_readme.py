@@ -7,8 +7,8 @@ from io import StringIO
 import pytest
 import torch
 
+from demo.toys import toy_case
 from synccache_core import calibrate, supported
-from synccache_core.contract.case import toy_case
 from synccache_core.model import adapters
 from synccache_core.planning.plan import Budget
 from synccache_core.planning.planner import Planner

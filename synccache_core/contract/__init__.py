@@ -1,1 +1,1 @@
-"""What an adapter keeps, and toys that keep it."""
+"""What an adapter keeps."""

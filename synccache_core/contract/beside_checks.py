@@ -50,3 +50,6 @@ def contract_rows_beside_go_through_every_block(case: Case) -> None:
             case.call(case.model, x, case.sigmas[1], audio)
         assert session.report.reused == 1, "nothing was reused"
     assert len(seen) == case.bound.layout.blocks
+
+
+CONTRACT = (contract_rows_beside_are_the_computed_ones, contract_rows_beside_go_through_every_block)

@@ -1,9 +1,8 @@
 """A model under contract, and how it is run."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import nn
@@ -13,8 +12,6 @@ from ..config import Config
 from ..model.adapters import Adapter, Bound
 from ..model.grid import Grid
 from ..run.call import Call
-from .live_toy import ToyAttentionDiT, ToyPackedDiT, toy_live, toy_packed
-from .toys import ToyAudioVideo, ToyDiT, toy_adapter, toy_audio_video
 
 SIGMAS = tuple(1.0 - i / 12 for i in range(13))
 
@@ -24,8 +21,7 @@ class Case:
     """One model under contract. call(model, x, sigma, audio) -> output; x and audio are random tensors of these shapes.
 
     grid: video tokens. x_shape, audio_shape: with batch 1. video(output): its part, where an output holds more, such as
-    sound, that reuse may only approximate. door(case, config): a context in which the model goes through a session, with
-    what `attach` gives: evaluation, branch and report of a `Session`. mask: human mask of the run in progress.
+    sound, that reuse may only approximate. install: the door, see `Install`. mask: human mask of the run in progress.
     """
 
     make: Callable[[], nn.Module]
@@ -37,7 +33,7 @@ class Case:
     tolerance: float = 1e-5
     sigmas: tuple[float, ...] = SIGMAS
     video: Callable = lambda output: output
-    door: Callable = lambda case, config: attach(
+    install: "Install" = lambda case, config: attach(
         case.model, config, case.sigmas, case.grid, case.mask, case.adapter
     )
     mask: torch.Tensor | None = field(default=None, init=False)
@@ -48,7 +44,7 @@ class Case:
 
     @property
     def bound(self) -> Bound:
-        return self.adapter.bind(self.model)
+        return Bound(self.adapter, self.model)
 
     def tensors(self, seed: int, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
         generator = torch.Generator().manual_seed(seed)
@@ -56,22 +52,8 @@ class Case:
         return x, torch.randn(batch, *self.audio_shape[1:], generator=generator)
 
 
-def toy_case(kind: str = "after", inplace: bool = False, front: int = 0, text: tuple[int, int] = (0, 0)) -> Case:
-    """Six tokens of video, two behind them, `front` in front of them, and, see `ToyDiT`, text."""
-    make = partial(ToyDiT, kind, inplace, front=front, text=text)
-    return Case(make, toy_adapter(kind), Grid(1, 2, 3), (1, 8 + front, 8), (1, 8))
-
-
-def toy_audio_video_case() -> Case:
-    return Case(ToyAudioVideo, toy_audio_video(), Grid(1, 2, 3), (1, 8, 8), (1, 8), video=lambda output: output[:, :6])
-
-
-def toy_live_case() -> Case:
-    return Case(ToyAttentionDiT, toy_live(), Grid(1, 2, 3), (1, 8, 8), (1, 8))
-
-
-def toy_packed_case() -> Case:
-    return Case(ToyPackedDiT, toy_packed(), Grid(1, 2, 3), (1, 8, 8), (1, 8), video=lambda output: output[:, 2:])
+# A context in which the model of a case goes through a session, with what `attach` gives: evaluation, branch and report.
+Install = Callable[[Case, Config], AbstractContextManager]
 
 
 @contextmanager
@@ -79,7 +61,7 @@ def running(case: Case, mask: torch.Tensor | None = None, **settings) -> Iterato
     config = Config(**{"forecast_order": 0, **settings})
     case.mask = mask
     try:
-        with case.door(case, config) as session:
+        with case.install(case, config) as session:
             yield session
     finally:
         case.mask = None

@@ -1,6 +1,6 @@
 """The contract that every adapter must keep: `check_adapter(case)`. For this pack's tests and for yours.
 
-Through either door: `attach` of plain PyTorch, or a host's hooks, see `Case.door`."""
+Through either door: `attach` of plain PyTorch, or a host's hooks."""
 
 import gc
 import weakref
@@ -8,13 +8,16 @@ import weakref
 import torch
 
 from . import live_checks
-from .case import Case, assert_close, running, sample, watched
+from .case import Case, Install, assert_close, running, sample, watched
 
 
-def check_adapter(case: Case) -> list[str]:
-    """Run the whole contract; returns the names of the promises kept, raises AssertionError with the one broken."""
-    known = globals() | live_checks.of(case)
-    checks = [value for name, value in sorted(known.items()) if name.startswith("contract_")]
+def check_adapter(case: Case, install: Install | None = None) -> list[str]:
+    """Run the whole contract; returns the names of the promises kept, raises AssertionError with the one broken.
+
+    install: the door, None = the case's own, which is `attach` where it says nothing else.
+    """
+    case.install = install or case.install
+    checks = [*CONTRACT, *live_checks.of(case)]
     with torch.no_grad():
         for check in checks:
             check(case)
@@ -200,3 +203,18 @@ def contract_attributes_are_restored(case: Case) -> None:
     with running(case, target_speedup=2.0) as session:
         sample(case, session)
     assert attributes() == before, "attach left attributes on the model"
+
+CONTRACT = (
+    contract_segments_cover_every_block_once,
+    contract_off_is_bit_identical,
+    contract_all_computed_is_bit_identical,
+    contract_perfect_residual_gives_the_computed_output,
+    contract_audio_is_fresh_on_a_reused_step,
+    contract_stored_residuals_are_not_shared,
+    contract_reuse_writes_into_nothing_it_was_given,
+    contract_only_the_video_is_reused,
+    contract_branches_do_not_mix,
+    contract_interrupt_passes_and_the_next_run_is_clean,
+    contract_closing_frees_everything,
+    contract_attributes_are_restored,
+)

@@ -1,16 +1,18 @@
 """What an adapter keeps where its blocks can run on some of their rows: the contract of a LIVE step."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 
 from . import beside_checks
 from .case import Case, assert_close, running, sample, watched
 
 
-def of(case: Case) -> dict:
-    """By their names, the checks of this case that are not everybody's."""
+def of(case: Case) -> Sequence[Callable[[Case], None]]:
+    """The checks of this case that are not everybody's."""
     if not case.bound.can_live:
-        return {}
-    return vars(beside_checks) if case.bound.layout.audio == "beside" else globals()
+        return ()
+    return beside_checks.CONTRACT if case.bound.layout.audio == "beside" else CONTRACT
 
 
 def contract_live_all_rows_give_the_computed_output(case: Case) -> None:
@@ -138,3 +140,13 @@ def second(case: Case, mask, x, audio, shift: float = 1.0, action: str = "live")
             out = case.call(case.model, x + 0.3, case.sigmas[2], audio + shift)
         assert [step.action for step in session.report.steps] == ["compute", action], session.report.notes
     return out, states
+
+CONTRACT = (
+    contract_live_all_rows_give_the_computed_output,
+    contract_live_rows_of_a_block_are_the_computed_ones,
+    contract_live_no_row_gives_the_reused_output,
+    contract_live_leaves_the_other_rows_as_reuse_does,
+    contract_live_rows_hear_the_audio,
+    contract_live_branches_do_not_mix,
+    contract_live_runs_leave_nothing_behind,
+)

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from demo.live_toys import toy_live_case, toy_packed_case
+from demo.toys import ToyDiT, toy_audio_video_case, toy_case
 from synccache_core import StateError, View
-from synccache_core.contract.case import running, toy_audio_video_case, toy_case, toy_live_case, toy_packed_case
+from synccache_core.contract import beside_checks, checks, live_checks
+from synccache_core.contract.case import running
 from synccache_core.contract.checks import check_adapter
-from synccache_core.contract.toys import ToyDiT
 from synccache_core.model import adapters
 from synccache_core.model.view import video_alone
 
@@ -29,6 +31,17 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_contract(name):
     assert len(check_adapter(CASES[name]())) >= 12
+
+
+def test_the_contract_is_kept_through_the_door_that_is_given():
+    case, configs = toy_case(), []
+    attached = case.install
+
+    def door(case, config):
+        configs.append(config)
+        return attached(case, config)
+
+    assert len(check_adapter(case, install=door)) <= len(configs)
 
 
 def test_a_second_session_on_a_model_is_refused():
@@ -58,3 +71,8 @@ def test_an_adapter_that_does_not_say_where_the_video_is_breaks_it(kind):
 
 def first(one, block):
     return View(one.grid.tokens, behind=None)
+
+
+@pytest.mark.parametrize("room", [checks, live_checks, beside_checks])
+def test_no_promise_of_the_contract_is_left_out(room):
+    assert {check.__name__ for check in room.CONTRACT} == {name for name in vars(room) if name.startswith("contract_")}

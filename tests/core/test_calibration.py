@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from demo.toys import toy_case
 from synccache_core import Config, Grid, Sampler, StateError, attach, calibrate
-from synccache_core.contract.case import toy_case
 from synccache_core.decide.schedules import blended
 from synccache_core.errors import BadInput
 from synccache_core.planning import recorder as calibrating

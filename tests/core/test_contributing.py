@@ -6,10 +6,10 @@ from textwrap import dedent
 
 import pytest
 
+from demo.toys import ToyAudioVideo, ToyDiT
 from synccache_core import Grid, find
 from synccache_core.contract.case import Case
 from synccache_core.contract.checks import check_adapter
-from synccache_core.contract.toys import ToyAudioVideo, ToyDiT
 from synccache_core.model import adapters
 from tests.conftest import ROOT
 

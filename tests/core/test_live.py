@@ -6,9 +6,11 @@ from functools import partial
 import pytest
 import torch
 
+from demo.live_toys import toy_live_case, toy_packed_case
+from demo.toys import toy_case
 from synccache_core import BadConfig, BadMask, Config, CostModel, Grid, Layout, View
 from synccache_core.contract import checks, live_checks
-from synccache_core.contract.case import assert_close, running, sample, toy_case, toy_live_case, toy_packed_case, watched
+from synccache_core.contract.case import assert_close, running, sample, watched
 from synccache_core.decide.policy import live_schedule
 from synccache_core.decide.schedules import filled
 from synccache_core.model.adapters.wan_block import each, rotated

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from demo.toys import ToyBlock, ToyDiT, toy_adapter
 from synccache_core import Config, Layout
 from synccache_core.config import AUTO, OUTPUT, RESIDUAL
 from synccache_core.contract.case import Case, running
 from synccache_core.contract.checks import check_adapter
-from synccache_core.contract.toys import ToyBlock, ToyDiT, toy_adapter
 from synccache_core.decide.policy import level_for
 from synccache_core.model.cost import parameter_cost
 from synccache_core.model.grid import Grid

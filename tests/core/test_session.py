@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from demo.toys import toy_case
 from synccache_core import Adapter, BadConfig, BadMask, Config, Grid, Layout, StateError, View, attach
-from synccache_core.contract.case import running, sample, toy_case
+from synccache_core.contract.case import running, sample
 from synccache_core.decide.history import ProbeHistory
 from synccache_core.model.cost import parameter_cost
 from synccache_core.reuse.store import ResidualStore
@@ -42,7 +43,8 @@ class Doubling(nn.Module):
 
 ADAPTER = Adapter(
     "doubling", "Doubling", ("Doubling",), lambda m: Layout(4, m.points), lambda x: GRID,
-    lambda m, g, t, text=None: parameter_cost(Layout(4, m.points), 100, 1, 1), lambda m: 1, view=lambda one, block: View(2, behind=1),
+    lambda m, g, t, text=None: parameter_cost(Layout(4, m.points), 100, 1, 1), lambda m: 1,
+    view=lambda one, block: View(2, behind=1),
 )
 
 

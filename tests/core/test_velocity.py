@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from demo.toys import toy_case
 from synccache_core import Config, Layout, Sampler, Session, StateError
-from synccache_core.contract.case import running, sample, toy_case
+from synccache_core.contract.case import running, sample
 from synccache_core.model.cost import parameter_cost
 from synccache_core.model.samplers import response
 from synccache_core.reuse.outputs import Outputs, Velocities

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from demo.toys import toy_case
 from synccache_core import Adapter, Config, Grid, Layout, Pass, UnknownView, View, attach, calibrate
-from synccache_core.contract.case import running, sample, toy_case
+from synccache_core.contract.case import running, sample
 from synccache_core.model.adapters.wan_s2v import view as wan_s2v
 from synccache_core.model.cost import parameter_cost
 

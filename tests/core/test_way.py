@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import synccache_core
-from synccache_core.contract.case import running, toy_case
+from demo.toys import toy_case
+from synccache_core.contract.case import running
 from synccache_core.run.call import Call
 
 CORE = Path(synccache_core.__file__).parent

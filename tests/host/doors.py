@@ -22,7 +22,7 @@ def host_case(comfy, make, adapter, grid, x_shape, audio_shape, call, **more):
     case = contract(comfy).case.Case(make, adapter, grid, x_shape, audio_shape, **more)
     case.options = {}
     case.call = lambda model, x, sigma, audio: call(model, x, sigma, audio, dict(case.options))
-    case.door = partial(hooked, comfy)
+    case.install = partial(hooked, comfy)
     return case
 
 
@@ -42,7 +42,7 @@ def hooked(comfy, case, config):
             finally:
                 case.options.pop("uuids")
 
-    bound = case.adapter.bind(case.model)
+    bound = case.bound
     session = Hooked(config, bound.layout, case.sigmas, bound.cost, case.mask)
     active = comfy.hooks.Active(session, bound, comfy.core.Noise())
     case.options = {"wrappers": {"diffusion_model": {comfy.hooks.KEY: [comfy.hooks.diffusion_model_call]}}}

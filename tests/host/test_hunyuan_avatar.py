@@ -151,7 +151,7 @@ def test_what_a_preset_computes_of_fifty_steps(comfy, large, target, computed, s
     assert cost.speedup(50, computed, shares(cost)[0]) == pytest.approx(speed, abs=0.005)
     from tools.workflows.graphs import NOTES
 
-    config, bound = comfy.core.Config(target_speedup=target, level="auto"), comfy.core.find(large).bind(large)
+    config, bound = comfy.core.Config(target_speedup=target, level="auto"), comfy.core.Bound(comfy.core.find(large), large)
     leveled = comfy.core.planning.planned.leveled
     config, _ = leveled(config, bound, comfy.host.grid_of(bound, LATENT), 50, comfy.core.Sampler(), WORDS)
     assert config.level == "residual"

@@ -68,9 +68,6 @@ class Adapter:
         asked = self.asks(model, options) if type(model).__name__ in self.classes else None
         return asked if asked is None else replace(self, cost=partial(self.cost, **asked)) if asked else self
 
-    def bind(self, model: torch.nn.Module) -> "Bound":
-        return Bound(self, model)
-
 
 @dataclass(frozen=True)
 class Bound:

@@ -6,12 +6,13 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from ..model.adapters import Adapter
-from ..model.cost import parameter_cost
-from ..model.grid import Grid
-from ..model.layout import Layout
-from ..model.live import Live
-from ..model.view import View
+from synccache_core.contract.case import Case
+from synccache_core.model.adapters import Adapter
+from synccache_core.model.cost import parameter_cost
+from synccache_core.model.grid import Grid
+from synccache_core.model.layout import Layout
+from synccache_core.model.live import Live
+from synccache_core.model.view import View
 
 POINTS = (0, 2, 4, 6)
 
@@ -98,3 +99,11 @@ def _adapter(name: str, title: str, served: str, layout: Layout, view: View) -> 
         live=lambda block: LIVE,
         view=lambda one, block: view,
     )
+
+
+def toy_live_case() -> Case:
+    return Case(ToyAttentionDiT, toy_live(), Grid(1, 2, 3), (1, 8, 8), (1, 8))
+
+
+def toy_packed_case() -> Case:
+    return Case(ToyPackedDiT, toy_packed(), Grid(1, 2, 3), (1, 8, 8), (1, 8), video=lambda output: output[:, 2:])

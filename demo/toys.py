@@ -2,15 +2,18 @@
 other tokens behind the video's, in front of them, in front of them in the later blocks only, or in a stream of their own.
 """
 
+from functools import partial
+
 import torch
 from torch import nn
 
-from ..model.adapters import Adapter, in_a_row
-from ..model.adapters.inside import by_attribute
-from ..model.cost import parameter_cost
-from ..model.grid import Grid
-from ..model.layout import Layout
-from ..model.view import Pass, View
+from synccache_core.contract.case import Case
+from synccache_core.model.adapters import Adapter, in_a_row
+from synccache_core.model.adapters.inside import by_attribute
+from synccache_core.model.cost import parameter_cost
+from synccache_core.model.grid import Grid
+from synccache_core.model.layout import Layout
+from synccache_core.model.view import Pass, View
 
 
 class ToyBlock(nn.Module):
@@ -144,3 +147,13 @@ def toy_adapter(kind: str = "after") -> Adapter:
         view=view,
         **({"listen": by_attribute(lambda model, index: (model.blocks[index], "audio"))} if kind == "inside" else {}),
     )
+
+
+def toy_case(kind: str = "after", inplace: bool = False, front: int = 0, text: tuple[int, int] = (0, 0)) -> Case:
+    """Six tokens of video, two behind them, `front` in front of them, and, see `ToyDiT`, text."""
+    make = partial(ToyDiT, kind, inplace, front=front, text=text)
+    return Case(make, toy_adapter(kind), Grid(1, 2, 3), (1, 8 + front, 8), (1, 8))
+
+
+def toy_audio_video_case() -> Case:
+    return Case(ToyAudioVideo, toy_audio_video(), Grid(1, 2, 3), (1, 8, 8), (1, 8), video=lambda output: output[:, :6])
