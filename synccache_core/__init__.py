@@ -20,8 +20,8 @@ from .run.session import Session
 __version__ = "0.1.0"
 
 __all__ = [
-    "Adapter", "BadConfig", "BadMask", "Bound", "CalibrationSession", "Config", "CostModel", "Grid", "Layout", "Noise", "Pass",
-    "Plan", "Recording", "RunReport", "Sampler", "Session", "StateError", "SyncCacheError", "UnknownView",
+    "Adapter", "BadConfig", "BadMask", "Bound", "CalibrationSession", "Config", "CostModel", "Grid", "Layout", "Noise",
+    "Pass", "Plan", "Recording", "RunReport", "Sampler", "Session", "StateError", "SyncCacheError", "UnknownView",
     "UnsupportedModel", "View", "attach", "calibrate", "describe", "fewer", "find", "fitted_config",
     "outputs_only", "planned_config", "register", "serve", "supported", "token_weights",
 ]

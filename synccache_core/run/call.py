@@ -2,12 +2,13 @@
 of its rows at a LIVE one.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import torch
 
 from ..decide.policy import LIVE, REUSE
 from ..decide.probe import sketch
+from ..model.audio import AudioCall, AudioOp
 from ..model.grid import Grid
 from ..model.layout import REFRESH, SPREAD
 from ..model.live import LiveBlock, Rows
@@ -17,7 +18,7 @@ from ..reuse.live import beside
 from .evaluation import IDLE, PROBE, STORE, Evaluation
 
 
-class Call:
+class Call(AudioCall):
     """Stands between the host and its blocks for one forward pass.
 
     keys: one branch key per chunk of the batch (conditional and unconditional may share a pass). grid: the video tokens.
@@ -44,7 +45,7 @@ class Call:
         self._end: torch.Tensor | None = None
         self._sums: dict[tuple[Hashable, int], torch.Tensor] = {}
         self._beside: dict[tuple, tuple[Rows, Rows]] = {}
-        self._audio: dict[int, Callable] = {}
+        self._audio: Mapping[int, AudioOp] = {}
         self._audio_args: tuple[tuple, dict] = ((), {})
 
     def block(
@@ -74,11 +75,9 @@ class Call:
             self.guard.run(self._close, segment, index, out)
         return out
 
-    def refresh(self, index: int, compute: Callable, hidden: torch.Tensor, *args, **kwargs) -> torch.Tensor:
-        """Run the audio operation of block `index` (kind "inside"). `compute(hidden, *args, **kwargs)` -> new hidden.
+    # What adapters ask, see `AudioCall`.
 
-        The probe's refresh is seen at every pass, so its arguments serve the refreshes of skipped blocks.
-        """
+    def refresh(self, index: int, compute: AudioOp, hidden: torch.Tensor, *args, **kwargs) -> torch.Tensor:
         self._audio_args = (args, kwargs)
         segment = self.layout.refresh_segment(index)
         if self.mode == STORE and segment > 0:
@@ -88,18 +87,13 @@ class Call:
             self.guard.run(self._open, segment + 1, index, out)
         return out
 
-    def offer_audio(self, operations: dict[int, Callable]) -> None:
-        """The original audio operation of every refresh block, for kind "inside"."""
+    def offer_audio(self, operations: Mapping[int, AudioOp]) -> None:
         self._audio = operations
 
     def skips(self, index: int) -> bool:
-        """Whether block `index` is certain not to run: whole blocks are reused in this pass, and all of that is added."""
         return self.mode == REUSE and index > max(self.layout.opens)
 
     def remember(self, block: int, value: torch.Tensor) -> None:
-        """Keep what the audio of a block takes from the rest of that block, for passes in which that rest is skipped: the
-        last computed one, of these branches, and nobody else's. It is not counted as memory: two channels at most.
-        """
         if self.mode == STORE:
             self.residuals.beside[(self.keys, block)] = value
 

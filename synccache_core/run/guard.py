@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -11,20 +12,20 @@ from ..errors import SyncCacheError
 from ..sentences import say
 
 T = TypeVar("T")
-log = logging.getLogger("synccache")
 
 
+@dataclass
 class Guard:
-    """Runs steps of our own. The model's code is never among them, so its exceptions and the host's interrupt pass.
+    """Runs steps of our own; the model's code is never among them, so its exceptions and the host's interrupt pass.
 
-    activity: what stops where one fails, and failed(reason) is told. broken: the reason, None = it goes well.
+    activity: what stops where one fails, and failed(reason) is told. broken: the reason, None = it goes well. aside: a
+    context around steps, for hosts that watch allocations.
     """
 
-    def __init__(self, activity: str, failed: Callable[[str], None]):
-        self.activity = activity
-        self.broken: str | None = None
-        self.aside: Callable[[], AbstractContextManager] = nullcontext  # around steps: of hosts that watch allocations
-        self._failed = failed
+    activity: str
+    failed: Callable[[str], None]
+    broken: str | None = None
+    aside: Callable[[], AbstractContextManager] = nullcontext
 
     def run(self, step: Callable[..., T], *args, anyway: bool = False) -> T | None:
         """step(*args), None where it fails or, unless it is to be done anyway, one has failed before."""
@@ -33,13 +34,11 @@ class Guard:
         try:
             with self.aside(), torch.no_grad():  # some samplers leave gradients on: what is stored would hold their graph
                 return step(*args)
-        except SyncCacheError as error:
-            self.stop(error.args[0])  # str() would forget what the sentence was made of
         except Exception as error:  # noqa: BLE001 - one of the two named boundary spots
-            self.stop(f"{type(error).__name__}: {error}")
-        return None
+            # Of our own errors the sentence itself, since str() would forget what it was made of.
+            self.stop(error.args[0] if isinstance(error, SyncCacheError) else f"{type(error).__name__}: {error}")
 
     def stop(self, why: str) -> None:
         self.broken = say("{activity} stopped: {reason}", activity=self.activity, reason=why)
-        log.warning("SyncCache: %s", self.broken)
-        self._failed(self.broken)
+        logging.getLogger("synccache").warning("SyncCache: %s", self.broken)
+        self.failed(self.broken)

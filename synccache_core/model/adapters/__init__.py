@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ...errors import UnsupportedModel
+from ..audio import AudioCall
 from ..cost import CostModel
 from ..grid import Grid
 from ..layout import Layout
@@ -31,7 +32,7 @@ class Adapter:
     blocks(model): the heavy blocks in their order; without it, `model.blocks` at ComfyUI's "double_block" places.
 
     listen(pass, call): for audio inside the block, a context around a pass in which `call.refresh` is asked to run each
-    audio operation, and `call.offer_audio` is told of them; see `inside.by_attribute`.
+    audio operation, and `call.offer_audio` is told of them; see `AudioCall`, and `inside.by_attribute`.
 
     rest: transformer_options under which a block leaves the video alone and computes the rest of the hidden state, such as
     the sound's tokens: so it does at every step.
@@ -56,7 +57,7 @@ class Adapter:
     cost: Callable[..., CostModel]
     width: Callable[[torch.nn.Module], int]
     blocks: Callable[[torch.nn.Module], Sequence["Block"]] = lambda model: in_a_row(model.blocks)
-    listen: Callable[[Pass, Any], AbstractContextManager] = lambda one, call: nullcontext()
+    listen: Callable[[Pass, AudioCall], AbstractContextManager] = lambda one, call: nullcontext()
     rest: Mapping[str, object] | None = None
     live: Callable[[torch.nn.Module], Live | None] = lambda block: None
     view: Callable[[Pass, int], View] = video_alone

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...sentences import say
+from ..audio import AudioCall
 from ..cost import CostModel
 from ..grid import Grid
 from ..layout import Layout
@@ -51,7 +52,7 @@ def _named(options: Mapping[str, Any], place: str, name: str) -> list:
 
 
 @contextmanager
-def listen(one: Pass, call):
+def listen(one: Pass, call: AudioCall):
     """The patches from the first voice to the last one in ComfyUI's list become one, for this pass."""
     lists = one.options.get("patches", {})
     before = lists.get(AFTER_TEXT, [])
@@ -68,7 +69,7 @@ def listen(one: Pass, call):
         lists[AFTER_TEXT] = before
 
 
-def _computed(call, voices: Sequence[Callable]) -> Callable:
+def _computed(call: AudioCall, voices: Sequence[Callable]) -> Callable:
     """What ComfyUI calls in a block that runs. given: x, transformer_options."""
 
     def hear(given):
@@ -80,7 +81,7 @@ def _computed(call, voices: Sequence[Callable]) -> Callable:
     return hear
 
 
-def _skipped(call, index: int, voices: Sequence[Callable]) -> Callable:
+def _skipped(call: AudioCall, index: int, voices: Sequence[Callable]) -> Callable:
     """The voice in a block that does not run. given: of a block before it, in the same pass."""
 
     def hear(hidden, given):

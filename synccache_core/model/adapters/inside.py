@@ -5,20 +5,19 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from ..audio import AudioCall
 from ..overrides import override
 from ..view import Pass
 
-AudioOp = Callable[[torch.nn.Module, int], tuple[object, str]]
 
-
-def by_attribute(audio_op: AudioOp):
+def by_attribute(audio_op: Callable[[torch.nn.Module, int], tuple[object, str]]):
     """`Adapter.listen` for a model that refreshes audio through one callable of each block: op(hidden, ...) -> hidden.
 
     audio_op(model, block): the (owner, attribute) of that callable. It is replaced for the pass only.
     """
 
     @contextmanager
-    def listen(one: Pass, call):
+    def listen(one: Pass, call: AudioCall):
         with ExitStack() as stack:
             operations = {}
             for index in call.layout.refresh:

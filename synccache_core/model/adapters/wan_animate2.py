@@ -9,6 +9,7 @@ that ComfyUI's own cache of the branch is being filled comes first.
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from ..audio import AudioCall
 from ..cost import CostModel
 from ..grid import Grid
 from ..layout import Layout
@@ -25,7 +26,7 @@ def layout(model) -> Layout:
 
 
 @contextmanager
-def listen(one: Pass, call):
+def listen(one: Pass, call: AudioCall):
     """In blocks that are certain to be skipped, poses go on as they came, without keys and values."""
     cache = one.options.get(CACHE)
     with ExitStack() as stack:
