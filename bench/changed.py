@@ -69,7 +69,7 @@ def residuals(setting: Setting, speed: int, count: int, known: Known) -> list[Ro
     made = [way(setting, f"{RESIDUALS}, {what}", count, groups=groups, merge=merge) for what, (groups, merge) in cut.items()]
     made.append(way(setting, f"{RESIDUALS}, no probe", count, probe=False))
     for name, probe in (("as on 14B", True), ("no probe, as on 14B", False)):
-        fewer = WAN_14B.budget(setting.steps, speed, WAN_14B.share("residual", layout.storable(), "refresh", probe))
+        fewer = WAN_14B.computed_steps(setting.steps, speed, WAN_14B.share("residual", layout.storable(), "refresh", probe))
         made.append(replace(way(setting, f"{RESIDUALS}, {name}", fewer, probe=probe), count=count))
     steered = {"schedule": None, "choose": PROBE, "target_speedup": known.recording.cost.speedup(setting.steps, count)}
     named = f"{RESIDUALS}, steps by probe"

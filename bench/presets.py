@@ -34,7 +34,7 @@ def presets(setting: Setting, speed: float, count: int) -> list[Row]:
 def at_14b(setting: Setting, speed: float, count: int) -> tuple[str, int]:
     """Level and computed steps of the preset at the prices of Wan2.2-S2V-14B."""
     level = level_for(Config(target_speedup=speed, level="auto"), WAN_14B, setting.steps).level
-    return level, WAN_14B.budget(setting.steps, speed) if level == "residual" else count
+    return level, WAN_14B.computed_steps(setting.steps, speed) if level == "residual" else count
 
 
 def paper(setting: Setting, speed: float, count: int, cost: CostModel, name: str = PAPER) -> Row:

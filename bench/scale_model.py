@@ -9,7 +9,7 @@ import torch
 
 from demo.find_host import find_host, host_version
 from synccache_core import CostModel, Grid, Layout
-from synccache_core.decide.probe import SKETCH_CHANNELS
+from synccache_core.decide.probe import PROBE_CHANNELS
 from synccache_core.model.cost import cache_bytes
 from synccache_core.model.layout import groups_for_ratio
 from synccache_core.reuse.pinned import pieces
@@ -225,7 +225,7 @@ def predicted(shape: Shape, size: Size, ratio: float, batched: bool, place: str)
     no older one to take the place of; and a sketch of the probe per branch.
     """
     tokens = size.grid.tokens
-    residual, sketched = shape.hidden_bytes(tokens), len(range(0, shape.dim, max(1, shape.dim // SKETCH_CHANNELS)))
+    residual, sketched = shape.hidden_bytes(tokens), len(range(0, shape.dim, max(1, shape.dim // PROBE_CHANNELS)))
     groups = groups_for_ratio(shape.layout, ratio)
     cache = cache_bytes(BRANCHES * residual, 0, "residual", groups, ORDER, False)
     there = cache if place == HERE else residual * (BRANCHES if batched else 1)

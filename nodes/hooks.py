@@ -175,11 +175,11 @@ def predict_noise(executor, x, timestep, model_options=None, *args, **kwargs):
     seen, written = as_seen(x, model_options["transformer_options"])
     computed = []
 
-    def run():
+    def compute():
         computed.append(executor(x, timestep, model_options, *args, **kwargs))
         return computed[0]
 
-    out = active.session.predict(noise.level(sigma), run, noise.scaled(seen, sigma))
+    out = active.session.predict(noise.level(sigma), compute, noise.scaled(seen, sigma))
     if written and computed and out is not computed[0]:
         out[:, :, :written] = computed[0][:, :, :written]  # a correction of x has nothing to put right there
     return out

@@ -18,7 +18,7 @@ from ..synccache_core.reuse.outputs import WANTED
 from ..synccache_core.units import GIB, counted, readable
 from .host import AUTO
 from .images import as_image
-from .pictures.chart import Facts, Point, draw
+from .pictures.chart import Chart, Point, draw
 from .pictures.drawing import percent
 from .plans import VIEW, cells, lines_of, view
 from .run import RunType
@@ -111,7 +111,7 @@ class SyncCacheScheduleOptimizer(io.ComfyNode):
         )
         choice = choose(planner, budget, memory_gb)
         plan = planner.plan(choice, budget, __version__, "; ".join([name, *choice.notes]))
-        chart = as_image(draw(facts(planner, plan, choice, human_weight, name)))
+        chart = as_image(draw(chart_of(planner, plan, choice, human_weight, name)))
         text = "\n".join([*lines_of(plan), *(f"note: {note}" for note in choice.notes)])
         shown = {**view(plan), "room": room(planner, plan), "target": target_speedup, "front": menu(planner, budget)}
         preview = {**ui.PreviewImage(chart).as_dict(), **ui.PreviewText(text).as_dict(), VIEW: [shown]}
@@ -154,11 +154,11 @@ def choose(planner: Planner, budget: Budget, memory_gb: float) -> Choice:
         raise BadConfig(f"memory_gb {memory_gb:g}: {error}") from None
 
 
-def facts(planner: Planner, plan: Plan, choice: Choice, human_weight: float, name: str) -> Facts:
+def chart_of(planner: Planner, plan: Plan, choice: Choice, human_weight: float, name: str) -> Chart:
     """What the chart shows of a plan."""
     residuals = planner.recording.levels[-1] == "residual"
     most = room(planner, plan)
-    return Facts(
+    return Chart(
         title=name,
         headline=f"{choice.computed} of {plan.evaluations} steps {'taken' if plan.plain else 'computed'},  "
         f"{choice.speedup:.2g}x faster,  "

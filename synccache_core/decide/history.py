@@ -54,13 +54,13 @@ class ProbeHistory:
         weights = self._weights.get(grid)
         return weights.cpu() if weights is not None and 0 < weights.sum() < weights.numel() else None
 
-    def changes(self, keys: Sequence[Hashable], grid: Grid, sketched: torch.Tensor) -> list[torch.Tensor | None]:
+    def changes(self, keys: Sequence[Hashable], grid: Grid, sampled: torch.Tensor) -> list[torch.Tensor | None]:
         """Probe change of each chunk of a batch, None where there is no earlier probe of the same shape."""
         weights = self._weights[grid]
         if weights is not None:
-            weights = self._weights[grid] = weights.to(sketched.device)
+            weights = self._weights[grid] = weights.to(sampled.device)
         changes = []
-        for key, now in zip(keys, sketched.chunk(len(keys))):
+        for key, now in zip(keys, sampled.chunk(len(keys))):
             before = self._sketches.get(key)
             same = before is not None and before.shape == now.shape and before.device == now.device
             moved = token_change(now, before) if same else None

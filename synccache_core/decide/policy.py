@@ -27,7 +27,7 @@ LEAST_BESIDE = 0.55
 
 
 @dataclass(frozen=True)
-class Facts:
+class Situation:
     """What is known at one evaluation, after its probe.
 
     index: evaluations before this one. expected: evaluations of the whole run. last: the schedule's last step. computed:
@@ -69,22 +69,22 @@ class Decision:
         return self.action == LIVE
 
 
-def decide(config: Config, facts: Facts) -> Decision:
+def decide(config: Config, situation: Situation) -> Decision:
     """Rules in order of authority: what must be computed, then the schedule, or the threshold that was given or steered."""
-    found = _decided(config, facts)
-    return replace(found, action=LIVE) if found.reuse and facts.live else found
+    found = _decided(config, situation)
+    return replace(found, action=LIVE) if found.reuse and situation.live else found
 
 
-def _decided(config: Config, facts: Facts) -> Decision:
-    must = _must_compute(config, facts)
+def _decided(config: Config, situation: Situation) -> Decision:
+    must = _must_compute(config, situation)
     if must:
         return Decision(COMPUTE, must)
     if not config.probing:
-        return Decision(COMPUTE if facts.scheduled else REUSE, say("schedule"))
+        return Decision(COMPUTE if situation.scheduled else REUSE, say("schedule"))
     if config.threshold is not None:
-        reuse = facts.accumulated < config.threshold
+        reuse = situation.accumulated < config.threshold
         return Decision(REUSE if reuse else COMPUTE, say("probe"), config.threshold)
-    return _steer(facts)
+    return _steer(situation)
 
 
 def least_left(layout: Layout) -> tuple[float, float]:
@@ -157,35 +157,35 @@ def warmup_steps(config: Config, expected: int, budget: int) -> int:
     return min(wanted, max(MIN_WARMUP, budget // 4))
 
 
-def _must_compute(config: Config, facts: Facts) -> str | None:
-    if facts.last and config.force_last:
+def _must_compute(config: Config, situation: Situation) -> str | None:
+    if situation.last and config.force_last:
         return say("last step")
-    if facts.index < warmup_steps(config, facts.expected, facts.budget):
+    if situation.index < warmup_steps(config, situation.expected, situation.budget):
         return say("warm-up")
-    if not config.probing and facts.scheduled is None:
+    if not config.probing and situation.scheduled is None:
         return say("past the schedule")
-    if facts.missing:
-        return facts.missing
-    if facts.change is not None and not math.isfinite(facts.change):
+    if situation.missing:
+        return situation.missing
+    if situation.change is not None and not math.isfinite(situation.change):
         return say("nonfinite probe")
-    if config.probing and facts.change is None:
+    if config.probing and situation.change is None:
         return say("no earlier probe")
-    if config.probing and facts.streak >= config.max_reuse_run:
+    if config.probing and situation.streak >= config.max_reuse_run:
         return say("longest reuse run")
     return None
 
 
-def _steer(facts: Facts) -> Decision:
+def _steer(situation: Situation) -> Decision:
     """Spread the computed evaluations that are left so that the probe changes by equal amounts between them.
 
     One evaluation of the budget is kept for the last step. tau = (E + predicted change ahead) / (computed left + 1).
     """
-    left = facts.budget - facts.computed - 1
-    free = facts.expected - facts.index - 2  # evaluations between this one and the last step
+    left = situation.budget - situation.computed - 1
+    free = situation.expected - situation.index - 2  # evaluations between this one and the last step
     if left <= 0:
         return Decision(REUSE, say("budget spent"))
     if left > free:
         return Decision(COMPUTE, say("budget to spend"))
-    threshold = (facts.accumulated + facts.ahead) / (left + 1)
-    action = COMPUTE if facts.accumulated >= threshold else REUSE
+    threshold = (situation.accumulated + situation.ahead) / (left + 1)
+    action = COMPUTE if situation.accumulated >= threshold else REUSE
     return Decision(action, say("probe"), threshold)

@@ -8,15 +8,15 @@ The shallow probe is DiCache's idea; the two-region form is our reading of SyncC
 
 import torch
 
-SKETCH_CHANNELS = 128  # at 14B two sketches are a fortieth of a residual of both branches
+PROBE_CHANNELS = 128  # at 14B two copies of them are a fortieth of a residual of both branches
 
 
-def sketch(video: torch.Tensor) -> torch.Tensor:
+def subsample(video: torch.Tensor) -> torch.Tensor:
     """[B, tokens, C] -> a copy [B, tokens, C'] of evenly strided channels, enough to measure change by.
 
     A copy, since the host writes into the tensor that a block returned.
     """
-    stride = max(1, video.shape[-1] // SKETCH_CHANNELS)
+    stride = max(1, video.shape[-1] // PROBE_CHANNELS)
     return video[..., ::stride].detach().clone()
 
 

@@ -67,7 +67,7 @@ class CostModel:
         share = self.reuse_share if share is None else share
         return steps / (computed + (steps - computed) * share) if steps else 1.0
 
-    def budget(self, steps: int, speedup: float, share: float | None = None) -> int:
+    def computed_steps(self, steps: int, speedup: float, share: float | None = None) -> int:
         """Number n of computed steps whose ideal speed-up is nearest to `speedup`, in 1..steps. share: as in `speedup`."""
         share = self.reuse_share if share is None else share
         return max(1, min(steps, round(affordable(steps, speedup, share)))) if share < 1.0 else steps

@@ -83,7 +83,7 @@ class Layout:
         return {block: s for s, block in enumerate(ends)}
 
     @cached_property
-    def runs(self) -> tuple[range, ...]:
+    def segment_blocks(self) -> tuple[range, ...]:
         """The blocks of each segment, where segments are runs of whole blocks."""
         starts = sorted(self.opens)
         return tuple(range(first, end) for first, end in zip(starts, [*starts[1:], self.blocks]))
@@ -97,7 +97,7 @@ class Layout:
         """What stands in for each skipped block: ("add", segment), or, for audio beside, ("spread", segment), a
         share of it for each of its blocks; and, for audio inside, ("refresh", block)."""
         if self.audio == "beside":
-            return {block: ((SPREAD, s),) for s, blocks in enumerate(self.runs) for block in blocks}
+            return {block: ((SPREAD, s),) for s, blocks in enumerate(self.segment_blocks) for block in blocks}
         if self.audio != "inside":
             return {block: ((ADD, s),) for block, s in self.opens.items()}
         steps = {block: ((ADD, s), (REFRESH, block)) for s, block in enumerate(self.refresh) if s > 0}

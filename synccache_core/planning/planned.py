@@ -29,18 +29,18 @@ PROMISE = 0.9
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run goes by. plan: a line about its plan, "" = there is none. moved: whether the plan was made for other
+    """What a run goes by. plan: a line about its plan, "" = there is none. remapped: whether the plan was made for other
     sigmas. notes: for the report.
     """
 
     config: Config
     plan: str = ""
-    moved: bool = False
+    remapped: bool = False
     notes: tuple[str, ...] = ()
     livable: bool = False
 
     def tell(self, report: RunReport) -> None:
-        report.plan, report.remapped, report.livable = self.plan, self.moved, self.livable
+        report.plan, report.remapped, report.livable = self.plan, self.remapped, self.livable
         report.note(*self.notes)
 
 
@@ -89,7 +89,7 @@ def fitted_config(
         off = replace(config, target_speedup=1.0, schedule=None)
         return off, False, _differences(plan, sampler, tokens)
     wanted = sampler.evaluated(sigmas)
-    schedule, note = moved(plan, wanted)
+    schedule, note = carried_over(plan, wanted)
     computed = set(schedule)
     mask = tuple(t in computed for t in range(len(wanted) - 1))
     notes = [note] if note else []
@@ -112,10 +112,10 @@ def _differences(plan: Plan, sampler: Sampler, tokens: int) -> list[str]:
 
 
 def fewer(plan: Plan, sigmas: Sequence[float]) -> tuple[tuple[int, ...], str]:
-    """Which of a run's sigmas [N + 1] a plain plan starts its steps at, the end aside, and a note as of `moved`."""
+    """Which of a run's sigmas [N + 1] a plain plan starts its steps at, the end aside, and a note as of `carried_over`."""
     if not plan.plain or any(a <= b for a, b in pairwise(sigmas)):
         return tuple(range(len(sigmas) - 1)), ""
-    return moved(plan, sigmas)
+    return carried_over(plan, sigmas)
 
 
 def part_of(plan_sigmas: Sequence[float], run_sigmas: Sequence[float]) -> slice | None:
@@ -130,7 +130,7 @@ def part_of(plan_sigmas: Sequence[float], run_sigmas: Sequence[float]) -> slice 
     return None
 
 
-def moved(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], str]:
+def carried_over(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], str]:
     """The schedule at other sigmas [T' + 1], and a note ("" = as it was): the same share of steps, spread anew where
     `blended` made the schedule, else planned anew from the plan's sketch, interpolated in sigma; or at the nearest sigmas,
     where there is no sketch, a step takes several evaluations, the run has more than FINER times the plan's, or planning

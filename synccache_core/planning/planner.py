@@ -280,7 +280,7 @@ class Planner:
         recording, wanted = self.recording, budget.computed
         if budget.speedup is not None:
             share = recording.reuse_share(recipe.variant.level, groups)
-            wanted = recording.cost.budget(recording.steps, budget.speedup, share)
+            wanted = recording.cost.computed_steps(recording.steps, budget.speedup, share)
         return min(recording.steps, max(self._fewest, wanted))
 
 

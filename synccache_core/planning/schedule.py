@@ -86,32 +86,21 @@ def solve_steps(
     steps, held = reused.steps, max(1, variant.order)
     least = [np.full((j + 2, *(max(1, j),) * held), np.inf) for j in range(steps)]
     least[0][1] = 0.0
-    oldest, final = [], _Final(steps)
+    oldest = []
+    errors: np.ndarray = np.full(steps + 1, np.inf)  # of the best path with each count
+    ends: list[tuple[int, tuple[int, ...], int] | None] = [None] * (steps + 1)  # its (count, older anchors, newest one)
     for j in range(steps):
         total = least[j][..., None] + gap_costs(reused, output, variant, how, j)
         reached = total.min(1)
         oldest.append(total.argmin(1))
+        older = (slice(max(1, j)),) * (held - 1)
         for k in range(j + 1, steps):
-            state = (slice(1, j + 3), *(slice(max(1, j)),) * (held - 1), j)
-            least[k][state] = reached[..., k - j - 1]
-        final.meet(j, total[..., -1])
-    return Solution(variant, final.errors ** (1 / how.power), tuple(_trace(oldest, end) for end in final.ends))
-
-
-class _Final:
-    """Where the best path of each count ends: (count, older anchors, newest anchor)."""
-
-    def __init__(self, steps: int):
-        self.errors = np.full(steps + 1, np.inf)
-        self.ends: list[tuple[int, tuple[int, ...], int] | None] = [None] * (steps + 1)
-
-    def meet(self, newest: int, errors: np.ndarray) -> None:
-        """errors: [n, ...] of runs whose last computed step is `newest`."""
-        for count, table in enumerate(errors):
+            least[k][(slice(1, j + 3), *older, j)] = reached[..., k - j - 1]  # [count, older anchors, newest one]
+        for count, table in enumerate(total[..., -1]):
             best = np.unravel_index(table.argmin(), table.shape)
-            if table[best] < self.errors[count]:
-                self.errors[count] = table[best]
-                self.ends[count] = (count, tuple(int(i) for i in best), newest)
+            if table[best] < errors[count]:
+                errors[count], ends[count] = table[best], (count, tuple(map(int, best)), j)
+    return Solution(variant, errors ** (1 / how.power), tuple(_trace(oldest, end) for end in ends))
 
 
 def _trace(oldest: list[np.ndarray], end: tuple[int, tuple[int, ...], int] | None) -> tuple[int, ...] | None:

@@ -37,20 +37,20 @@ class Packed:
 
 def depth_bytes(layout: Layout, groups: Sequence[Sequence[int]], numbers: int, size: int) -> int:
     """At most, of `numbers` in a hidden state of all branches, of `size` bytes each: as if no row were live."""
-    inside = sum(len(layout.runs[segment]) for group in groups for segment in group) - len(groups)
+    inside = sum(len(layout.segment_blocks[segment]) for group in groups for segment in group) - len(groups)
     return inside * (numbers // 2 + numbers // TOGETHER * size)
 
 
 class Depths:
     """Of the newest computed evaluation: (branch, block) -> what stands there, less what stood where its segment opened.
 
-    device: where they rest, "cpu" = host memory. budget: bytes that they may take, None = no limit; what goes beyond it is
+    device: where they rest, "cpu" = host memory. limit: bytes that they may take, None = no limit; what goes beyond it is
     not kept.
     """
 
-    def __init__(self, device: str, budget: int | None):
+    def __init__(self, device: str, limit: int | None):
         self._device = torch.device("cpu") if device == "cpu" else None
-        self._budget = budget
+        self._limit = limit
         self._held: dict[tuple[Hashable, int], Packed] = {}
         self.bytes = self.peak = 0
 
@@ -59,7 +59,7 @@ class Depths:
         old = self._held.pop((branch, block), None)
         self.bytes -= old.nbytes if old else 0
         made = Packed(offset, self._device)
-        if self._budget is not None and self.bytes + made.nbytes > self._budget:
+        if self._limit is not None and self.bytes + made.nbytes > self._limit:
             return
         self._held[branch, block] = made
         self.bytes += made.nbytes

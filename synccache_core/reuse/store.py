@@ -14,16 +14,16 @@ class ResidualStore:
     """Anchors (sigma, residual [B, tokens, C] or of any shape) per (branch, group), newest last, at most order + 1 of them.
 
     trust: share of an extrapolation that a forecast takes, see `forecast.stable_trust`.
-    budget: bytes that may be held, None = no limit. device: where residuals rest, None = where they were made; "cpu" is
+    limit: bytes that may be held, None = no limit. device: where residuals rest, None = where they were made; "cpu" is
     pinned memory when they come from a GPU. The store owns what it is given: `put` takes a tensor that nobody else holds.
     """
 
     def __init__(
-        self, order: int = 0, budget: int | None = None, device: str | None = None, max_gain: float = MAX_GAIN
+        self, order: int = 0, limit: int | None = None, device: str | None = None, max_gain: float = MAX_GAIN
     ):
         self.order = order
         self.max_gain = max_gain
-        self.budget = budget
+        self.limit = limit
         self.device = device
         self.trust = 1.0
         self.bytes = 0
@@ -42,7 +42,7 @@ class ResidualStore:
             self.bytes -= old.nbytes
 
     def put(self, branch: Hashable, group: int, sigma: float, residual: torch.Tensor) -> bool:
-        """Keep a residual; False, and nothing of the branch's group left, where the budget does not allow it."""
+        """Keep a residual; False, and nothing of the branch's group left, where the limit does not allow it."""
         key = (branch, group)
         anchors = self._anchors.setdefault(key, [])
         if anchors and not _alike(anchors[-1][1], residual):
@@ -50,7 +50,7 @@ class ResidualStore:
             anchors = self._anchors.setdefault(key, [])
         self.make_room(branch, group, sigma)
         size = residual.nbytes
-        if self.budget is not None and self.bytes + size > self.budget:
+        if self.limit is not None and self.bytes + size > self.limit:
             self._drop(key)
             return False
         anchors.append((sigma, self._rest(residual)))
@@ -101,15 +101,15 @@ def _alike(a: torch.Tensor | Pinned, b: torch.Tensor) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype
 
 
-def fit(budget: int | None, bytes_per_group: int, groups: int, order: int) -> tuple[int, int]:
-    """Largest (groups, order) within `groups` and `order` whose anchors fit the budget; (0, 0) where none does.
+def fit(limit: int | None, bytes_per_group: int, groups: int, order: int) -> tuple[int, int]:
+    """Largest (groups, order) within `groups` and `order` whose anchors fit the limit; (0, 0) where none does.
 
     bytes_per_group: one residual for every branch together. A lower order is given up before a group is: fewer groups
     cost accuracy in space, a lower order only in time.
     """
-    if budget is None:
+    if limit is None:
         return groups, order
     for lower in range(order, -1, -1):
-        if groups * (lower + 1) * bytes_per_group <= budget:
+        if groups * (lower + 1) * bytes_per_group <= limit:
             return groups, lower
-    return min(groups, budget // max(1, bytes_per_group)), 0
+    return min(groups, limit // max(1, bytes_per_group)), 0

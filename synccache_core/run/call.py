@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import torch
 
 from ..decide.policy import LIVE, REUSE
-from ..decide.probe import sketch
+from ..decide.probe import subsample
 from ..model.audio import AudioCall, AudioOp
 from ..model.grid import Grid
 from ..model.layout import REFRESH, SPREAD
@@ -116,7 +116,7 @@ class Call(AudioCall):
 
     def _probe(self, block: int, out: State) -> None:
         video = self.view(block).of(out)
-        self.mode = self.evaluation.mode(self, video, sketch(video))
+        self.mode = self.evaluation.mode(self, video, subsample(video))
 
     def _open(self, segment: int, block: int, hidden: State) -> None:
         if self.listener is not None:
@@ -173,10 +173,10 @@ class Call(AudioCall):
 
     def _group_at(self, index: int) -> tuple[int | None, int]:
         """(first block, number of blocks) of the group that a block belongs to; None where nothing is stored for it."""
-        group = self.residuals.group(next(s for s, blocks in enumerate(self.layout.runs) if index in blocks))
+        group = self.residuals.group(next(s for s, blocks in enumerate(self.layout.segment_blocks) if index in blocks))
         if group is None:
             return None, 0
-        blocks = self.layout.runs[group.first : group.last + 1]
+        blocks = self.layout.segment_blocks[group.first : group.last + 1]
         return blocks[0][0], sum(map(len, blocks))
 
     def _live(self, index: int, hidden: State, compute: Callable, live: LiveBlock) -> State:
@@ -248,10 +248,10 @@ class Call(AudioCall):
         if self._forecasts is None:
             at = group.number, self.evaluation.tick.sigma, video.device
             self._forecasts = [self.residuals.forecast(key, *at) for key in self.keys]
-        share = 1.0 / sum(map(len, self.layout.runs[group.first : group.last + 1]))
+        share = 1.0 / sum(map(len, self.layout.segment_blocks[group.first : group.last + 1]))
         for part, added in zip(video.chunk(len(self.keys)), self._forecasts):
             part.add_(added, alpha=share)
-        if block == self.layout.runs[group.last][-1]:
+        if block == self.layout.segment_blocks[group.last][-1]:
             self._forecasts = None
         return out
 

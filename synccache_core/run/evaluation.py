@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..decide.clock import Tick
-from ..decide.policy import COMPUTE, LIVE, REUSE, Decision, Facts, decide
+from ..decide.policy import COMPUTE, LIVE, REUSE, Decision, Situation, decide
 from ..errors import BadConfig
 from ..report.report import StepRecord
 from ..sentences import say
@@ -56,12 +56,12 @@ class Evaluation:
         self._passes[branch] += 1
         return branch, self._passes[branch] - 1
 
-    def mode(self, call: "Call", probed: torch.Tensor, sketched: torch.Tensor | None = None) -> str:
-        """What a pass does from here on. probed: the probe's output [B, tokens, C], with its sketch, or, where there is no
-        probe, the input [B, L, C] of block 0.
+    def mode(self, call: "Call", probed: torch.Tensor, sampled: torch.Tensor | None = None) -> str:
+        """What a pass does from here on. probed: output [B, tokens, C] of the probe, with a `subsample`, or, where there is
+        no probe, the input [B, L, C] of block 0.
         """
         run, residuals, keys, grid = self.run, self.run.residuals, call.keys, call.grid
-        change = run.history.changes(keys, grid, sketched)[0] if sketched is not None else None
+        change = run.history.changes(keys, grid, sampled)[0] if sampled is not None else None
         self.device = probed.device
         shape = (probed.shape[0] // len(keys), grid.tokens, probed.shape[2])
         missing = say("nothing cached") if run.odd_branch else residuals.missing(keys, shape, probed.dtype)
@@ -131,12 +131,12 @@ class Evaluation:
         planned, ahead = run.steps.planned(tick.index, tick.expected), 0.0
         if config.probing:
             ahead = run.history.ahead(run.clock.distance_left(tick.sigma), tick.expected - tick.index - 1)
-        facts = Facts(
+        situation = Situation(
             tick.index, tick.expected, tick.last and run.clock.ends, run.report.computed, planned.budget, run.streak,
             self.change, run.history.accumulated, ahead, missing, planned.computed,
             planned.live and not run.residuals.empty,
         )
-        self.decision = decide(config, facts)
+        self.decision = decide(config, situation)
         if self.decision.reuse:
             self._begin_gap()
 

@@ -112,4 +112,4 @@ class Steps:
         least = min(steps, MIN_COMPUTED) if self._config.force_last and self._clock.ends else 1
         if self.cost is None:
             return max(least, min(steps, round(steps / self._config.target_speedup)))
-        return max(least, self.cost.budget(steps, self._config.target_speedup, self.share))
+        return max(least, self.cost.computed_steps(steps, self._config.target_speedup, self.share))

@@ -79,7 +79,7 @@ def test_what_is_not_known_is_served_and_known_by_its_class():
     assert NOTHING.unknown and NOTHING.segments == NOTHING.storable() == NOTHING.probe_blocks == 0
     assert NOTHING.opens == NOTHING.closes == NOTHING.reuse_steps == {}
     cost = adapter.cost(model, GRID, 16, 77)
-    assert cost.full == 1 and cost.share("output", 0, "freeze", True) == 0 and cost.budget(20, 4.0, 0.0) == 5
+    assert cost.full == 1 and cost.share("output", 0, "freeze", True) == 0 and cost.computed_steps(20, 4.0, 0.0) == 5
 
 
 @pytest.mark.parametrize(("shape", "grid"), [

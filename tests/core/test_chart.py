@@ -23,7 +23,7 @@ def facts(chart, steps=40, every=4, size=0.01, **changes):
         "chosen": chart.Point(3.0, 0.01, 1000), "front": front, "target": 3.2, "room": 4000,
         "used_label": "1000 bytes used", "room_label": "limit: 4000 bytes", "details": ("one", "two"),
     }  # fmt: skip
-    return chart.Facts(**{**given, **changes})
+    return chart.Chart(**{**given, **changes})
 
 
 def pixels(chart, given):

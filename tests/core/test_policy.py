@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from synccache_core import BadConfig, Config, CostModel, Layout
-from synccache_core.decide.policy import Facts, decide, level_for, warmup_steps
+from synccache_core.decide.policy import Situation, decide, level_for, warmup_steps
 
-FACTS = Facts(
+SITUATION = Situation(
     index=20, expected=40, last=False, computed=8, budget=12, streak=1, change=0.1, accumulated=0.2, ahead=1.0, missing=None
 )
 PROBE = Config(choose="probe")
@@ -31,41 +31,41 @@ COST = CostModel(block=100.0, refresh=8.0, other=1.0, layout=Layout(40, (0, 4, 8
     ],
 )
 def test_reasons_to_compute(change, reason):
-    decision = decide(PROBE, replace(FACTS, **change))
+    decision = decide(PROBE, replace(SITUATION, **change))
     assert (decision.action, decision.reason) == ("compute", reason)
 
 
 def test_reasons_to_reuse():
-    assert decide(PROBE, FACTS).reason == "probe" and decide(PROBE, FACTS).reuse
-    assert decide(PROBE, replace(FACTS, computed=11)).reason == "budget spent"
+    assert decide(PROBE, SITUATION).reason == "probe" and decide(PROBE, SITUATION).reuse
+    assert decide(PROBE, replace(SITUATION, computed=11)).reason == "budget spent"
 
 
 def test_threshold_by_hand():
     # left = 12 - 8 - 1 = 3 computed evaluations before the last; (0.2 + 1.0) / 4 = 0.3
-    assert decide(PROBE, FACTS).threshold == pytest.approx(0.3)
-    assert decide(PROBE, replace(FACTS, accumulated=0.4)).action == "compute"
+    assert decide(PROBE, SITUATION).threshold == pytest.approx(0.3)
+    assert decide(PROBE, replace(SITUATION, accumulated=0.4)).action == "compute"
 
 
 def test_a_huge_threshold_still_computes_warm_up_and_last_step_and_bounds_the_run():
     config = Config(choose="probe", threshold=1e9)
-    assert decide(config, replace(FACTS, index=0)).reason == "warm-up"
-    assert decide(config, replace(FACTS, last=True)).reason == "last step"
-    assert decide(config, replace(FACTS, streak=32)).reason == "longest reuse run"
-    assert decide(config, FACTS).reuse
+    assert decide(config, replace(SITUATION, index=0)).reason == "warm-up"
+    assert decide(config, replace(SITUATION, last=True)).reason == "last step"
+    assert decide(config, replace(SITUATION, streak=32)).reason == "longest reuse run"
+    assert decide(config, SITUATION).reuse
 
 
 def test_a_schedule_is_obeyed_except_where_nothing_may_be_reused():
     for config in (Config(), Config(schedule=(True, False) * 20)):
-        assert decide(config, replace(FACTS, scheduled=False)).reuse
-        assert decide(config, replace(FACTS, scheduled=True)).action == "compute"
-        assert decide(config, replace(FACTS, scheduled=False, streak=99, change=None)).reuse
-        assert decide(config, replace(FACTS, scheduled=False, last=True)).reason == "last step"
-        assert decide(config, replace(FACTS, scheduled=False, missing="shape changed")).reason == "shape changed"
-        assert decide(config, replace(FACTS, index=0)).reason == "warm-up"
-        assert decide(config, replace(FACTS, scheduled=None)).reason == "past the schedule"
+        assert decide(config, replace(SITUATION, scheduled=False)).reuse
+        assert decide(config, replace(SITUATION, scheduled=True)).action == "compute"
+        assert decide(config, replace(SITUATION, scheduled=False, streak=99, change=None)).reuse
+        assert decide(config, replace(SITUATION, scheduled=False, last=True)).reason == "last step"
+        assert decide(config, replace(SITUATION, scheduled=False, missing="shape changed")).reason == "shape changed"
+        assert decide(config, replace(SITUATION, index=0)).reason == "warm-up"
+        assert decide(config, replace(SITUATION, scheduled=None)).reason == "past the schedule"
         planned = replace(config, force_last=False)
-        assert decide(planned, replace(FACTS, scheduled=False, last=True)).reuse
-        assert decide(planned, replace(FACTS, index=0, last=True)).reason == "warm-up"
+        assert decide(planned, replace(SITUATION, scheduled=False, last=True)).reuse
+        assert decide(planned, replace(SITUATION, index=0, last=True)).reason == "warm-up"
 
 
 def test_the_level_follows_from_how_many_computed_steps_fresh_residuals_leave():
@@ -98,13 +98,13 @@ def test_a_sound_of_its_own_is_worth_more_computed_steps(kind, levels):
 
 def simulate(config: Config, steps: int, changes) -> list[bool]:
     """A run in numbers; the prediction of what is ahead is off by whatever `changes` do."""
-    budget = COST.budget(steps, config.target_speedup)
+    budget = COST.computed_steps(steps, config.target_speedup)
     computed, run, accumulated, reuse = 0, 0, 0.0, []
     for i, change in enumerate(changes):
         accumulated += change
         ahead = change * (steps - i - 1)
-        facts = Facts(i, steps, i == steps - 1, computed, budget, run, change, accumulated, ahead, None)
-        reuse.append(decide(config, facts).reuse)
+        situation = Situation(i, steps, i == steps - 1, computed, budget, run, change, accumulated, ahead, None)
+        reuse.append(decide(config, situation).reuse)
         computed, run = computed + (not reuse[-1]), run + 1 if reuse[-1] else 0
         accumulated = accumulated if reuse[-1] else 0.0
     return reuse
@@ -123,17 +123,17 @@ def test_the_budget_is_kept_whatever_the_probe_says(target, steps, shape):
         "spike": [5.0 if i == steps // 2 else 0.01 for i in range(steps)],
     }[shape]
     reuse = simulate(Config(target_speedup=target, max_reuse_run=100, choose="probe"), steps, changes)
-    assert reuse.count(False) == COST.budget(steps, target)
+    assert reuse.count(False) == COST.computed_steps(steps, target)
     assert not reuse[0] and not reuse[1] and not reuse[-1]
 
 
 def test_budget_by_hand():
     # a reused step costs 100 + 12*8 + 1 = 197 of 4000 + 96 + 1 = 4097, r = 0.0481; n = (40/4 - 40 r) / (1 - r) = 8.48
     assert COST.reuse_share == pytest.approx(197 / 4097)
-    assert COST.budget(40, 4.0) == 8
+    assert COST.computed_steps(40, 4.0) == 8
     assert COST.speedup(40, 8) == pytest.approx(40 / (8 + 32 * 197 / 4097))
-    assert COST.budget(40, 1.0) == 40
-    assert COST.budget(40, 100.0) == 1
+    assert COST.computed_steps(40, 1.0) == 40
+    assert COST.computed_steps(40, 100.0) == 1
 
 
 def test_warm_up_of_the_probe_is_fifteen_per_cent_but_at_most_a_quarter_of_the_budget():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from synccache_core.decide.probe import sketch, token_change, weighed
+from synccache_core.decide.probe import subsample, token_change, weighed
 
 BEFORE = torch.tensor([[[1.0], [1.0], [2.0], [2.0]]])  # 4 tokens, 1 channel
 NOW = torch.tensor([[[2.0], [1.0], [2.0], [3.0]]])
@@ -54,7 +54,7 @@ def test_half_precision_does_not_overflow():
 
 def test_sketch_is_a_copy_of_video_tokens_and_at_most_some_channels():
     hidden = torch.randn(2, 10, 5120)
-    got = sketch(hidden[:, :7])
+    got = subsample(hidden[:, :7])
     assert got.shape == (2, 7, 128)
     assert got.data_ptr() != hidden.data_ptr()
     before = got.clone()

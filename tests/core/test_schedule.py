@@ -13,7 +13,7 @@ from synccache_core.model.cost import CostModel
 from synccache_core.model.layout import Layout, even_groups
 from synccache_core.planning.__main__ import main
 from synccache_core.planning.plan import Budget, RunFacts
-from synccache_core.planning.planned import moved
+from synccache_core.planning.planned import carried_over
 from synccache_core.planning.planner import Planner
 from synccache_core.planning.recipes import Recipe
 from synccache_core.planning.recording import Recording, merge
@@ -399,19 +399,19 @@ def test_interpolation_follows_parabolas_also_beyond_the_ends():
 def test_a_plan_is_planned_anew_from_its_sketch(monkeypatch):
     planner, sigmas = Planner(recording()), np.linspace(1.0, 0.0, 8)
     plan = planner.plan(planner.make(Recipe(Variant("output", 1)), 6), Budget(computed=6), "0")
-    schedule, note = moved(plan, sigmas)
+    schedule, note = carried_over(plan, sigmas)
     assert "planned anew, 4 of 7 are computed" in note
     y = interpolation(np.array(plan.run.sigmas)[:-1], sigmas[:-1]) @ planner.recording.trajectory("output", 0.75).y
     assert schedule == solve_steps(trajectory(y @ y.T, sigmas), Variant("output", 1)).schedules[4]
-    assert moved(plan, plan.run.sigmas) == (plan.schedule, "")
-    assert "nearest sigmas" in moved(replace(plan, sketch=()), sigmas)[1]
-    assert "nearest sigmas" in moved(plan, np.linspace(1.0, 0.0, 21))[1]  # too little is known between recorded steps
+    assert carried_over(plan, plan.run.sigmas) == (plan.schedule, "")
+    assert "nearest sigmas" in carried_over(replace(plan, sketch=()), sigmas)[1]
+    assert "nearest sigmas" in carried_over(plan, np.linspace(1.0, 0.0, 21))[1]  # too little is known between recorded steps
     path = trajectory(y @ y.T, sigmas)
     nearest = remap(plan.schedule, plan.run.sigmas, sigmas)[0]
     promised = predicted_error(path, schedule, Variant("output", 1)) / predicted_error(path, nearest, Variant("output", 1))
     for most, expected in ((promised * 1.01, schedule), (promised * 0.99, nearest)):
         monkeypatch.setattr("synccache_core.planning.planned.PROMISE", most)
-        assert moved(plan, sigmas)[0] == expected
+        assert carried_over(plan, sigmas)[0] == expected
 
 
 def test_human_weight_counts_the_region():

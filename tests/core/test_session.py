@@ -400,7 +400,7 @@ def test_a_target_is_delivered_on_a_toy():
     with torch.no_grad(), running(case, target_speedup=2.0) as session:
         sample(case, session)
     report = session.report
-    assert report.computed == report.budget == session.steps.cost.budget(12, 2.0)
+    assert report.computed == report.budget == session.steps.cost.computed_steps(12, 2.0)
     assert report.speedup_ideal == pytest.approx(2.0, rel=0.1)
 
 

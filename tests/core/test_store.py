@@ -52,7 +52,7 @@ def test_a_new_shape_forgets_the_old_anchors():
 
 
 def test_a_budget_is_never_exceeded():
-    store = ResidualStore(order=1, budget=40)
+    store = ResidualStore(order=1, limit=40)
     assert store.put("c", 0, 1.0, ONES.clone())
     assert not store.put("c", 1, 1.0, ONES.clone())
     assert store.peak <= 40

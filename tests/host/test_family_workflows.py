@@ -171,7 +171,7 @@ def test_the_speeds_that_are_named(name, true_size):
         config = level_for(Config(target_speedup=target, cache_ratio=None, level="auto"), cost, STEPS, Sampler())
         level = config.level
         share = cost.share(level, groups_for_ratio(cost.layout, None), config.merge, config.probe)
-        computed = cost.budget(STEPS, target, share)
+        computed = cost.computed_steps(STEPS, target, share)
         whole = ", whole results" * (level == "output")
         found[preset] = f"{computed} of {STEPS}{whole} | {cost.speedup(STEPS, computed, share):.1f}×"
     note = next(node for node in saved(name)["nodes"] if node["type"] == "MarkdownNote")["widgets_values"][0]

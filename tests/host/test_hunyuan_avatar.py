@@ -147,7 +147,7 @@ def test_twelve_of_fifty_steps_are_more_than_4_12_times_faster(comfy, large):
 def test_what_a_preset_computes_of_fifty_steps(comfy, large, target, computed, speed):
     """As the templates' notes say."""
     _, cost = priced(comfy, large)
-    assert cost.budget(50, target, shares(cost)[0]) == computed
+    assert cost.computed_steps(50, target, shares(cost)[0]) == computed
     assert cost.speedup(50, computed, shares(cost)[0]) == pytest.approx(speed, abs=0.005)
     from tools.workflows.graphs import NOTES
 

@@ -355,6 +355,6 @@ def test_the_speeds_that_are_named(true_size):
     for name, target in (("Faithful", 2.0), ("Balanced", 3.0), ("Fast", 4.0)):
         level = level_for(Config(target_speedup=target, cache_ratio=None, level="auto"), cost, 12, Sampler()).level
         share = cost.share(level, 16, "freeze", True)
-        computed = cost.budget(12, target, share)
+        computed = cost.computed_steps(12, target, share)
         found[name] = f"{computed} of 12{', whole results' * (level == 'output')} | {cost.speedup(12, computed, share):.1f}×"
     assert all(f"| {name} | {said} |" in NOTES["INFINITE_TALK"] for name, said in found.items()), found

@@ -118,7 +118,7 @@ def test_the_chart_shows_errors_that_add_up(pack, recording):
         recipes = pack.optimizer.allowed(recording, level, "2", correction)
         planner = pack.optimizer.Planner(recording, recipes=recipes, human_weight=0.6)
         choice = planner.choose(pack.plan.Budget(computed=4))
-        shown = pack.optimizer.facts(planner, planner.plan(choice, pack.plan.Budget(computed=4), "0"), choice, 0.6, "x")
+        shown = pack.optimizer.chart_of(planner, planner.plan(choice, pack.plan.Budget(computed=4), "0"), choice, 0.6, "x")
         assert len(shown.gaps) == choice.computed and math.hypot(*shown.gaps) == pytest.approx(choice.step_error, rel=1e-6)
 
 

@@ -56,7 +56,7 @@ def cases() -> list[dict]:
                      (80, 5000, 1 << 20))  # fmt: skip
     for layout, steps, target, ratio, order, limit, residual in wishes:
         cost = CostModel(10.0, 1.0, 3.0, layout)
-        computed, groups = max(MIN_COMPUTED, cost.budget(steps, target)), groups_for_ratio(layout, ratio)
+        computed, groups = max(MIN_COMPUTED, cost.computed_steps(steps, target)), groups_for_ratio(layout, ratio)
         output, corrected = residual // 80, order // 2  # with correction at order 2
         held = cache_bytes(residual, output, "residual", groups, order, corrected)
         beside = cache_bytes(0, output, "residual", 0, order, corrected)
@@ -77,7 +77,7 @@ def elsewhere(size: dict, wish: dict, cost: CostModel) -> dict:
     """The same where auto chooses the level, which need not be that of the last run."""
     steps, order = size["expected"], wish["order"]
     level = level_for(Config(target_speedup=wish["target"], level="auto"), cost, steps, Sampler()).level
-    computed = max(MIN_COMPUTED, cost.budget(steps, wish["target"], cost.share(level, 0, "refresh", True)))
+    computed = max(MIN_COMPUTED, cost.computed_steps(steps, wish["target"], cost.share(level, 0, "refresh", True)))
     groups = groups_for_ratio(cost.layout, wish["ratio"])
     held = cache_bytes(size["residual_bytes"], size["output_bytes"], level, groups, order, size["outputs_corrected"])
     held = min(held, wish["limit"]) if wish["limit"] else held
