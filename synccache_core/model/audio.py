@@ -34,7 +34,7 @@ class AudioCall(Protocol):
 
     def remember(self, block: int, value: torch.Tensor) -> None:
         """Keep what the audio of a block takes from the rest of that block, for passes in which that rest is skipped: the
-        last computed one, of these branches, and nobody else's. It is not counted as memory: two channels at most.
+        last computed one, of these branches, and nobody else's. value: [B, L, 2] at most, which is not counted as memory.
         """
 
     def recall(self, block: int) -> torch.Tensor | None:

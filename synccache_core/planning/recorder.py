@@ -240,7 +240,8 @@ class AudioDrift:
             self._reused.add(step)
 
     def gram(self, displacement: float) -> np.ndarray | None:
-        """Mean of <dA_l, dA_m>, in units of the residuals' displacement per sigma; None where there is none of either.
+        """Mean of <dA_l, dA_m> [M, M] of M refreshes, in units of the residuals' displacement per sigma; None where there is
+        none of either.
 
         So ||sum dA_l|| times the share of the path that is reused is an error relative to the displacement.
         """

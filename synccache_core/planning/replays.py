@@ -28,7 +28,7 @@ class Yardstick:
     regions: dict[str, tuple[float, torch.Tensor | None, float]]
 
     def error(self, end: torch.Tensor) -> float:
-        """Relative L2 of another result of the same run, weighed as `Recording.trajectory` weighs it."""
+        """Relative L2 of another result of the same run, of the same shape, weighed as `Recording.trajectory` weighs it."""
         apart, total = self.positions((end.float().cpu() - self.end).double()).square().sum((0, 2)), 0.0
         for share, weights, moved in self.regions.values():
             total += share * float((apart if weights is None else apart * weights).sum()) / moved**2

@@ -36,7 +36,7 @@ class Subset:
         return cls(indices, torch.cat(counts)[order], None if human is None else human[indices].double())
 
     def weights(self, region: str) -> torch.Tensor:
-        """Of each drawn position in a sum over the region, "whole" or "human"."""
+        """[n], of each drawn position in a sum over the region, "whole" or "human"."""
         return self.counts if region == "whole" or self.human is None else self.counts * self.human
 
     def rows(self, values: torch.Tensor) -> torch.Tensor:

@@ -60,7 +60,9 @@ def square_root(gram: np.ndarray) -> np.ndarray:
 
 
 def displacement(gram: np.ndarray, sigmas: np.ndarray) -> float:
-    """|| sum_t (sigma_{t+1} - sigma_t) y_t ||: how far the sampler went from noise to the result."""
+    """|| sum_t (sigma_{t+1} - sigma_t) y_t ||: how far the sampler went from noise to the result. gram: <y_s, y_t> [T, T].
+    sigmas: [T + 1].
+    """
     moves = np.diff(sigmas)
     return float(np.sqrt(max(0.0, moves @ gram @ moves)))
 

@@ -127,7 +127,9 @@ class MultistepCorrector:
     def close(
         self, index: int, sigma: float, move: float, velocity: torch.Tensor, anchors: Anchors
     ) -> torch.Tensor | None:
-        """d_j; its echoes are kept for the evaluations to come, together with those of the gaps before."""
+        """d_j, None where no output of this step moves x; its echoes are kept for the evaluations to come, together with
+        those of the gaps before.
+        """
         values = [*self._held, *(v for _, v in anchors), velocity]
         points = [s for s, _ in newest(anchors, sigma, velocity, self._near)]
         shift = self._shifted(index, points, (1 - followed(sigma)) / sigma, len(values))
@@ -141,7 +143,8 @@ class MultistepCorrector:
         return combine(values, found[0]) if found else None
 
     def echo(self) -> torch.Tensor | None:
-        """What belongs to this evaluation of gaps that were closed before; asked for once at each."""
+        """What belongs to this evaluation of gaps that were closed before, of a velocity's shape; None where nothing does.
+        Asked for once at each."""
         return self._echoes.pop(0) if self._echoes else None
 
     def forget(self) -> None:
@@ -190,7 +193,7 @@ class MultistepCorrector:
 
 
 def newest(anchors: Anchors, sigma: float, velocity: torch.Tensor, near: int) -> list[tuple[float, torch.Tensor]]:
-    """The points that p_t goes through."""
+    """The points (sigma, velocity of any one shape) that p_t goes through, `near` + 1 at most, newest last."""
     return [*(a for a in anchors if a[0] > sigma), (sigma, velocity)][-near - 1 :]
 
 

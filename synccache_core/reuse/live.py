@@ -67,7 +67,9 @@ class LiveRows:
     def of(
         cls, config: Config, layout: Layout, mask: torch.Tensor | None, parts: Sequence[Sequence[int]] = ()
     ) -> tuple[Config, "LiveRows | None", list[str]]:
-        """The config, without what cannot be; rows where it has LIVE evaluations; what a person should know."""
+        """The config, without what cannot be; rows where it has LIVE evaluations; what a person should know. mask: as
+        `token_weights` takes it. parts: shapes of latents that are sampled together, () = one.
+        """
         if not config.live or config.off:
             return config, None, []
         reasons = {say("it needs a human_mask"): mask is None, say("this model's audio is not between its blocks"): parts or

@@ -90,6 +90,7 @@ class Residuals:
         return next(filter(None, reasons), None)
 
     def make_room(self, keys: Sequence[Hashable], group: int, sigma: float) -> None:
+        """Before a residual is made that will be kept at this sigma."""
         for key in keys:
             self._store.make_room(key, group, sigma)
 
@@ -103,6 +104,7 @@ class Residuals:
             raise BadConfig(say("memory_budget {budget} was outgrown", budget=readable(self._config.memory_budget)))
 
     def forecast(self, key: Hashable, group: int, sigma: float, device: torch.device) -> torch.Tensor:
+        """A new tensor [B, tokens, C] on the device, of the order that the backtest chose; something must be stored."""
         return self._store.forecast(key, group, sigma, device, min(self._backtest.order, self._store.order))
 
     def trust(self, share: float) -> None:
@@ -110,7 +112,7 @@ class Residuals:
         self._store.trust = share
 
     def read_and_vet(self, extra: torch.Tensor | None) -> tuple[float | None, bool]:
-        """(`extra` as a number, whether all that was stored since is finite), read from the device in one go.
+        """(`extra` [] as a number, whether all that was stored since is finite), read from the device in one go.
 
         Where it is not, everything stored is forgotten, before it was ever used.
         """

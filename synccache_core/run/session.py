@@ -81,7 +81,8 @@ class Session:
     def predict(self, sigma: float, compute: Callable[[], torch.Tensor], x: torch.Tensor | None = None) -> torch.Tensor:
         """One model evaluation of the sampler, guidance and all: what the sampler is to be given.
 
-        compute() -> denoised where the sampler's x is given, else the velocity; it is not called where the output is reused.
+        compute() -> denoised where the sampler's x is given, else the velocity, of x's shape, which may be any that
+        stays the same; it is not called where the output is reused. Raises StateError inside another evaluation.
         """
         with self._open(sigma) as current:
             forecast = self.guard.run(current.forecast, x) if self.outputs else None

@@ -33,6 +33,7 @@ def layout(model) -> Layout:
 
 
 def grid(latent: torch.Tensor) -> Grid:
+    """latent: [B, C, T, H, W]."""
     return Grid.from_latent(latent.shape, stride=STRIDE, cycle=CYCLE)
 
 

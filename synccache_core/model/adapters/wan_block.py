@@ -18,6 +18,7 @@ def names(given: Given) -> tuple[str, str]:
 
 
 def part(given: Given, rows: Rows) -> Given:
+    """With the modulation [B, n, 6, C], or [B, 1, 6, C], and the rotations [B, n, 1, C/2, 2, 2] of n rows."""
     (name, modulation), (place, turns) = ((key, given[key]) for key in names(given))
     if modulation.shape[1] > 1:
         modulation = modulation.index_select(1, rows.index // each(turns.shape[1], modulation.shape[1]))
@@ -30,6 +31,7 @@ def each(length: int, count: int) -> int:
 
 
 def keys(block: torch.nn.Module, hidden: torch.Tensor, given: Given) -> Keys:
+    """Of rows [B, n, C], with the arguments of these: (keys, values), each [B, n, C], keys normed and rotated."""
     attention, (modulation, turns) = block.self_attn, (given[key] for key in names(given))
     shift, scale = (block.modulation.to(hidden)[:, :2].unsqueeze(1) + modulation[:, :, :2]).unbind(2)
     heard = torch.addcmul(shift, block.norm1(hidden), 1 + scale)
