@@ -34,7 +34,7 @@ def calibrate(
 class ReplayRun(CacheRun):
     """One plan, sampled to be measured. watcher: of the calibration, told of this run as well. place: "2 of 4"."""
 
-    watcher: RunHandle = None
+    watcher: RunHandle | None = None
     place: str = ""
 
     title = "SyncCache Calibrate"
@@ -54,7 +54,6 @@ class CalibrationRun(HostRun):
     budget: Budget
     replays: int = 0
     keep: Callable[[Recording], None] | None = None
-    replaying: ReplayRun | None = None
 
     title = "SyncCache Calibrate"
 
@@ -67,9 +66,6 @@ class CalibrationRun(HostRun):
             bound.layout, sigmas, partial(bound.cost, text=text_tokens(guider)), self.mask, bound.adapter.title,
             self.progress, sampler, parts=shapes[1:], adapter=bound.adapter.name, cfg=guidance(guider), shift=shift,
         )
-
-    def gpu_bytes(self, model, shapes: Sequence) -> int:
-        return self.replaying.gpu_bytes(model, shapes) if self.replaying else 0
 
     def outer_sample(self, executor, *args, **kwargs):
         guider = executor.class_obj
@@ -98,13 +94,9 @@ class CalibrationRun(HostRun):
             plan = planner.plan(choice, self.budget, __version__, "replay")
             place = say("{number} of {count}", number=number, count=len(trials))
             run = ReplayRun(self.mask, RunHandle(), Config(), plan=plan, watcher=self.handle, place=place)
-            self.replaying = run
-            try:
-                guider.conds = _copied(conditions)
-                with run.running(guider, args, kwargs) as (session, given):
-                    executor(*given, **kwargs)
-            finally:
-                self.replaying = None
+            guider.conds = _copied(conditions)
+            with run.running(guider, args, kwargs) as (session, given):
+                executor(*given, **kwargs)
             if session.end is None or session.report.computed != len(plan.schedule):
                 notes.append(say("the replay of {plan} went otherwise and does not count", plan=describe(plan)))
                 continue

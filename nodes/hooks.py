@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from comfy import model_prefetch
@@ -16,6 +17,9 @@ from ..synccache_core.model.view import Pass
 from ..synccache_core.sentences import say
 from .guider import schedule_of
 
+if TYPE_CHECKING:
+    from .host import HostRun
+
 KEY = "synccache"
 REPLACED = say("another extension replaced blocks in some passes: those were computed as they are")
 GUIDED = say("guidance switches off parts of the model in some passes: those were computed as they are")
@@ -26,12 +30,13 @@ class Active:
     """One run in progress, an opaque object in transformer_options. call: the forward pass in progress.
 
     noise: how the host counts it for this model. parts: shapes of the latents that are sampled together, () = there is one.
+    run: whose settings it has.
     """
 
-    def __init__(self, session: Session, bound: Bound, noise: Noise, parts: Sequence = ()):
+    def __init__(self, session: Session, bound: Bound, noise: Noise, parts: Sequence = (), run: "HostRun | None" = None):
         self.session = session
         self.session.guard.aside = outside_graph
-        self.parts = tuple(parts)
+        self.parts, self.run = tuple(parts), run
         self.bound, self.adapter = bound, bound.adapter
         self.noise = noise
         self.places: list[tuple[str, int]] = []

@@ -173,7 +173,9 @@ class HostRun:
     def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
         """PREPARE_SAMPLING: ask the host for room by enlarging the batch by which it estimates memory."""
         active = ((kwargs.get("model_options") or {}).get("transformer_options") or {}).get(KEY)
-        reserve = self.gpu_bytes(model, [noise_shape, *(active.parts if active is not None else ())])
+        # A calibration's replays are runs of their own, which pass through the wrappers of the calibration.
+        run, parts = (self, ()) if active is None else (active.run, active.parts)
+        reserve = run.gpu_bytes(model, [noise_shape, *parts])
         if reserve:
             need = model.model.memory_required([noise_shape[0], *noise_shape[1:]])
             noise_shape = [noise_shape[0] * (1 + reserve / max(need, 1)), *noise_shape[1:]]
@@ -191,7 +193,7 @@ class HostRun:
         refuse_multigpu(guider.model_patcher)
         bound = served(guider.model_patcher)
         session = self.session(guider, bound, shapes, sigmas, sampler)
-        active = Active(session, bound, noise, shapes[1:])
+        active = Active(session, bound, noise, shapes[1:], self)
         session.report.note(*remarks(guider, bound))
         active.hook(guider.model_options["transformer_options"])
         self.handle.add(session.report)

@@ -101,10 +101,9 @@ class Tracker:
         self.people = [person for person in self.people if person.missed <= self.hold]
         if not self.people:
             return None
-        return torch.stack([person.mask * self._weight(person.number) for person in self.people]).amax(dim=0)
-
-    def _weight(self, number: int) -> float:
-        return self.weights[min(number, len(self.weights)) - 1]
+        last = len(self.weights)
+        weighted = [person.mask * self.weights[min(person.number, last) - 1] for person in self.people]
+        return torch.stack(weighted).amax(dim=0)
 
     def _recognise(self, found: Found) -> None:
         """Sure ones first, then the most alike pair; who is sure and like nobody gets the next number, from the left."""

@@ -14,7 +14,6 @@ from ..model.grid import Grid
 from ..model.layout import Layout
 from ..model.samplers import Sampler
 from ..report.report import RunReport
-from ..reuse.live import live_for
 from ..sentences import say
 from .plan import Plan, check
 from .schedule import Variant, predicted_error, remap, solve_steps
@@ -63,8 +62,13 @@ def settings_of(
 def leveled(
     config: Config, bound: Bound, grid: Grid, steps: int, sampler: Sampler, text: int | None = None
 ) -> tuple[Config, list[str]]:
-    """The config with its level, for a run of `steps` evaluations, without LIVE ones where there can be none; and notes."""
-    config, notes = live_for(config, bound)
+    """The config with its level, for a run of `steps` evaluations, without LIVE ones where the model's blocks cannot run on
+    some of their rows; and notes.
+    """
+    notes = []
+    if config.live and not config.off and not bound.can_live:
+        config = replace(config, live=False)
+        notes = [say("live has no effect on {model}: its blocks run on all rows only", model=bound.adapter.title)]
     return level_for(config, bound.cost(grid, grid.tokens, text), steps, sampler), notes
 
 

@@ -162,7 +162,9 @@ class Planner:
     def front(self, budget: Budget) -> list[Choice]:
         """What other speeds give with this memory, fastest first; none that is slower and no better than another."""
         found: dict[Choice, None] = {}
-        for speedup in sorted(self._speeds(budget), reverse=True):
+        kinds = {(recipe.variant.level, size.groups) for recipe, size in self._sizes(budget).items()}
+        speeds = {max(1.0, float(speed)) for kind in kinds for speed in self._speedups(*kind)[self._fewest :]}
+        for speedup in sorted(speeds, reverse=True):
             choice = replace(self.choose(replace(budget, speedup=speedup, computed=None)), notes=())
             least = min((c.error for c in found), default=np.inf)
             if choice.error < least:
@@ -264,11 +266,6 @@ class Planner:
         steps, share = self.recording.steps, self.recording.reuse_share(level, groups)
         computed = np.arange(steps + 1)
         return steps / np.maximum(computed + (steps - computed) * share, 1e-9)
-
-    def _speeds(self, budget: Budget) -> set[float]:
-        """Every speed that a number of computed steps gives."""
-        kinds = {(recipe.variant.level, size.groups) for recipe, size in self._sizes(budget).items()}
-        return {max(1.0, float(speed)) for kind in kinds for speed in self._speedups(*kind)[self._fewest :]}
 
     @property
     def _fewest(self) -> int:

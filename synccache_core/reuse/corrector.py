@@ -92,7 +92,8 @@ class EulerCorrector:
         self._moved: torch.Tensor | None = None
         self._known, self.shift = True, None
 
-    clear = forget
+    def clear(self) -> None:
+        self.forget()
 
 
 class MultistepCorrector:
@@ -132,7 +133,9 @@ class MultistepCorrector:
         """
         values = [*self._held, *(v for _, v in anchors), velocity]
         points = [s for s, _ in newest(anchors, sigma, velocity, self._near)]
-        shift = self._shifted(index, points, (1 - followed(sigma)) / sigma, len(values))
+        row, slope = self._response[index], (1 - followed(sigma)) / sigma  # k
+        part = slope / (1 - slope * self._newest_share(row, points))
+        shift = [e * part for e in self._effect(row, points, len(values))]  # k e, see above, as weights of the values
         self.shift = combine(values, shift)
         found = self._solved(index, points, shift)
         for place, weights in enumerate(found[1:]):
@@ -169,12 +172,6 @@ class MultistepCorrector:
                 left = [e - row[index + passed] * w for e, w in zip(left, weights)]
             found.append([e / row[last] for e in left])
         return found
-
-    def _shifted(self, index: int, points: Sequence[float], slope: float, count: int) -> list[float]:
-        """k e, see above, as weights of `count` values; slope: k."""
-        row = self._response[index]
-        part = slope / (1 - slope * self._newest_share(row, points))
-        return [e * part for e in self._effect(row, points, count)]
 
     def _newest_share(self, row: Sequence[float], points: Sequence[float]) -> float:
         """sum_t R[k][t] w_t, row R[k]."""

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from ..config import Config
-from ..model.adapters import Bound
 from ..model.grid import Grid, token_weights
 from ..model.layout import Layout
 from ..model.live import Rows
@@ -26,14 +25,6 @@ def live_tokens(mask: torch.Tensor, grid: Grid, reach: int = 1) -> torch.Tensor:
     weights = token_weights(mask, grid).reshape(grid.frames, 1, grid.height, grid.width)
     near = F.max_pool2d((weights > EDGE).float(), 2 * reach + 1, stride=1, padding=reach)
     return near[:, 0] > 0
-
-
-def live_for(config: Config, bound: Bound) -> tuple[Config, list[str]]:
-    """The config, without LIVE evaluations where the model's blocks cannot run on some of their rows, and a note."""
-    if not config.live or config.off or bound.can_live:
-        return config, []
-    note = say("live has no effect on {model}: its blocks run on all rows only", model=bound.adapter.title)
-    return replace(config, live=False), [note]
 
 
 def beside(view: View, hidden: torch.Tensor) -> tuple[Rows, Rows]:

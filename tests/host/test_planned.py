@@ -1,6 +1,7 @@
 """Calibrate, plan, sample by the plan, in a real ComfyUI; output reuse and correction with samplers of all kinds."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -434,3 +435,9 @@ def test_room_for_a_plan_is_asked_of_the_host(stage):
         run = host.CacheRun(None, None, config, "gpu")
         run.prepare_sampling(lambda model, noise_shape: asked.append(noise_shape), stage.model, shape)
         assert need(asked[-1]) - need(shape) == pytest.approx(wanted, rel=1e-3)
+        # A replay comes through the wrappers of its calibration, which holds nothing itself.
+        options = {"transformer_options": {stage.comfy.hooks.KEY: SimpleNamespace(run=run, parts=())}}
+        host.HostRun(None, None).prepare_sampling(
+            lambda model, noise_shape, **_: asked.append(noise_shape), stage.model, shape, model_options=options
+        )
+        assert asked[-1] == asked[-2]
