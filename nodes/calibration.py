@@ -4,6 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import CFGGuider
+
 from ..synccache_core import Bound, CalibrationSession, Config, Plan, Recording, Sampler, __version__, describe
 from ..synccache_core.errors import SyncCacheError
 from ..synccache_core.planning.plan import Budget
@@ -16,9 +20,9 @@ from .run import RunHandle
 
 
 def calibrate(
-    model, mask, handle: RunHandle, budget: Budget, replays: int = 0,
+    model: ModelPatcher, mask: torch.Tensor | None, handle: RunHandle, budget: Budget, replays: int = 0,
     keep: Callable[[Recording], None] | None = None,
-):
+) -> ModelPatcher:
     """A clone of the ModelPatcher whose sampling runs are vanilla, bit for bit, and recorded.
 
     replays: how many plans for the budget are sampled afterwards, to choose by what they do. keep: called with the finished
@@ -58,7 +62,7 @@ class CalibrationRun(HostRun):
     title = "SyncCache Calibrate"
 
     def session(
-        self, guider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler
+        self, guider: CFGGuider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler
     ) -> CalibrationSession:
         shift = getattr(guider.model_patcher.get_model_object("model_sampling"), "shift", None)
         shift = float(shift) if isinstance(shift, (int, float)) else None

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from math import inf
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import CONST, IMG_TO_IMG, IMG_TO_IMG_FLOW
+from comfy.samplers import CFGGuider
 
 from ..synccache_core import Bound, Config, Noise, Plan, UnsupportedModel, serve, supported
 from ..synccache_core.config import RESIDUAL
@@ -13,13 +15,13 @@ from ..synccache_core.model.noise import DIFFUSION, FLOW
 from ..synccache_core.sentences import say
 
 
-def diffusion_model(model) -> torch.nn.Module:
+def diffusion_model(model: ModelPatcher) -> torch.nn.Module:
     """The DiT of a ModelPatcher, behind torch's compiled wrapper where there is one."""
     dit = model.get_model_object("diffusion_model")
     return getattr(dit, "_orig_mod", dit)
 
 
-def served(model) -> Bound:
+def served(model: ModelPatcher) -> Bound:
     """The DiT of a ModelPatcher and its adapter. Raises UnsupportedModel where nothing is like at two steps, as where no
     noise is taken away.
     """
@@ -43,7 +45,7 @@ def needs_blocks(bound: Bound, config: Config, plan: Plan | None, paper: bool) -
     raise UnsupportedModel(f"{asked}, which needs the blocks of {known}, but this model is {bound.adapter.title}: {instead}")
 
 
-def noise_of(model) -> Noise:
+def noise_of(model: ModelPatcher) -> Noise:
     """How the sampler counts the noise of a ModelPatcher's model."""
     return FLOW if isinstance(model.get_model_object("model_sampling"), CONST) else DIFFUSION
 
@@ -54,18 +56,18 @@ def schedule_of(sigmas: torch.Tensor) -> list[float]:
     return [*values[:-1], 0.0] if len(values) > 1 and 0 < values[-1] <= END < values[-2] else values
 
 
-def text_tokens(guider) -> int | None:
+def text_tokens(guider: CFGGuider) -> int | None:
     """The longest prompt, to which the host repeats the others where it batches them; None where there is no text."""
     texts = [entry.get("cross_attn") for conditions in guider.conds.values() for entry in conditions]
     return max((text.shape[1] for text in texts if text is not None), default=None)
 
 
-def guidance(guider) -> float:
+def guidance(guider: CFGGuider) -> float:
     """The scale of guidance, the first one where a guider has two; 1 where it has none."""
     return float(getattr(guider, "cfg1", getattr(guider, "cfg", 1.0)))
 
 
-def ranges(guider) -> list[tuple[float, float]]:
+def ranges(guider: CFGGuider) -> list[tuple[float, float]]:
     """(from, to), as the core's sigmas, of the conditioning that holds for a part of the run only: prompts, guidance,
     ControlNets and LoRA keyframes with a start or an end.
     """
@@ -93,7 +95,7 @@ def percents(entry: dict) -> Iterator[tuple[float, float]]:
             yield keyframe.start_percent, 1.0
 
 
-def remarks(guider, bound: Bound) -> list[str]:
+def remarks(guider: CFGGuider, bound: Bound) -> list[str]:
     """What a person should know before judging this run."""
     if guider.model_options.get("context_handler") is None or bound.adapter.name != "wan_s2v":
         return []

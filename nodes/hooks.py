@@ -14,6 +14,7 @@ from ..synccache_core.model.live import LiveBlock
 from ..synccache_core.model.noise import FLOW
 from ..synccache_core.model.samplers import Response, response
 from ..synccache_core.model.view import Pass
+from ..synccache_core.run.call import Call
 from ..synccache_core.sentences import say
 from .guider import schedule_of
 
@@ -40,12 +41,12 @@ class Active:
         self.bound, self.adapter = bound, bound.adapter
         self.noise = noise
         self.places: list[tuple[str, int]] = []
-        self.call = None
+        self.call: Call | None = None
 
     def __deepcopy__(self, memo):
         return self
 
-    def begin(self, options: dict, executor, args: tuple, kwargs: dict):
+    def begin(self, options: dict, executor, args: tuple, kwargs: dict) -> tuple[Pass, Call]:
         """Start the session's call for one forward pass of the host, executor(*args, **kwargs): (pass, call)."""
         replaced = options.get("patches_replace", {}).get("dit", {})
         ours = all(isinstance(hook := replaced.get(place), BlockHook) and hook.active is self for place in self.places)

@@ -12,11 +12,12 @@ from functools import partial
 from math import prod
 
 import comfy.model_management
-import comfy.model_patcher
 import torch
+from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.patcher_extension import WrappersMP
+from comfy.samplers import CFGGuider
 
-from ..synccache_core import Bound, Config, Noise, Plan, Sampler, Session, StateError
+from ..synccache_core import Bound, Config, Noise, Plan, RunReport, Sampler, Session, StateError
 from ..synccache_core.decide.paper import paper_config
 from ..synccache_core.human.mask import as_mask
 from ..synccache_core.planning.plan import check
@@ -35,8 +36,9 @@ RIVALS = ("easycache", "teacache", "magcache", "fbcache", "lazycache", "spectrum
 
 
 def attach(
-    model, config: Config, mask, handle: RunHandle, cache_device: str = AUTO, plan: Plan | None = None, paper: bool = False
-):
+    model: ModelPatcher, config: Config, mask: torch.Tensor | None, handle: RunHandle, cache_device: str = AUTO,
+    plan: Plan | None = None, paper: bool = False,
+) -> ModelPatcher:
     """A clone of the ModelPatcher whose sampling runs go through SyncCache.
 
     mask: human mask or None. cache_device: auto, gpu or cpu. plan: overrides what it decides of the config. paper: the
@@ -63,7 +65,7 @@ def recognise(bound: Bound, handle: RunHandle) -> None:
     handle.send(recognised={"model": bound.adapter.title, "blocks": layout.blocks, "refreshes": layout.refreshes})
 
 
-def install(model, run: "HostRun"):
+def install(model: ModelPatcher, run: "HostRun") -> ModelPatcher:
     """Put the wrappers of a run onto a clone. Raises StateError where there is a cache already."""
     for method in model.wrappers.get(WrappersMP.OUTER_SAMPLE, {}).get(KEY, []):
         raise StateError(
@@ -94,7 +96,7 @@ def refuse_rivals(model_options: dict) -> None:
         raise StateError(f"another cache ({found[0]}) is applied to this model: remove it, or remove SyncCache")
 
 
-def refuse_multigpu(model) -> None:
+def refuse_multigpu(model: ModelPatcher) -> None:
     """The host's work split runs branches on several devices at once; one run's state is for one device."""
     additional = getattr(model, "get_additional_models_with_key", None)
     if additional is not None and additional("multigpu"):
@@ -117,11 +119,11 @@ class HostRun:
     def __deepcopy__(self, memo):
         return self
 
-    def session(self, guider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
+    def session(self, guider: CFGGuider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
         """shapes: of the noise, and of the latents that it holds where these are several. sigmas: as the core counts."""
         raise NotImplementedError
 
-    def gpu_bytes(self, model, shapes: Sequence) -> int:
+    def gpu_bytes(self, model: ModelPatcher, shapes: Sequence) -> int:
         """Room that the run will take beside the model. shapes: as for `session`."""
         return 0
 
@@ -141,7 +143,7 @@ class HostRun:
         return range(len(sigmas) - 1), ""
 
     @contextmanager
-    def running(self, guider, args: Sequence, kwargs: dict):
+    def running(self, guider: CFGGuider, args: Sequence, kwargs: dict):
         """One sampling run of a guider, its session installed and freed: (session, what to call the executor with).
 
         args, kwargs: those of `outer_sample`. Where fewer steps are taken, the sampler gets the sigmas of these, and counts
@@ -149,7 +151,7 @@ class HostRun:
         may belong to a node whose output goes to several samplers.
         """
         before = guider.model_options
-        guider.model_options = comfy.model_patcher.create_model_options_clone(before)
+        guider.model_options = create_model_options_clone(before)
         active, finished = None, False
         try:
             noise = noise_of(guider.model_patcher)
@@ -170,7 +172,7 @@ class HostRun:
             if active is not None:
                 self._end(active, finished)
 
-    def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
+    def prepare_sampling(self, executor, model: ModelPatcher, noise_shape: Sequence[int], *args, **kwargs):
         """PREPARE_SAMPLING: ask the host for room by enlarging the batch by which it estimates memory."""
         active = ((kwargs.get("model_options") or {}).get("transformer_options") or {}).get(KEY)
         # A calibration's replays are runs of their own, which pass through the wrappers of the calibration.
@@ -181,14 +183,14 @@ class HostRun:
             noise_shape = [noise_shape[0] * (1 + reserve / max(need, 1)), *noise_shape[1:]]
         return executor(model, noise_shape, *args, **kwargs)
 
-    def progress(self, report, expected: int) -> None:
+    def progress(self, report: RunReport, expected: int) -> None:
         self.handle.show(report, expected)
 
-    def ended(self, report) -> None:
+    def ended(self, report: RunReport) -> None:
         """The run is over, or was interrupted."""
         self.handle.show(report, len(report.steps), ended=True)
 
-    def _start(self, guider, shapes: Sequence, sigmas: list[float], sampler: Sampler, noise: Noise) -> Active:
+    def _start(self, guider: CFGGuider, shapes: Sequence, sigmas: list[float], sampler: Sampler, noise: Noise) -> Active:
         refuse_rivals(guider.model_options)
         refuse_multigpu(guider.model_patcher)
         bound = served(guider.model_patcher)
@@ -225,7 +227,7 @@ class CacheRun(HostRun):
     def steps(self, sigmas: list[float]) -> tuple[Sequence[int], str]:
         return fewer(self.plan, sigmas) if self.plan is not None else super().steps(sigmas)
 
-    def session(self, guider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
+    def session(self, guider: CFGGuider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
         text = text_tokens(guider)
         settings = settings_of(self.config, bound, grid_of(bound, video_of(shapes)), sigmas, sampler, self.plan, text)
         session = self.made(
@@ -239,12 +241,12 @@ class CacheRun(HostRun):
         settings.tell(session.report)
         return session
 
-    def gpu_bytes(self, model, shapes: Sequence) -> int:
+    def gpu_bytes(self, model: ModelPatcher, shapes: Sequence) -> int:
         if self._device(model, shapes) == "cpu" or self.plan is not None and self.plan.plain:
             return 0
         return self._bytes(model, shapes)
 
-    def _bytes(self, model, shapes: Sequence) -> int:
+    def _bytes(self, model: ModelPatcher, shapes: Sequence) -> int:
         config, sampler, bound = self.config, Sampler(), served(model)
         if self.plan is not None:
             sampler = Sampler(self.plan.run.sampler)
@@ -253,7 +255,7 @@ class CacheRun(HostRun):
             config = replace(config, live=False)
         return residual_bytes(model, video_of(shapes), config, sampler, prod(shapes[0]))
 
-    def _device(self, model, shapes: Sequence) -> str:
+    def _device(self, model: ModelPatcher, shapes: Sequence) -> str:
         """Core's name for the place of the residuals. auto: host memory once they would take a quarter of the GPU's."""
         if self.cache_device != AUTO:
             return "cpu" if self.cache_device == "cpu" else "same"

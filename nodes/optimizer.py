@@ -8,13 +8,13 @@ from comfy_api.latest import io, ui
 from ..synccache_core import BadConfig, __version__
 from ..synccache_core.config import HUMAN_WEIGHT, LEVELS, MAX_ORDER
 from ..synccache_core.files.checked import check_choice, check_number, check_text, shown
+from ..synccache_core.model.samplers import CORRECTED
 from ..synccache_core.planning.plan import Budget, Plan
 from ..synccache_core.planning.planned import order_words
 from ..synccache_core.planning.planner import Choice, Planner
 from ..synccache_core.planning.recipes import Recipe, every
 from ..synccache_core.planning.recording import Recording
 from ..synccache_core.planning.remarks import GUESSED, REPLAYED
-from ..synccache_core.reuse.outputs import WANTED
 from ..synccache_core.units import GIB, counted, readable
 from .host import AUTO
 from .images import as_image
@@ -142,7 +142,7 @@ def allowed(recording: Recording, level: str, forecast_order: str, correction: s
     found = every(recording, levels, orders, CORRECTIONS[correction])
     if not found:
         used = f"this calibration used {shown(recording.run.sampler)}, and level is {shown(level)}"
-        raise BadConfig(f"correction is on: {WANTED}; {used}")
+        raise BadConfig(f"correction is on: {CORRECTED}; {used}")
     return found
 
 

@@ -1,7 +1,7 @@
 """Attach a Session to a plain torch DiT, for implementations outside ComfyUI (official Wan, diffsynth, your own)."""
 
 import inspect
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -11,10 +11,10 @@ from .config import Config
 from .errors import BadInput, StateError
 from .model.adapters import Adapter, Bound, find
 from .model.grid import Grid
-from .model.live import Live, LiveBlock
+from .model.live import Given, Live, LiveBlock
 from .model.overrides import override
 from .model.samplers import Sampler
-from .model.view import Pass
+from .model.view import Pass, State
 from .planning.plan import Plan
 from .planning.planned import settings_of
 from .planning.recorder import CalibrationSession
@@ -32,7 +32,7 @@ class _Attached:
         self.branches: tuple[Hashable, ...] = ("only",)
 
     @contextmanager
-    def branch(self, *names: Hashable):
+    def branch(self, *names: Hashable) -> Iterator["_Attached"]:
         """Name the chunks of the batch of the calls inside: `branch("cond")`, or `branch("uncond", "cond")` batched."""
         before, self.branches = self.branches, names
         try:
@@ -60,7 +60,7 @@ def attach(
     plan: Plan | None = None,
     sampler: str | Sampler = "euler",
     cfg: float = 1.0,
-):
+) -> Iterator[AttachedSession]:
     """Run `model` through SyncCache inside the `with` block; afterwards it is exactly as before.
 
     sigmas: the schedule, N + 1 falling values. grid: video tokens of the calls to come. mask: see grid.token_weights.
@@ -103,7 +103,7 @@ def calibrate(
     mask: torch.Tensor | None = None,
     adapter: Adapter | None = None,
     cfg: float = 1.0,
-):
+) -> Iterator[AttachedCalibration]:
     """Like `attach`, but everything is computed, outputs are what they would have been, and `session.recording()`, called
     inside the block once the loop is through, is what `planning.planner.Planner` plans from.
     """
@@ -116,7 +116,7 @@ def calibrate(
 
 
 @contextmanager
-def _attached(session: _Attached, bound: Bound):
+def _attached(session: AttachedSession | AttachedCalibration, bound: Bound) -> Iterator[None]:
     model, adapter = bound.model, bound.adapter
     if "forward" in vars(model) and isinstance(vars(model)["forward"], _Forward):
         raise StateError("a SyncCache session is already attached to this model")
@@ -132,7 +132,7 @@ def _attached(session: _Attached, bound: Bound):
 class _Forward:
     """Stands for `model.forward`: one session call per forward pass."""
 
-    def __init__(self, session: _Attached, model: torch.nn.Module, adapter: Adapter):
+    def __init__(self, session: AttachedSession | AttachedCalibration, model: torch.nn.Module, adapter: Adapter):
         self._session, self._model, self._adapter, self._forward = session, model, adapter, model.forward
 
     def __call__(self, *args, **kwargs):
@@ -149,18 +149,21 @@ class _Forward:
             call.stop()
 
 
-def _block_forward(session: _Attached, index: int, module: torch.nn.Module, rest: Mapping | None, live: Live | None):
+def _block_forward(
+    session: AttachedSession | AttachedCalibration, index: int, module: torch.nn.Module, rest: Mapping | None,
+    live: Live | None,
+) -> Callable[..., State]:
     forward = module.forward
 
-    def run_block(hidden, *args, **kwargs):
-        def beside(state):
+    def run_block(hidden: State, *args, **kwargs) -> State:
+        def beside(state: State) -> State:
             options = {**(kwargs.get("transformer_options") or {}), **rest}
             return forward(state, *args, **{**kwargs, "transformer_options": options})
 
-        def some(state, given):
+        def some(state: torch.Tensor, given: Given) -> torch.Tensor:
             return forward(state, **given)
 
-        def block(state):
+        def block(state: State) -> State:
             return forward(state, *args, **kwargs)
 
         given = {**dict(zip(names, args)), **kwargs}

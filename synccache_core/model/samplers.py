@@ -17,6 +17,7 @@ ECHOES = 6  # evaluations over which a multistep sampler is led back to its way:
 EULER = ("euler", "ddim", "flow_match_euler")
 # Linear in what the model gives, with one evaluation per step and no noise: retro-correction asks for their response.
 MULTISTEP = ("uni_pc", "uni_pc_bh2", "dpmpp_2m", "deis", "ipndm", "ipndm_v", "lms")
+CORRECTED = say("it works with euler, uni_pc, dpmpp_2m, deis, ipndm and lms")  # retro-correction does, for a person
 # These make x anew from denoised and fresh noise at every step. An old velocity holds the old noise, and extrapolating it
 # diverges on a mixture of Gaussians; where only part of the noise is fresh ("ancestral", "sde") it is the better forecast.
 RENOISING = ("lcm",)

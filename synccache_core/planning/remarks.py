@@ -1,11 +1,15 @@
 """What a person should know of a plan before using it: what cannot be met, what will show, and how sure an error is."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ..report.report import needless
 from .plan import Budget
 from .recipes import default
 from .recording import Recording
+
+if TYPE_CHECKING:
+    from .planner import Choice
 
 REPLAYED, CARRIED, GUESSED = "replayed", "carried", "guessed"  # where a predicted error comes from
 SURE = 6  # clips that a measured error may be taken from without a word: of two, a clip's error is four times off at times
@@ -21,8 +25,8 @@ DOUBT = {
 }
 
 
-def remarks(choice, budget: Budget, recording: Recording) -> Iterator[str]:
-    """Sentences about a `choice.Choice`."""
+def remarks(choice: "Choice", budget: Budget, recording: Recording) -> Iterator[str]:
+    """What a person should know of a choice: sentences."""
     if budget.speedup is not None and choice.speedup < 0.9 * budget.speedup:
         most = f"{choice.computed} computed steps give {choice.speedup:.1f}x"
         yield f"speed-up {budget.speedup:g} is out of reach: {most}"
@@ -42,7 +46,7 @@ def remarks(choice, budget: Budget, recording: Recording) -> Iterator[str]:
         yield f"{choice.speedup:.1f}x by operation count, about {seconds:.1f}x by the seconds of the calibration"
 
 
-def _in_seconds(choice, recording: Recording) -> float:
+def _in_seconds(choice: "Choice", recording: Recording) -> float:
     """Speed-up by what a reused step took in the calibration; the counted one where that is not known."""
     share, steps = recording.shares.get(choice.variant.level), recording.steps
     return choice.speedup if share is None else steps / (choice.computed + (steps - choice.computed) * share)

@@ -6,7 +6,7 @@ For a flow model v = (x - denoised) / sigma, and an Euler step moves x by (sigma
 import torch
 
 from ..config import MAX_GAIN, MAX_ORDER, Config
-from ..model.samplers import Response, Sampler
+from ..model.samplers import CORRECTED, Response, Sampler
 from ..report.heat import Rows, forecast_error
 from ..sentences import say
 from .backtest import Backtest
@@ -15,7 +15,6 @@ from .parts import Whole
 from .store import ResidualStore
 
 WHOLE = ("output", 0)  # the store's name for outputs
-WANTED = say("it works with euler, uni_pc, dpmpp_2m, deis, ipndm and lms")
 
 
 class Velocities:
@@ -161,7 +160,9 @@ class Outputs:
             return None, []
         made, remarks = cls(config, sampler, sign, parts), []
         if config.correction and not made.corrects and config.schedule is not None:  # a plan was made for another sampler
-            remarks.append(say("correction is off: {wanted}; this run uses {sampler}", wanted=WANTED, sampler=sampler.name))
+            remarks.append(say(
+                "correction is off: {wanted}; this run uses {sampler}", wanted=CORRECTED, sampler=sampler.name
+            ))  # fmt: skip
         if config.level == "output" and sampler.guidance_inside:
             remarks.append(say(
                 "{sampler} needs the model at every step: nothing is reused at level output", sampler=sampler.name
