@@ -10,7 +10,7 @@ from .case import Case, assert_close, running, sample, watched
 
 def of(case: Case) -> Sequence[Callable[[Case], None]]:
     """The checks of this case that are not everybody's."""
-    if not case.bound.can_live:
+    if not case.bound.takes_rows:
         return ()
     return beside_checks.CONTRACT if case.bound.layout.audio == "beside" else CONTRACT
 

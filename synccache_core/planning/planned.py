@@ -29,7 +29,7 @@ PROMISE = 0.9
 @dataclass(frozen=True)
 class Settings:
     """What a run goes by. plan: a line about its plan, "" = there is none. remapped: whether the plan was made for other
-    sigmas. notes: for the report.
+    sigmas. notes: for the report. livable: whether LIVE evaluations can be had of the model.
     """
 
     config: Config
@@ -56,7 +56,7 @@ def settings_of(
         config, is_moved, notes = fitted_config(plan, config, sigmas, sampler, grid.tokens)
         line = describe(plan, evaluated)
     config, said = leveled(config, bound, grid, len(evaluated) - 1, sampler, text)
-    return Settings(config, line, is_moved, (*notes, *said), bound.layout.audio == "after" and bound.can_live)
+    return Settings(config, line, is_moved, (*notes, *said), bound.can_live)
 
 
 def leveled(
@@ -66,7 +66,7 @@ def leveled(
     some of their rows; and notes.
     """
     notes = []
-    if config.live and not config.off and not bound.can_live:
+    if config.live and not config.off and not bound.takes_rows:
         config = replace(config, live=False)
         notes = [say("live has no effect on {model}: its blocks run on all rows only", model=bound.adapter.title)]
     return level_for(config, bound.cost(grid, grid.tokens, text), steps, sampler), notes

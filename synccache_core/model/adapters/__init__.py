@@ -87,14 +87,19 @@ class Bound:
         return () if self.layout.unknown else self.adapter.blocks(self.model)
 
     @cached_property
-    def can_live(self) -> bool:
-        """Whether a step of this model can be LIVE."""
+    def takes_rows(self) -> bool:
+        """Whether all of its blocks can run on some of their rows."""
         return bool(self.blocks) and all(self.adapter.live(block.module) is not None for block in self.blocks)
+
+    @property
+    def can_live(self) -> bool:
+        """Whether a human mask can have LIVE evaluations of it: where audio comes in between blocks."""
+        return self.layout.audio == "after" and self.takes_rows
 
     @property
     def runs_beside(self) -> bool:
         """Whether rows beside the video go through the blocks at every step."""
-        return self.layout.audio == "beside" and self.adapter.rest is None and self.can_live
+        return self.layout.audio == "beside" and self.adapter.rest is None and self.takes_rows
 
     @property
     def width(self) -> int:
