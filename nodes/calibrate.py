@@ -6,6 +6,7 @@ from ..synccache_core import Recording
 from ..synccache_core.files.checked import check_number
 from ..synccache_core.planning.plan import Budget
 from ..synccache_core.planning.saved import path_of
+from ..synccache_core.sentences import say
 from .calibration import calibrate
 from .optimizer import LEAST_RATIO, LEAST_SPEEDUP, MOST_SPEEDUP
 from .plans import CALIBRATIONS, folders, store
@@ -80,7 +81,7 @@ class SyncCacheCalibrate(io.ComfyNode):
         check_number("target_speedup", target_speedup, LEAST_SPEEDUP, MOST_SPEEDUP)
         check_number("cache_ratio", cache_ratio, LEAST_RATIO, 1.0)
         budget = Budget(speedup=target_speedup, cache_ratio=cache_ratio)
-        remark = "calibration: connect the sampler's latent to the Schedule Optimizer's samples"
+        remark = say("calibration: connect the sampler's latent to the Schedule Optimizer's samples")
         handle = RunHandle(remark, Strip(cls.hidden))
         return io.NodeOutput(calibrate(model, human_mask, handle, budget, replays, keeper(save_as)), handle)
 

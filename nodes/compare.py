@@ -17,6 +17,7 @@ from ..synccache_core.compare.lips import loudness
 from ..synccache_core.errors import BadVideo
 from ..synccache_core.files.checked import check_number
 from ..synccache_core.human import mask as geometry
+from ..synccache_core.sentences import say
 from . import faces
 from .images import as_image
 from .measuring import BY_FACES, Look, Videos, check, frame, mouth_of
@@ -99,7 +100,7 @@ class SyncCacheCompare(io.ComfyNode):
         about = {"versions": versions(where.by == BY_FACES), "settings": settings(run), "plan": planned(plan)}
         found = findings(look, fps, heard, [*notes, *said], about)
         text = found.text()
-        NodeText(cls.hidden)(text)
+        NodeText(cls.hidden)(found.lines())
         pictures = drawn(look, found)
         shown = [image for picture in pictures for image in ui.PreviewImage(picture).as_dict()["images"]]
         preview = {"images": shown, **ui.PreviewText(text).as_dict()}
@@ -129,8 +130,11 @@ def sound(audio: dict | None, frames: int, fps: float):
     if not samples.size or not rate > 0:
         raise BadVideo(f"audio holds {samples.size} samples at {rate:g} Hz: no sound to compare with")
     seconds, lasts = samples.size / rate, frames / fps
-    notes = [f"the sound lasts {seconds:.2f} s, the video {lasts:.2f} s at {fps:g} fps"] if seconds < lasts - 1 / fps else []
-    return loudness(samples, rate, frames, fps), notes
+    short = say(
+        "the sound lasts {seconds} s, the video {lasts} s at {fps} fps", seconds=f"{seconds:.2f}", lasts=f"{lasts:.2f}",
+        fps=f"{fps:g}",
+    )  # fmt: skip
+    return loudness(samples, rate, frames, fps), [short] if seconds < lasts - 1 / fps else []
 
 
 def findings(look: Look, fps: float, heard, notes: list[str], about: dict) -> Findings:
@@ -139,7 +143,7 @@ def findings(look: Look, fps: float, heard, notes: list[str], about: dict) -> Fi
         names = ["whole", "human", "mouth", "background"]
     regions = {name: region for name in names if (region := look.accelerated.region(name)) is not None}
     if "human" in names and "human" not in regions:
-        notes = [*notes, "the mask is empty"]
+        notes = [*notes, say("the mask is empty")]
     floor = {} if look.second is None else {name: look.second.region(name) for name in regions}
     height, width = videos.size
     return Findings(

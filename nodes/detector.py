@@ -24,6 +24,7 @@ from ..synccache_core import SyncCacheError
 from ..synccache_core.errors import BadDetector
 from ..synccache_core.human.detector_file import Detector, read
 from ..synccache_core.human.people import Found, ellipses
+from ..synccache_core.sentences import say
 
 OLDEST = (8, 4)  # 8.3.41, 42, 45 and 46 on PyPI carried a coin miner
 PACKAGES = ("ultralytics", "ultralytics-opencv-headless")
@@ -142,7 +143,7 @@ class Finder:
     @property
     def remark(self) -> str:
         """What to know about its masks."""
-        return "finds boxes, people are soft ellipses" if self.boxes else ""
+        return say("finds boxes, people are soft ellipses") if self.boxes else ""
 
     @torch.inference_mode()
     def find(self, pictures: torch.Tensor, confidence: float) -> list[Found]:

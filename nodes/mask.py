@@ -14,6 +14,7 @@ from ..synccache_core.errors import BadMask
 from ..synccache_core.files.checked import check_number, check_text
 from ..synccache_core.human import mask as geometry
 from ..synccache_core.human.people import Found, Tracker, certain, parse_weights, with_faces
+from ..synccache_core.sentences import say
 from . import selfie
 from .detector import Finder, build
 from .detector_files import NONE, files, missing, path_of, state
@@ -154,14 +155,21 @@ class SyncCacheHumanMask(io.ComfyNode):
         given = None if mask is None else geometry.on_frames(geometry.as_mask(mask, "mask"), len(pictures))
         finders = [finder(choice, classes) for choice in chosen]
         people, notes = follow(pictures, finders, given, settings)
-        notes += [f"{choice}: {each.remark}" for choice, each in zip(chosen, finders) if each.remark]
+        remarks = {choice: each.remark for choice, each in zip(chosen, finders) if each.remark}
+        notes += [say("{detector}: {remark}", detector=choice, remark=remark) for choice, remark in remarks.items()]
         human, said = shaped(people, pictures, settings)
         shown = geometry.overlay(pictures, human)
-        length = f"{len(pictures)} frames" if len(pictures) > 1 else "one picture"
-        text = "\n".join([f"{length}, people on {human.mean():.0%} of the picture", *notes, *said])
-        NodeText(cls.hidden)(text)
-        preview = {**ui.PreviewImage(shown[some(len(shown))]).as_dict(), **ui.PreviewText(text).as_dict()}
+        lines = [covered(len(pictures), f"{human.mean():.0%}"), *notes, *said]
+        NodeText(cls.hidden)(lines)
+        preview = {**ui.PreviewImage(shown[some(len(shown))]).as_dict(), **ui.PreviewText("\n".join(lines)).as_dict()}
         return io.NodeOutput(human, shown, ui=preview)
+
+
+def covered(count: int, share: str) -> str:
+    """Of so many pictures."""
+    if count == 1:
+        return say("one picture, people on {share} of the picture", share=share)
+    return say("{count} frames, people on {share} of the picture", count=count, share=share)
 
 
 def checked(confidence, grow, feather, motion, hold, person_weights) -> Settings:
@@ -200,14 +208,22 @@ def follow(pictures: torch.Tensor, finders: list[Finder], given: torch.Tensor | 
             doubtful.append(number)
     frames, early = geometry.led_in(frames, cut, settings.hold)
     nobody = [number for number, mask in enumerate(frames) if mask is None]
+    unsure = sorted({*nobody} & {*doubtful})
+    return Followed(frames, noted(nobody, unsure, held, early, [number for number, new in enumerate(cut) if new]))
+
+
+def noted(nobody: list[int], unsure: list[int], held: list[int], early: list[int], cuts: list[int]) -> list[str]:
+    """What to say of frames, where there are any."""
     told = {
-        "nobody in {}: every pixel is weighed alike": nobody,
-        "somebody in {}, but less surely than the confidence asks: lower it to count them": sorted({*nobody} & {*doubtful}),
-        "no longer found, last mask held: {}": held,
-        "not found yet, next mask held: {}": early,
-        "camera cut before {}": [number for number, new in enumerate(cut) if new],
+        say("nobody in {frames}: every pixel is weighed alike", frames=spans(nobody)): nobody,
+        say(
+            "somebody in {frames}, but less surely than the confidence asks: lower it to count them", frames=spans(unsure)
+        ): unsure,
+        say("no longer found, last mask held: {frames}", frames=spans(held)): held,
+        say("not found yet, next mask held: {frames}", frames=spans(early)): early,
+        say("camera cut before {frames}", frames=spans(cuts)): cuts,
     }
-    return Followed(frames, [text.format(spans(numbers)) for text, numbers in told.items() if numbers])
+    return [text for text, numbers in told.items() if numbers]
 
 
 def find(pictures: torch.Tensor, finders: list[Finder], confidence: float) -> Iterator[Found | None]:
@@ -230,8 +246,9 @@ def shaped(people: list[torch.Tensor | None], pictures: torch.Tensor, settings: 
     count, height, width = pictures.shape[:3]
     margin = geometry.motion_pixels(settings.motion, height, width) if count == 1 else 0
     human = geometry.grow(geometry.filled(people, height, width), settings.grow + margin)
-    said = [f"widened by {margin} px for motion, {settings.motion:g} % of the shorter side"] if margin else []
-    return geometry.feather(human, settings.feather), said
+    motion = f"{settings.motion:g}"
+    said = say("widened by {margin} px for motion, {motion} % of the shorter side", margin=margin, motion=motion)
+    return geometry.feather(human, settings.feather), [said] if margin else []
 
 
 def spans(numbers: list[int]) -> str:
@@ -243,7 +260,8 @@ def spans(numbers: list[int]) -> str:
         else:
             groups.append([number, number])
     texts = [f"{first}-{last}" if last > first else str(first) for first, last in groups]
-    return ("frame " if len(numbers) == 1 else "frames ") + ", ".join(texts[:8] + ["..."] * (len(texts) > 8))
+    shown = ", ".join(texts[:8] + ["..."] * (len(texts) > 8))
+    return say("frame {number}", number=shown) if len(numbers) == 1 else say("frames {numbers}", numbers=shown)
 
 
 def some(count: int) -> list[int]:

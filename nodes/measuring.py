@@ -12,15 +12,17 @@ from ..synccache_core.compare.likeness import Comparison, luma
 from ..synccache_core.compare.lips import darkness
 from ..synccache_core.errors import BadVideo
 from ..synccache_core.human import mask as geometry
+from ..synccache_core.sentences import say
 from ..synccache_core.units import counted
 from . import faces
 
 PIECE = 4  # frames at a time
 SMALL = 64  # px, of a mouth's box where its darkness is looked at
-BY_FACES = "MediaPipe's face landmarks"
-BY_MASK = "how dark the lower middle of the mask is"
-BY_FRAME = "how dark the lower middle of the frame is"
-GUESS = (
+BY_FACES = say("MediaPipe's face landmarks")
+BY_MASK = say("how dark the lower middle of the mask is")
+BY_FRAME = say("how dark the lower middle of the frame is")
+NAMES = {"plain": say("plain"), "accelerated": say("accelerated"), "second_noise": say("second noise")}
+GUESS = say(
     "the mouth is a guess, the strip shows what was taken for it: a mask of the face makes it better, and MediaPipe finds "
     "it where a face is large enough"
 )
@@ -97,10 +99,13 @@ def mouth_of(videos: Videos, watch: Callable[[], None]) -> tuple[Where, list[str
             break
     else:
         lost = {name: len(video) - seen[name].found for name, video in videos.named().items()}
-        notes = [f"no face in {count} frames of {name}: taken from those beside" for name, count in lost.items() if count]
+        notes = [
+            say("no face in {count} frames of {name}: taken from those beside", count=count, name=NAMES[name])
+            for name, count in lost.items() if count
+        ]  # fmt: skip
         return Where(BY_FACES, seen["plain"].boxes, {name: found.opening for name, found in seen.items()}), notes
-    notes = [f"MediaPipe finds no face in most frames of {list(seen)[-1]}"] if faces.version() else []
-    notes.append(GUESS)
+    lost = say("MediaPipe finds no face in most frames of {name}", name=NAMES[list(seen)[-1]])
+    notes = [lost, GUESS] if faces.version() else [GUESS]
     box = None if videos.mask is None else mask_box(videos.mask, videos.size)
     where = BY_FRAME if box is None else BY_MASK
     return Where(where, np.tile(frame_box(*videos.size) if box is None else box, (len(videos.plain), 1)), {}), notes

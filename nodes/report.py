@@ -10,6 +10,7 @@ from ..synccache_core import RunReport
 from ..synccache_core.decide.policy import COMPUTE, LIVE
 from ..synccache_core.report.advice import advice
 from ..synccache_core.report.report import recognised
+from ..synccache_core.sentences import say
 from ..synccache_core.units import readable
 from .images import as_image
 from .pictures import heat, timeline
@@ -58,11 +59,11 @@ class SyncCacheReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, samples, run=None, image=None) -> io.NodeOutput:
-        run = run or RunHandle("no run is connected: is the SyncCache node bypassed?")
+        run = run or RunHandle(say("no run is connected: is the SyncCache node bypassed?"))
         told = run.of(samples["samples"])
         text = json.dumps(told.to_dict(), indent=1, allow_nan=False)
         summary = told.summary()
-        NodeText(cls.hidden)(summary)
+        NodeText(cls.hidden)(told.lines())
         shown = [report for report in told.reports if report.steps]
         timelines = [timeline.draw(facts(report)) for report in shown] or [timeline.blank(summary)]
         return io.NodeOutput(

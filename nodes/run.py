@@ -12,12 +12,12 @@ from comfy_execution.utils import get_executing_context
 from ..synccache_core import Recording, RunReport, StateError
 from ..synccache_core.planning.recording import merge
 from ..synccache_core.report.advice import advice
-from ..synccache_core.sentences import told
+from ..synccache_core.sentences import say, told
 
 RunType = io.Custom("SYNCCACHE_RUN")
 KEPT = 32  # prompts whose runs are remembered: as many latents as a host with --cache-lru may still hold
 PLACES = 64
-UNSAMPLED = (
+UNSAMPLED = say(
     "no run: this model was not sampled. Is SyncCache on the model that the sampler uses, and is `samples` that sampler's "
     "latent? Nodes that merge two models keep the SyncCache of the first one only"
 )
@@ -71,14 +71,20 @@ class Runs:
         return {"remark": self.remark, "runs": [report.to_dict() for report in self.reports]}
 
     def summary(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Those of the summary, each a sentence; empty ones between its parts."""
         if not self.ran:
-            return self.remark or UNSAMPLED
-        texts = [report.summary() for report in self.reports]
-        if len(texts) > 1:
-            texts = [f"sampler {i + 1}\n{text}" for i, text in enumerate(texts)]
-        advised = next(filter(None, map(advice, self.reports)), "")
-        said = [f"note: {self.note}"] if self.note else []
-        return "\n\n".join([*texts, *([f"recommendation: {advised}"] if advised else []), *said])
+            return [self.remark or UNSAMPLED]
+        parts = [report.lines() for report in self.reports]
+        if len(parts) > 1:
+            parts = [[say("sampler {number}", number=number), *lines] for number, lines in enumerate(parts, 1)]
+        if advised := next(filter(None, map(advice, self.reports)), ""):
+            parts.append([say("recommendation: {advice}", advice=advised)])
+        if self.note:
+            parts.append([say("note: {note}", note=self.note)])
+        return [line for number, lines in enumerate(parts) for line in ([""] if number else []) + lines]
 
 
 class RunHandle:
@@ -129,7 +135,8 @@ class RunHandle:
                 if seen is not None and ran.latent and rounded(ran.latent, seen[1]) == seen[0]:
                     return Runs(tuple(prompt[: place + 1]), self.remark)
         doubtful = seen is not None and len(self._prompts) > 1
-        note = "the latent is not as this model's sampler gave it, so the newest run is described" if doubtful else ""
+        strange = say("the latent is not as this model's sampler gave it, so the newest run is described")
+        note = strange if doubtful else ""
         return Runs(tuple(self._prompts[-1]), self.remark, note)
 
     def tell(self, remark: str) -> None:

@@ -7,6 +7,7 @@ from weakref import finalize
 import torch
 
 from ..synccache_core.human.people import Found, certain
+from ..synccache_core.sentences import say
 from .detector import NoDetector
 
 CHOICE = "MediaPipe selfie segmentation"
@@ -46,7 +47,7 @@ def segmenter():
 class Outline:
     """Finds everybody in a picture as one outline, as nodes.detector.Finder finds each. Raises NoDetector."""
 
-    remark = "everybody in one outline, person_weights holds for all alike"
+    remark = say("everybody in one outline, person_weights holds for all alike")
 
     def __init__(self):
         self._graph = segmenter()

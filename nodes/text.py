@@ -1,14 +1,18 @@
 """What a node shows while it, or the sampler that uses its model, runs: live text, or events for the strip of web/js."""
 
+from collections.abc import Sequence
+
 from comfy_api.latest import io
 from server import PromptServer
+
+from ..synccache_core.sentences import told
 
 EVENT = "synccache"
 PLACE = [io.Hidden.unique_id, io.Hidden.dynprompt]  # what a node that shows something asks the host for
 
 
 class NodeText:
-    """say(text) for one node; silent where there is no server (scripts, tests) or no node id.
+    """say(lines) for one node; silent where there is no server (scripts, tests) or no node id.
 
     hidden: that of the node, with PLACE. A copy that a loop or another expanding node made has an id that the editor does
     not know: what it says is shown on the node that it is a copy of.
@@ -19,10 +23,12 @@ class NodeText:
         if self.node_id is not None and prompt is not None:
             self.node_id = prompt.get_display_node_id(self.node_id)
 
-    def __call__(self, text: str) -> None:
+    def __call__(self, lines: Sequence[str]) -> None:
+        """In English as every editor shows it, and as sentences, which web/js puts in its place in another language."""
         server = self._server()
         if server is not None:
-            server.send_progress_text(text, self.node_id)
+            server.send_progress_text("\n".join(lines), self.node_id)
+            server.send_sync(EVENT, {"node": self.node_id, "lines": [told(line) for line in lines]})
 
     def _server(self):
         return getattr(PromptServer, "instance", None) if self.node_id is not None else None

@@ -7,19 +7,15 @@ from math import isfinite
 
 import numpy as np
 
-from ..units import counted
+from ..sentences import say
 from .likeness import Likeness
 from .lips import FLAT, best_lag, correlation
 
 FORMAT, VERSION = "synccache-comparison", 1
 CLEAR, LITTLE = 10.0, 3.0  # dB closer to the plain video than another noise is
 LOOSE, UNRELATED = 0.05, 0.3  # of correlations: a loss worth a word; below this a mouth hardly follows the sound
-SAME = "identical"
-COLUMNS = ("region", "PSNR", "SSIM", "worst frame", "two noises")
-NO_FLOOR = (
-    "whether that is much depends on the model: connect a second plain video, made with another seed, to second_noise. Two "
-    "noises of this pack's quiet test model differ by about 32 dB, of its wild one by 20"
-)
+SAME = say("identical")
+REGIONS = {"whole": say("whole"), "human": say("human"), "mouth": say("mouth"), "background": say("background")}
 
 
 @dataclass(frozen=True)
@@ -62,32 +58,47 @@ class Findings:
 
     def text(self) -> str:
         """The verdict, the table in Markdown, and below it a list of what is no number of a region, with the notes."""
-        said = [self._flicker(), *self.lips(), *(f"note: {note}" for note in self.notes)]
-        parts = (self.verdict(), self._head(), self.table(), "\n".join(f"- {line}" for line in said))
-        return "\n\n".join(parts)
+        return "\n".join(self.lines())
 
-    def table(self) -> str:
-        """One line a region."""
-        columns = COLUMNS if self.floor else COLUMNS[:-1]
-        rows = [columns, ("-",) * len(columns)]
-        for name, found in self.regions.items():
-            worst = SAME if found.psnr == np.inf else f"{decibels(found.frames[found.worst])} (frame {found.worst})"
-            structure = "" if found.ssim is None else similar(found.ssim)
-            floor = [decibels(self.floor[name].psnr)] if self.floor else []
-            rows.append((name, decibels(found.psnr), structure, worst, *floor))
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    def lines(self) -> list[str]:
+        """Those of the text, each a sentence; empty ones between its parts."""
+        said = [self._flicker(), *self.lips(), *(say("note: {note}", note=note) for note in self.notes)]
+        listed = [say("- {line}", line=line) for line in said]
+        return [self.verdict(), "", self._head(), "", *self.table(), "", *listed]
+
+    def table(self) -> list[str]:
+        """One line a region, below two of head."""
+        head = [say("| region | PSNR | SSIM | worst frame |"), "| - | - | - | - |"]
+        if self.floor:
+            head = [say("| region | PSNR | SSIM | worst frame | two noises |"), "| - | - | - | - | - |"]
+        return head + [self._row(name, found) for name, found in self.regions.items()]
+
+    def _row(self, name: str, found: Likeness) -> str:
+        at_worst = decibels(found.frames[found.worst])
+        worst = SAME if found.psnr == np.inf else say("{decibels} (frame {number})", decibels=at_worst, number=found.worst)
+        structure = "" if found.ssim is None else similar(found.ssim)
+        row = {"region": REGIONS[name], "decibels": decibels(found.psnr), "structure": structure, "worst": worst}
+        if not self.floor:
+            return say("| {region} | {decibels} | {structure} | {worst} |", **row)
+        floor = decibels(self.floor[name].psnr)
+        return say("| {region} | {decibels} | {structure} | {worst} | {floor} |", **row, floor=floor)
 
     def lips(self) -> list[str]:
         """How the mouths go with each other and with the sound."""
-        seen = self.mouths
-        alike = f"accelerated beside plain {self._in_words(together(seen.accelerated, seen.plain))}"
+        seen, follows = self.mouths, self.follows()
+        fast = self._in_words(together(seen.accelerated, seen.plain))
+        alike = say("mouth opening, correlation: accelerated beside plain {fast}", fast=fast)
         if seen.second is not None:
-            alike += f"; two noises {self._in_words(together(seen.second, seen.plain))}"
-        lines = [f"mouth, by {seen.by}", f"mouth opening, correlation: {alike}"]
-        if seen.loudness is not None:
-            each = [f"{name} {self._in_words(found)}" for name, found in self.follows().items()]
-            lines.append(f"mouth opening with the sound's loudness: {'; '.join(each)}")
-        return lines
+            noises = self._in_words(together(seen.second, seen.plain))
+            alike = say("{line}; two noises {other}", line=alike, other=noises)
+        lines = [say("mouth, by {means}", means=seen.by), alike]
+        if seen.loudness is None:
+            return lines
+        plain, fast = (self._in_words(follows[name]) for name in ("plain", "accelerated"))
+        sound = say("mouth opening with the sound's loudness: plain {plain}; accelerated {fast}", plain=plain, fast=fast)
+        if seen.second is not None:
+            sound = say("{line}; second noise {other}", line=sound, other=self._in_words(follows["second noise"]))
+        return [*lines, sound]
 
     def follows(self) -> dict[str, Sync | None]:
         """How each mouth goes with the sound; {} without one."""
@@ -97,7 +108,10 @@ class Findings:
         return {name: together(curve, seen.loudness) for name, curve in known.items()}
 
     def verdict(self) -> str:
-        return f"verdict: {'. '.join(s[0].upper() + s[1:] for s in (self._likeness(), *self._sync()))}."
+        likeness, lips = self._likeness(), self._sync()
+        if lips is None:
+            return say("verdict: {likeness}.", likeness=likeness)
+        return say("verdict: {likeness}. {lips}.", likeness=likeness, lips=lips)
 
     def to_dict(self) -> dict:
         """Numbers only, without names or paths. A PSNR is null where pixels are identical, or a frame lacks the region."""
@@ -123,52 +137,82 @@ class Findings:
         return json.dumps(self.to_dict(), allow_nan=False)
 
     def _head(self) -> str:
-        return f"plain beside accelerated: {counted(self.frames, 'frame')} of {self.width}×{self.height}"
+        size = f"{self.width}×{self.height}"
+        return say("plain beside accelerated: {frames} of {size}", frames=counted(self.frames), size=size)
 
     def _flicker(self) -> str:
-        changes = [f"{name} {found.flicker:.3g}×" for name, found in self.regions.items() if found.flicker is not None]
-        told = f"; change from frame to frame beside plain: {', '.join(changes)}" if changes else ""
-        return f"flicker: {100 * self.added_flicker:.2g} % of white added{told}"
+        added = say("flicker: {percent} % of white added", percent=f"{100 * self.added_flicker:.2g}")
+        changes = [
+            say("{region} {ratio}×", region=REGIONS[name], ratio=f"{found.flicker:.3g}")
+            for name, found in self.regions.items() if found.flicker is not None
+        ]  # fmt: skip
+        if not changes:
+            return added
+        return say("{added}; change from frame to frame beside plain: {changes}", added=added, changes=changes)
 
     def _in_words(self, found: Sync | None) -> str:
         if found is None:
-            return "unknown, it does not move"
-        late = f", {counted(abs(found.lag), 'frame')} {'late' if found.lag > 0 else 'early'}" if found.lag else ""
-        return f"{found.correlation:.3f}{late}{f' ({1000 * abs(found.lag) / self.fps:.0f} ms)' if found.lag else ''}"
+            return say("unknown, it does not move")
+        shown, frames = f"{found.correlation:.3f}", counted(abs(found.lag))
+        milliseconds = f"{1000 * abs(found.lag) / self.fps:.0f}"
+        if found.lag > 0:
+            return say("{shown}, {frames} late ({ms} ms)", shown=shown, frames=frames, ms=milliseconds)
+        return say("{shown}, {frames} early ({ms} ms)", shown=shown, frames=frames, ms=milliseconds) if found.lag else shown
 
     def _likeness(self) -> str:
         whole = self.regions["whole"].psnr
         if whole == np.inf:
-            return "the two videos are identical, pixel by pixel"
+            return say("The two videos are identical, pixel by pixel")
         if not self.floor:
-            return f"the accelerated video is {decibels(whole)} from the plain one; {NO_FLOOR}"
-        gains = {name: found.psnr - self.floor[name].psnr for name, found in self.regions.items()}
+            return say(
+                "The accelerated video is {decibels} from the plain one; whether that is much depends on the model: connect a "
+                "second plain video, made with another seed, to second_noise. Two noises of this pack's quiet test model differ "
+                "by about 32 dB, of its wild one by 20",
+                decibels=decibels(whole),
+            )  # fmt: skip
         if self.floor["whole"].psnr == np.inf:
-            return "second_noise is identical to plain: connect a plain run with another seed"
-        floor = ", ".join(f"{name} {decibels(self.floor[name].psnr)}" for name in self.regions)
-        closer = ", ".join(f"{name} {gain:+.1f} dB" for name, gain in gains.items() if isfinite(gain))
-        known = f"two noises of your model differ by {floor}; the accelerated video is closer to plain by {closer}"
+            return say("The video of second_noise is identical to plain: connect a plain run with another seed")
+        gains = {name: found.psnr - self.floor[name].psnr for name, found in self.regions.items()}
+        known = say(
+            "Two noises of your model differ by {floor}; the accelerated video is closer to plain by {closer}",
+            floor=[self._of(name, decibels(self.floor[name].psnr)) for name in self.regions],
+            closer=[self._of(name, f"{gain:+.1f} dB") for name, gain in gains.items() if isfinite(gain)],
+        )  # fmt: skip
         if gains["whole"] >= CLEAR:
-            return f"{known}: the same performance with small differences"
+            return say("{known}: the same performance with small differences", known=known)
         if gains["whole"] >= LITTLE:
-            return f"{known}: the same performance with differences that may show"
-        return f"{known}: about another performance, as another seed gives; judge it by eye and by the mouth"
+            return say("{known}: the same performance with differences that may show", known=known)
+        return say(
+            "{known}: about another performance, as another seed gives; judge it by eye and by the mouth", known=known
+        )  # fmt: skip
 
-    def _sync(self) -> list[str]:
+    @staticmethod
+    def _of(region: str, value: str) -> str:
+        return say("{region} {value}", region=REGIONS[region], value=value)
+
+    def _sync(self) -> str | None:
+        """Of the lips, None where there is nothing to say."""
         found = self.follows()
         plain, fast = found.get("plain"), found.get("accelerated")
         if plain is None or self.regions["whole"].psnr == np.inf:
-            return []
+            return None
         if plain.correlation < UNRELATED:
-            return [f"the plain video's mouth hardly follows the sound ({plain.correlation:.2f}): it tells nothing of lips"]
+            shown = f"{plain.correlation:.2f}"
+            return say("The plain video's mouth hardly follows the sound ({shown}): it tells nothing of lips", shown=shown)
         if fast is None:
-            return ["the accelerated video's mouth does not move"]
-        told = f"{fast.correlation:.3f} beside {plain.correlation:.3f}"
-        late = f", and comes {counted(abs(fast.lag - plain.lag), 'frame')} {'later' if fast.lag > plain.lag else 'earlier'}"
-        moved = late if fast.lag != plain.lag else ""
+            return say("The accelerated video's mouth does not move")
+        both = {"fast": f"{fast.correlation:.3f}", "plain": f"{plain.correlation:.3f}"}
+        follows = say("The mouth follows the sound as the plain one does ({fast} beside {plain})", **both)
         if fast.correlation < plain.correlation - LOOSE:
-            return [f"the mouth follows the sound less well than the plain one ({told}){moved}"]
-        return [f"the mouth follows the sound as the plain one does ({told}){moved}"]
+            follows = say("The mouth follows the sound less well than the plain one ({fast} beside {plain})", **both)
+        frames = counted(abs(fast.lag - plain.lag))
+        if fast.lag > plain.lag:
+            return say("{follows}, and comes {frames} later", follows=follows, frames=frames)
+        return say("{follows}, and comes {frames} earlier", follows=follows, frames=frames) if fast.lag < plain.lag else follows
+
+
+def counted(frames: int) -> str:
+    return say("1 frame") if frames == 1 else say("{count} frames", count=frames)
 
 
 def together(seen: np.ndarray, other: np.ndarray) -> Sync | None:

@@ -163,19 +163,19 @@ class RunReport:
 
     def summary(self) -> str:
         """A few lines for a person; zero reused steps always come with the reasons."""
-        head = recognised(self.model, self.blocks, self.refresh_points)
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Those of the summary, each a sentence."""
+        lines = [recognised(self.model, self.blocks, self.refresh_points)]
         if self.calibration:
-            return "\n".join([head, f"calibration: {len(self.steps)} steps, all computed", *self.why_slow()])
-        if self.asked:
-            return "\n".join([head, f"plan: {self.plan}", self.taken(), f"speed-up {self._speed_text()}", *self.why_slow()])
-        lines = [
-            head,
-            *([f"plan: {self.plan}{', fitted to other sigmas' if self.remapped else ''}"] if self.plan else []),
-            f"{len(self.steps)} steps: {self.computed} computed, {self._reused_text()} (budget {self.budget})",
-            f"speed-up {self._speed_text()}",
-            f"cache {readable(self.bytes_held)} {self._stored_text()}",
-        ]
-        return "\n".join(lines + self.why_slow())
+            lines.append(say("calibration: {steps} steps, all computed", steps=len(self.steps)))
+            return lines + self.why_slow()
+        if self.plan:
+            plan = say("plan: {plan}", plan=self.plan)
+            lines.append(say("{plan}, fitted to other sigmas", plan=plan) if self.remapped else plan)
+        did = [self.taken(), self._speed_text()] if self.asked else [self._counted(), self._speed_text(), self._stored()]
+        return lines + did + self.why_slow()
 
     def note(self, *sentences: str | None) -> None:
         """Add sentences that a person should read, each once; None = nothing to say."""
@@ -189,7 +189,7 @@ class RunReport:
 
     def taken(self) -> str:
         """Of a run that takes fewer steps."""
-        return f"takes fewer steps: {len(self.steps)} of {self.asked}, all computed"
+        return say("takes fewer steps: {steps} of {asked}, all computed", steps=len(self.steps), asked=self.asked)
 
     def why_slow(self) -> list[str]:
         """Lines with the reasons where nothing was reused, and the notes."""
@@ -198,20 +198,29 @@ class RunReport:
         nothing = [say("nothing was reused: {reasons}", reasons=reasons)] if idle else []
         return nothing + [say("note: {note}", note=note) for note in self.notes]
 
-    def _reused_text(self) -> str:
+    def _counted(self) -> str:
+        counts = {"steps": len(self.steps), "computed": self.computed, "budget": self.budget}
         if not self.lived:
-            return f"{self.reused} reused"
-        return f"{self.lived} live at {self.live_share or 0:.0%} of one, {self.reused - self.lived} reused"
+            return say("{steps} steps: {computed} computed, {reused} reused (budget {budget})", **counts, reused=self.reused)
+        return say(
+            "{steps} steps: {computed} computed, {live} live at {share} of one, {reused} reused (budget {budget})",
+            **counts, live=self.lived, share=f"{self.live_share or 0:.0%}", reused=self.reused - self.lived,
+        )  # fmt: skip
 
-    def _stored_text(self) -> str:
-        corrected = f", {self.corrections} corrected" if self.corrections else ""
+    def _stored(self) -> str:
+        held = {"held": readable(self.bytes_held), "order": self.order}
         if self.level == "output":
-            return f"of whole outputs, order {self.order}{corrected}"
-        return f"in {self.groups} residuals × {self.branches} branches, order {self.order}{corrected}"
+            stored = say("cache {held} of whole outputs, order {order}", **held)
+        else:
+            counts = {"groups": self.groups, "branches": self.branches}
+            stored = say("cache {held} in {groups} residuals × {branches} branches, order {order}", **held, **counts)
+        return say("{stored}, {count} corrected", stored=stored, count=self.corrections) if self.corrections else stored
 
     def _speed_text(self) -> str:
-        measured = f"{self.speedup_measured:.2f}× measured, " if self.speedup_measured else ""
-        return f"{measured}{self.speedup_ideal:.2f}× by operation count"
+        ideal, measured = f"{self.speedup_ideal:.2f}", self.speedup_measured
+        if not measured:
+            return say("speed-up {ideal}× by operation count", ideal=ideal)
+        return say("speed-up {measured}× measured, {ideal}× by operation count", measured=f"{measured:.2f}", ideal=ideal)
 
 
 def _share_of(slow: Sequence[float], fast: Sequence[float]) -> float | None:
@@ -250,5 +259,8 @@ def needless(name: str) -> str:
 
 def recognised(model: str, blocks: int, refresh_points: int) -> str:
     """What the model is. blocks: 0 where none are known. refresh_points: 0 where no audio comes in at blocks."""
-    refreshed = f", {refresh_points} audio refreshes" if refresh_points else ""
-    return f"{model}: {blocks} blocks{refreshed}" if blocks else f"{model}: whole results"
+    if not blocks:
+        return say("{model}: whole results", model=model)
+    if not refresh_points:
+        return say("{model}: {blocks} blocks", model=model, blocks=blocks)
+    return say("{model}: {blocks} blocks, {refreshes} audio refreshes", model=model, blocks=blocks, refreshes=refresh_points)

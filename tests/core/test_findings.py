@@ -8,6 +8,7 @@ import pytest
 
 from synccache_core.compare.findings import Findings, Mouths
 from synccache_core.compare.likeness import Likeness
+from synccache_core.sentences import told
 
 CURVE = np.clip(np.sin(np.arange(33) * 1.1) + 0.2 * np.cos(np.arange(33) * 2.7), 0, 1)
 
@@ -23,19 +24,27 @@ def a_finding(whole=40.0, mouth=30.0, floor=None, second=None, loudness=None, ac
 
 
 def test_the_table_has_a_row_a_region_and_the_floor_where_it_is_known():
-    table = a_finding().table().splitlines()
+    table = a_finding().table()
     assert table[0] == "| region | PSNR | SSIM | worst frame |"
     assert table[2:] == [f"| {name} dB | 0.9000 | {name[-4:]} dB (frame 7) |" for name in ("whole | 40.0", "mouth | 30.0")]
-    table = a_finding(floor=20.0).table().splitlines()
+    table = a_finding(floor=20.0).table()
     assert table[0].endswith("| two noises |") and table[2].endswith("| 20.0 dB |")
     listed = [line[2:] for line in a_finding().text().splitlines() if line.startswith("- ")]
     assert listed[0].startswith("flicker: ") and listed[1].startswith("mouth, by ")
     assert "33 frames of 96×64" in a_finding().text() and "| 0.9999 |" in table_of(0.99999) and "| 1 |" in table_of(1.0)
 
 
+def test_every_line_is_a_sentence_and_the_json_is_english():
+    lines = a_finding(floor=20.0, second=CURVE, loudness=CURVE).lines()
+    assert [line for line in lines if line and isinstance(told(line), str)] == ["| - | - | - | - | - |"]
+    verdict = told(lines[0])["values"]["likeness"]
+    assert verdict["values"]["known"]["values"]["floor"][0]["values"]["region"] == {"key": "whole", "values": {}}
+    assert json.loads(a_finding().to_json())["verdict"] == str(a_finding().verdict())
+
+
 def table_of(ssim):
     found = a_finding()
-    return replace(found, regions={"whole": likeness(50.0, ssim)}).table()
+    return "\n".join(replace(found, regions={"whole": likeness(50.0, ssim)}).table())
 
 
 @pytest.mark.parametrize(

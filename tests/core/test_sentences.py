@@ -25,4 +25,12 @@ def test_a_report_holds_text_and_its_strip_sentences():
     note = say("no step is live: {speed}× leaves nothing beside the computed ones", speed="3")
     report = RunReport("toy", 7, 4, {}, notes=[note])
     assert json.loads(report.to_json())["notes"] == [str(note)]
+    assert [told(line)["key"] for line in report.lines()] == [
+        "{model}: {blocks} blocks, {refreshes} audio refreshes",
+        "{steps} steps: {computed} computed, {reused} reused (budget {budget})",
+        "speed-up {ideal}× by operation count",
+        "cache {held} in {groups} residuals × {branches} branches, order {order}",
+        "note: {note}",
+    ]
+    assert report.summary().splitlines() == report.lines()
     assert report.live(4)["why"] == [{"key": "note: {note}", "values": {"note": told(note)}}]

@@ -194,14 +194,14 @@ def test_a_report_after_a_run_is_json_and_text(stage, monkeypatch):
     model, run = stage.node()
     stage.sample(model)
     sent = []
-    monkeypatch.setattr(stage.comfy.text.NodeText, "__call__", lambda self, text: sent.append((self.node_id, text)))
+    monkeypatch.setattr(stage.comfy.text.NodeText, "__call__", lambda self, lines: sent.append((self.node_id, lines)))
     given = {"run": run, "samples": {"samples": torch.zeros(1)}, "image": torch.rand(2, 40, 30, 3)}
     _, text, timeline, heat = stage.execute(stage.comfy.ids["SyncCacheReport"], **given)
     assert timeline.shape[-1] == heat.shape[-1] == 3 and 0 <= heat.min() and heat.max() <= 1
     report = json.loads(text)["runs"][0]
     assert report["format"] == "synccache-report" and len(report["steps"]) == 12
     assert report["computed"] + report["reused"] == 12
-    assert sent[0][0] == "7" and f"{report['computed']} computed, {report['reused']} reused" in sent[0][1]
+    assert sent[0][0] == "7" and f"{report['computed']} computed, {report['reused']} reused" in "\n".join(sent[0][1])
 
 
 def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
@@ -221,14 +221,16 @@ def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
     seven, nobody = SimpleNamespace(unique_id="7"), SimpleNamespace(unique_id=None)
     text, strip = stage.comfy.text.NodeText(seven), stage.comfy.text.Strip(seven)
     monkeypatch.setattr(PromptServer, "instance", None, raising=False)
-    text("nobody hears")
+    text(["nobody hears"])
     strip({"text": "nobody sees"})
     monkeypatch.setattr(PromptServer, "instance", Server(), raising=False)
-    stage.comfy.text.NodeText(nobody)("no node")
+    stage.comfy.text.NodeText(nobody)(["no node"])
     stage.comfy.text.Strip(nobody)({"text": "no node"})
     assert sent == []
-    text("heard")
-    assert sent.pop() == ("heard", "7")
+    told = {"key": "1 frame", "values": {}}
+    text(["heard", stage.comfy.core.compare.findings.counted(1)])
+    assert sent == [("heard\n1 frame", "7"), ("synccache", {"node": "7", "lines": ["heard", told]})]
+    sent.clear()
     model, _ = stage.node()
     first = [data for event, data in sent if event == "synccache" and data["node"] == "7"]
     assert first == sent_events(sent) and first[0]["plan"] is None

@@ -102,15 +102,20 @@ def test_few_steps_are_told_of_before_a_run(talker):
     talker.expect(few).to_be_empty()
 
 
-def test_strip_speaks_the_language_of_the_editor(talker):
-    """What the script says, and what Python says."""
+def test_strip_and_report_speak_the_language_of_the_editor(talker):
+    """What the script says, and what Python says, in the nodes that show it; what a node gives on is English."""
     talker.set_value("KSampler", "steps", 4)
     talker.page.evaluate("app.extensionManager.setting.set('Comfy.Locale', 'ja')")
-    talker.run()
+    report = talker.run()["outputs"][talker.node_id("SyncCacheReport")]
     told = "提案：target_speedup を 1（オフ）にしてください。4 ステップは少なく"
     talker.expect(talker.part("SyncCache", "notes")).to_contain_text(told)
     talker.expect(talker.part("SyncCache", "recognised")).to_contain_text("音声リフレッシュ 6 箇所")
     talker.shot("japanese")
+    talker.look_at("SyncCacheReport")
+    talker.expect(talker.page.get_by_text("4 ステップ：計算 2、再利用 2（計算の予算 2）").locator("visible=true").first).to_be_visible()
+    talker.expect(talker.page.get_by_text("4 steps: 2 computed").locator("visible=true")).to_have_count(0)
+    talker.shot("japanese-report")
+    assert "4 steps: 2 computed, 2 reused (budget 2)" in report["text"][0]
 
 
 def test_markup_in_texts_stays_text(talker):

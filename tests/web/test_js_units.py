@@ -3,17 +3,21 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pytest
 
+from synccache_core.compare.findings import Findings, Mouths
+from synccache_core.compare.likeness import Likeness
 from synccache_core.config import Config
 from synccache_core.decide.policy import MIN_COMPUTED, least_left, level_for
 from synccache_core.model.cost import CostModel, cache_bytes
 from synccache_core.model.layout import Layout, groups_for_ratio
 from synccache_core.model.samplers import Sampler
 from synccache_core.report.report import RunReport, StepRecord
-from synccache_core.sentences import say
+from synccache_core.sentences import say, told
 from synccache_core.units import readable
 from tests.conftest import ROOT
 
@@ -34,7 +38,9 @@ def served(tmp_path):
     (tmp_path / "package.json").write_text('{"type": "module"}')
     shutil.copy(ROOT / "tests" / "web" / "units.mjs", tmp_path)
     (tmp_path / "cases.json").write_text(json.dumps(cases()))
-    (tmp_path / "told.json").write_text(json.dumps({"run": told_run().live(2)}))
+    shown = {"run": told_run().live(2), "report": told_run().lines(), "compare": told_findings().lines()}
+    told_lines = {name: [told(line) for line in lines] for name, lines in shown.items() if name != "run"}
+    (tmp_path / "told.json").write_text(json.dumps(shown | told_lines))
     return tmp_path
 
 
@@ -45,6 +51,14 @@ def told_run() -> RunReport:
     live = say("no step is live: {speed}× leaves nothing beside the computed ones", speed="4")
     settings = {"target_speedup": 4.0}
     return RunReport("toy", 7, 4, settings, steps=steps, notes=[live, "its own words"], finished=True)
+
+
+def told_findings() -> Findings:
+    """Of two frames, with another noise and a sound that the mouths follow, the accelerated one a frame late."""
+    likeness, curve = Likeness(40.0, 0.9, np.full(9, 40.0), 1, 1.0), np.clip(np.sin(np.arange(9) * 1.3), 0, 1)
+    floor, late = replace(likeness, psnr=25.0), np.roll(curve, 1)
+    mouths = Mouths(say("MediaPipe's face landmarks"), curve, late, curve, curve)
+    return Findings(9, 96, 64, 16.0, {"whole": likeness, "mouth": likeness}, {"whole": floor, "mouth": floor}, 0.001, mouths)
 
 
 def cases() -> list[dict]:

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { cleanPlan, cleanRun, countsText, fewText, foundText, levelFor, notesOf, percent, predict, predictionText, readable, samplerSteps, say, sentence, WORDS } from "./extensions/pack/js/synccache.js";
+import { cleanPlan, cleanRun, countsText, fewText, foundText, levelFor, notesOf, percent, predict, predictionText, readable, samplerSteps, say, sentence, translated, WORDS } from "./extensions/pack/js/synccache.js";
 import { app } from "./scripts/app.js";
 
 const RUN = {
@@ -72,6 +72,29 @@ test("what Python says is said in the person's language", () => {
   assert.equal(sentence(plan.lines[0], "ja"), "次数 1、補正あり");
   assert.equal(sentence({ key: "of {a} newer {b}", values: { a: "a" } }, "ja"), "of a newer ");
   assert.equal(sentence({ key: "constructor", values: {} }, "ja"), "constructor");
+});
+
+test("a node's text is told in the person's language", () => {
+  const { report, compare } = JSON.parse(readFileSync(new URL("./told.json", import.meta.url)));
+  assert.equal(translated(report, "en"), null); // as the editor has it
+  assert.deepEqual(translated(report, "ja").split("\n"), [
+    "toy：7 ブロック、音声リフレッシュ 4 箇所", "2 ステップ：計算 2、再利用 0（計算の予算 0）", "速度：演算量では 1.00 倍",
+    "キャッシュ 0 bytes：残差 0 × 分岐 0、次数 0", "何も再利用されませんでした：最後のステップ、ウォームアップ",
+    "注意：人物だけ計算するステップはありません。4× では、計算するステップのほかに余裕がありません", "注意：its own words",
+  ]);
+  const [verdict, , head, , columns, , whole, , , ...listed] = translated(compare, "zh").split("\n");
+  assert.equal(
+    verdict, "结论：你的模型换一个噪声相差：整个画面 25.0 dB、嘴部 25.0 dB；加速视频比它更接近原始视频：整个画面 +15.0 dB、嘴部 +15.0 dB。" +
+    "是同一段表演，只有细小差异。嘴部跟随声音不如原始视频（0.017，原始视频 1.000），晚了 1 帧。",
+  );
+  assert.deepEqual([head, columns, whole], [
+    "原始视频与加速视频：9 帧，96×64", "| 区域 | PSNR | SSIM | 最差的一帧 | 两个噪声 |", "| 整个画面 | 40.0 dB | 0.9000 | 40.0 dB（第 1 帧） | 25.0 dB |",
+  ]);
+  assert.equal(listed[1], "- 嘴部的依据：MediaPipe 的面部关键点");
+  const rest = translated(compare, "ja").replaceAll(/MediaPipe|PSNR|SSIM|dB|ms|[|×]/g, "");
+  assert.doesNotMatch(rest, /[A-Za-z]/);
+  assert.equal(translated([{ key: 3 }, "<b>", ...Array(1000).fill("x")], "zh").split("\n").length, 400);
+  assert.equal(translated("text", "zh"), "");
 });
 
 test("what is predicted, and from what", () => {

@@ -1,4 +1,5 @@
-// What the SyncCache nodes show in the editor: a live strip of the run, a prediction before it, plans to choose from.
+// What the SyncCache nodes show in the editor: a live strip of the run, a prediction before it, plans to choose from, and the
+// texts of nodes in the person's language.
 // Everything that comes from a server or a workflow file is untrusted: it is checked by clean* and only ever set as text.
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
@@ -16,7 +17,7 @@ const OFF = "off"; // nodes/cache.py, of live
 const MIN_COMPUTED = 2; // decide/policy.py
 const FEW_STEPS = 8; // report/advice.py
 const AUTO_ORDER = 1; // forecast_order -1: the highest that is tried
-const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400, MOST_DEPTH = 8;
+const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400, MOST_DEPTH = 8, MOST_TOLD = 400;
 const UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 };
 
 export const WORDS = {
@@ -243,6 +244,12 @@ export function sentence(given, language = locale()) {
   const words = SENTENCES[language] ?? {};
   const values = Object.entries(given.values).map(([name, value]) => [name, sentence(value, language)]);
   return filled(Object.hasOwn(words, given.key) ? words[given.key] : given.key, Object.fromEntries(values));
+}
+
+/** A node's text, by what Python told of its lines; null in English, in which the editor has it. */
+export function translated(lines, language = locale()) {
+  if (language === "en") return null;
+  return list(lines, MOST_TOLD).map((line) => sentence(said(line), language)).join("\n");
 }
 
 /** Lines below a run: why nothing was reused, notes, and the recommendation. */
@@ -629,6 +636,12 @@ function nodeById(id) {
   return graph?.getNodeById?.(path.at(-1));
 }
 
+/** As if the server had sent the text in the person's language: the editor shows it where the English one is. */
+function retell({ node, lines }) {
+  const told = translated(lines);
+  if (told) api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId: node, text: told } }));
+}
+
 const shownOn = new WeakMap(); // node -> what it shows
 
 function dress(node) {
@@ -658,6 +671,7 @@ app.registerExtension({
   init() {
     document.head.append(element("style", { text: STYLE }));
     api.addEventListener(EVENT, ({ detail }) => {
+      if (detail?.lines) retell(detail);
       const strip = shownOn.get(nodeById(detail?.node));
       if (strip instanceof Strip) strip.take(detail);
     });
