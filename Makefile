@@ -32,7 +32,8 @@ test: setup
 	@.venv/bin/python tools/run_tests.py $(ARGS)
 
 clean:
-	@$(PYTHON) tools/setup_env.py --clean
+	@find . \( -name .venv -o -name .git \) -prune -o -type d -name __pycache__ -exec rm -rf {} +
+	@rm -rf out .pytest_cache .ruff_cache
 
-distclean:
-	@$(PYTHON) tools/setup_env.py --distclean
+distclean: clean
+	@rm -rf .venv

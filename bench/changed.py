@@ -19,20 +19,21 @@ from .rows import Row
 from .settings import Setting
 
 RESIDUALS, OUTPUTS = "residuals", "outputs"
+MASKS = {"masked": "human", "masked as in the portrait": "portrait", "masked wrongly": "wrong"}  # of `regions`
 FEWER = "no cache, fewer steps"
 LEVELS = {RESIDUALS: "residual", OUTPUTS: "output"}
 
 
 @dataclass(frozen=True)
 class Known:
-    """What calibration clips say of a setting: merged recordings without and with a mask."""
+    """What calibration clips say of a setting: merged recordings without a mask, and with one of each kind."""
 
     recording: Recording
-    masked: Recording
+    masked: dict[str, Recording]
 
-    def planned(self, level: str, count: int, masked: bool = False) -> tuple[int, ...]:
+    def planned(self, level: str, count: int, mask: str = "") -> tuple[int, ...]:
         """Steps to compute, by the dynamic programme."""
-        solution = Planner(self.masked if masked else self.recording).solve(Variant(LEVELS[level], AUTO_ORDER, True))
+        solution = Planner(self.masked[mask] if mask else self.recording).solve(Variant(LEVELS[level], AUTO_ORDER, True))
         return solution.schedules[count]
 
 
@@ -76,8 +77,9 @@ def residuals(setting: Setting, speed: int, count: int, known: Known) -> list[Ro
     made.append(way(setting, named, count, **steered))
     for words, weight in (("omega 2", {"omega": OMEGA}), ("omega 4", {"omega": 2 * OMEGA}), ("weight 0.75", {})):
         made.append(way(setting, f"{named}, {words}", count, masked=True, **steered, **weight))
-    programmed = known.planned(RESIDUALS, count, masked=True)
-    return [*made, way(setting, f"{RESIDUALS}, planned steps, masked", count, programmed)]
+    for words, mask in MASKS.items():
+        made.append(way(setting, f"{RESIDUALS}, planned steps, {words}", count, known.planned(RESIDUALS, count, mask)))
+    return made
 
 
 def papers(setting: Setting, count: int, known: Known) -> list[Row]:

@@ -28,7 +28,7 @@ from synccache_core.reuse.residuals import wanted_groups
 from synccache_core.units import GIB
 
 from .families_at_true_size import FAMILIES, Absent, Family
-from .harness import parser, publish
+from .harness import finish, parser
 
 STEPS = ((10, 40), (8, 20))  # computed, of how many
 RATIOS = (1.0, 0.4)
@@ -131,11 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(row(sized(family), not options.quick))
         except Absent as reason:
             rows.append({"model": family.title, "size": str(reason)})
-    publish({"families at true size": rows}, CAVEAT, options)
-    lines = missed(rows) if options.check else []
-    for line in lines:
-        say(f"missed: {line}")
-    return int(bool(lines))
+    return finish({"families at true size": rows}, missed(rows), options, CAVEAT)
 
 
 if __name__ == "__main__":

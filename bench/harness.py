@@ -1,19 +1,16 @@
 """What the benches share: held-out scenes, work on all cores, tables, intervals, --json, --quick, --check."""
 
 import argparse
-import gzip
 import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from demo.console import bar, say
 from demo.scene import Scene
-from demo.scores import fidelity
 from demo.wild.held_out import Performance
 from demo.worlds import WORLDS
 
@@ -27,45 +24,16 @@ def held_out_scene(number: int, world: str = "tiny") -> Scene | Performance:
     return WORLDS[world].scene(number)
 
 
-def on_all_cores(work: Callable, jobs: Sequence, label: str, fresh: bool = False) -> list:
-    """[work(job)], each process on one thread; work and jobs travel by pickle. fresh: a new process for each job."""
-    spawn, most = multiprocessing.get_context("spawn"), min(os.cpu_count() or 1, len(jobs))
-    with spawn.Pool(most, maxtasksperchild=1 if fresh else None) as pool:
-        return list(bar(pool.imap(work, jobs), label, "clip", total=len(jobs)))
+def on_all_cores(work: Callable, jobs: Sequence, label: str) -> list:
+    """[work(job)], each process on one thread; work and jobs travel by pickle."""
+    return [result for _, result in as_done(work, jobs, label)]
 
 
 def as_done(work: Callable, jobs: Sequence, label: str) -> Iterator[tuple]:
-    """(job, work(job)) in the order in which they are done, as `on_all_cores` does them."""
-    if not jobs:
-        return
-    with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(jobs))) as pool:
-        done = pool.imap_unordered(partial(_with_job, work), enumerate(jobs))
-        for index, result in bar(done, label, "clip", total=len(jobs)):
-            yield jobs[index], result
-
-
-def _with_job(work: Callable, numbered: tuple) -> tuple:
-    return numbered[0], work(numbered[1])
-
-
-def packed(text: str) -> bytes:
-    """The same for the same text; what is packed can be put one behind the other."""
-    return gzip.compress(text.encode(), mtime=0)
-
-
-def unpacked(file: Path) -> str:
-    return gzip.decompress(file.read_bytes()).decode()
-
-
-def closeness(frames: np.ndarray, plain: np.ndarray, world: str = "tiny") -> dict[str, float]:
-    """PSNR in dB by region of frames [F, H, W, 3] to the plain ones, and the mouth curve's RMS difference in percent.
-
-    Where people move, the regions are where the plain video has them.
-    """
-    of = WORLDS[world]
-    apart = of.mouth(frames) - of.mouth(plain)
-    near = {f"{name}_db": min(MOST_DB, value) for name, value in fidelity(frames, plain, of.regions(plain)).items()}
-    return {**near, "mouth_curve_percent": 100 * float(np.sqrt(np.square(apart).mean()))}
+    """(job, work(job)) one after the other, as soon as it and those before it are done."""
+    if jobs:
+        with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(jobs))) as pool:
+            yield from zip(jobs, bar(pool.imap(work, jobs), label, "clip", total=len(jobs)))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:

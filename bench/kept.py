@@ -59,10 +59,10 @@ class Kept:
             self.add(known={name: found()})
         return self.known[name]
 
-    def calibrated(self, setting: Setting, masked: bool = False) -> Recording:
-        """The merged calibrations; without a mask with replays at SPEEDS."""
-        name = f"calibrations{', masked' * masked}"
-        jobs = [(setting, number, masked) for number in CALIBRATION]
+    def calibrated(self, setting: Setting, mask: str = "") -> Recording:
+        """The merged calibrations; without a mask with replays at SPEEDS. mask: one of `regions.KINDS`."""
+        name = f"calibrations, mask {mask}" if mask else "calibrations"
+        jobs = [(setting, number, mask) for number in CALIBRATION]
         made = self.once(name, lambda: on_all_cores(calibration, jobs, f"{setting.name}: {name}"))
         return merge([Recording.from_json(text) for text in made])
 
@@ -133,12 +133,12 @@ def recorded(setting: Setting, number: int, mask: torch.Tensor | None = None) ->
     return x, replace(recording, run=replace(recording.run, sampler=setting.sampler))
 
 
-def calibration(job: tuple[Setting, int, bool]) -> str:
-    """JSON. job: setting, number of a clip, whether with a mask; without one, plans for SPEEDS are tried."""
-    setting, number, masked = job
+def calibration(job: tuple[Setting, int, str]) -> str:
+    """JSON. job: setting, number of a clip, mask; without one, plans for SPEEDS are tried."""
+    setting, number, mask = job
     run = Run(setting, setting.stage(number), number)
-    if masked:
-        return recorded(setting, number, run.mask)[1].to_json()
+    if mask:
+        return recorded(setting, number, run.places(mask))[1].to_json()
     plain, recording = recorded(setting, number)
     planner, done, found = Planner(recording), {}, []
     for budget in map(asked, SPEEDS):

@@ -74,9 +74,7 @@ class Native:
 
 
 class Host(Comfy):
-    """The demo's graph in ComfyUI, with the sampler that the setting names."""
-
-    sampler_name = "euler"
+    """The demo's graph in ComfyUI, in either world."""
 
     def __init__(self, folder, scene, settings, world: str = "tiny"):
         self.world = world
@@ -101,15 +99,10 @@ class Host(Comfy):
                  for branch, share in zip(branches, (1.0, 0.0))]  # fmt: skip
         return model, vae, tuple(heard), latent
 
-    def sampler(self, model, steps):
-        """The KSampler node: LATENT."""
-        return self.call("KSampler", model=model, seed=self.settings.seed, steps=steps, cfg=self.settings.guidance,
-                         sampler_name=self.sampler_name, scheduler="simple", positive=self.conditioning[0],
-                         negative=self.conditioning[1], latent_image=self.latent, denoise=1.0)[0]  # fmt: skip
 
-
-def cloned(executor, x: torch.Tensor, *args, **kwargs):
-    return executor(x.clone(), *args, **kwargs)
+def cloned(executor, x: torch.Tensor | list, *args, **kwargs):
+    """A wrapper around the model that keeps a cache from writing into what the sampler holds."""
+    return executor([part.clone() for part in x] if isinstance(x, list) else x.clone(), *args, **kwargs)
 
 
 def fitted(job: tuple[Setting, str, int]) -> Row:

@@ -20,7 +20,7 @@ from pathlib import Path
 from demo.find_host import find_host
 
 from . import native
-from .changed import FEWER, LEVELS, OUTPUTS, RESIDUALS, Known, computed, ours
+from .changed import FEWER, LEVELS, MASKS, OUTPUTS, RESIDUALS, Known, computed, ours
 from .fit import fitted
 from .harness import finish, on_all_cores, parser
 from .kept import SPEEDS, Kept, film
@@ -66,7 +66,9 @@ QUESTIONS = (
         ("alpha 0.5 instead of 0.75", ", alpha 0.5", ""), ("alpha 1 instead of 0.75", ", alpha 1", ""),
         ("steps by the dynamic programme", ", planned steps", ""),
     )),
-    ("mask in that programme", f"{RESIDUALS}, planned steps, masked", f"{RESIDUALS}, planned steps"),
+    *((f"{what} in that programme", f"{RESIDUALS}, planned steps, {one}", f"{RESIDUALS}, planned steps") for what, one in (
+        ("mask", "masked"), ("the portrait's mask", "masked as in the portrait"), ("a wrong mask", "masked wrongly"),
+    )),
     ("a cache at all", OUTPUTS, "no cache, the preset's steps alone"),
 )  # fmt: skip
 
@@ -94,7 +96,7 @@ def hosted(setting: Setting, speed: int, kept: Kept) -> list[Row]:
 def measured(setting: Setting, options: argparse.Namespace) -> tuple[dict[int, list[Row]], Kept]:
     """(speed -> ways, what the clips gave)."""
     kept, made = Kept(options.folder / f"{setting.file}.jsonl", options.fresh), {}
-    known = Known(kept.calibrated(setting), kept.calibrated(setting, masked=True))
+    known = Known(kept.calibrated(setting), {mask: kept.calibrated(setting, mask) for mask in MASKS.values()})
     for speed in options.speeds:
         made[speed] = ours(setting, speed, known)
         kept.film(setting, made[speed], options.clips, film)

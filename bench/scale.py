@@ -7,8 +7,8 @@ evaluations with two computed, which has the same ideal; a cache that is filled 
 are built where memory asks for it, and the rows say so. A row is printed, and the file written, as soon as it is measured,
 those first that tell most; what would not be done before --seconds are over is left out, and says so.
 
-Without a GPU nothing is measured: the tables are then the operation count, seconds from assumed rates, and the bytes of all
-tensors that ComfyUI's class makes at true size, counted on tensors without data; about 4 minutes on two cores. `--device cpu
+Without a GPU nothing is measured: the tables are then the operation count, and the bytes of all tensors that ComfyUI's class
+makes at true size, counted on tensors without data; about 4 minutes on two cores. `--device cpu
 --toy` runs the code that measures on a model of a few megabytes, whose figures mean nothing beyond that it runs.
 
 In the tables of bytes "extra" is what a cached run takes beside a plain one on the model's device. It is predicted as the
@@ -42,7 +42,7 @@ from demo.find_host import find_host
 from synccache_core import find
 
 from .harness import parser, publish, shown, write
-from .scale_model import HERE, HOST, PINNED, TOY, Rates, Shape, Size, Stand, build, fill, modelled, operations
+from .scale_model import HERE, HOST, PINNED, TOY, Shape, Size, Stand, build, fill, operations
 from .scale_run import Bench, Clock, why
 
 SIZES = (Size(832, 480, 77), Size(1280, 720, 77))
@@ -50,7 +50,7 @@ TOY_SIZE = Size(96, 96, 33)
 RATIOS, QUICK_RATIOS = (1.0, 0.5, 0.25, 1 / 12), (1.0, 1 / 12)
 IDEAL_SHARE, OFF_PERCENT, MEMORY_PERCENT = 0.95, 0.5, 2.0
 CAVEAT = "Random weights: seconds and bytes only, nothing about quality."
-NO_GPU = "No GPU was at hand: nothing here was measured. Operations and bytes are counted, seconds come from assumed rates."
+NO_GPU = "No GPU was at hand: nothing here was measured. Operations and bytes are counted."
 SMALL = "A toy on the CPU: the figures show that the code runs, and nothing about the real model."
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION,
@@ -67,9 +67,6 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--toy", action="store_true", help="a tiny model instead of the one with 14 billion parameters")
     made.add_argument("--blocks", type=int, help="blocks of the model, default 40 or as many as fit")
     made.add_argument("--dim", type=int, help="width of the model, default 5120")
-    made.add_argument("--tflops", type=float, default=400, help="assumed where there is no GPU (default: 400)")
-    made.add_argument("--memory-gbs", type=float, default=2500, help="assumed GB/s of its memory (default: 2500)")
-    made.add_argument("--bus-gbs", type=float, default=25, help="assumed GB/s between it and the host (default: 25)")
     options = made.parse_args(argv)
     options.ends = time.monotonic() + options.seconds
     if options.device == "cpu" and not options.toy:
@@ -210,15 +207,10 @@ def measure(options: argparse.Namespace, sheet: Sheet) -> None:
 
 
 def reckon(options: argparse.Namespace, sheet: Sheet) -> None:
-    """Operations, bytes and assumed rates, where there is no GPU."""
-    rates = Rates(options.tflops * 1e12, options.memory_gbs * 1e9, options.bus_gbs * 1e9)
+    """Bytes, where there is no GPU."""
     ratios = QUICK_RATIOS if options.quick else RATIOS
     with without_data():
         model, source = build(options.shape, "cuda")
-        for size in options.sizes:
-            cost = find(model).cost(model, size.grid, size.tokens)
-            for row in (modelled(options.shape, size, cost, place, rates) for place in (HERE, PINNED)):
-                sheet.add(f"seconds per step of two branches, modelled: {rates}, all assumed", row)
         stand = Stand(model, source, options.shape, options.sizes[0], "cuda", real=False)
         for size, batched in product(options.sizes, (False, True)) if stand.can_batch else ():
             bench = Bench(replace(stand, size=size, batched=batched), "counted")

@@ -12,7 +12,6 @@ from demo.standalone import Standalone
 from demo.worlds import WORLDS
 
 SHIFT, STEPS = 8.0, 40
-GUIDANCE = {"tiny": 2.0, "wild": 4.5}  # of benches with one setting
 CALIBRATION = (100, 101)  # clips that no test uses
 
 
@@ -60,10 +59,6 @@ SETTINGS = {each.label: each for each in (
 )}  # fmt: skip
 
 
-def add_world(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--world", choices=list(WORLDS), default="tiny", help="whose people are filmed (tiny)")
-
-
 def filmed(
     made: argparse.ArgumentParser, arguments: Sequence[str] | None, folder: Path, clips: int, few: int
 ) -> argparse.Namespace:
@@ -71,7 +66,7 @@ def filmed(
     made.add_argument("--clips", type=int, help=f"held-out clips (default: {clips})")
     made.add_argument("--folder", type=Path, default=folder, help=f"where what was measured is kept (default: {folder})")
     made.add_argument("--fresh", action="store_true", help="forget what was measured")
-    add_world(made)
+    made.add_argument("--world", choices=list(WORLDS), default="tiny", help="whose people are filmed (tiny)")
     options = made.parse_args(arguments)
     options.clips = options.clips or (few if options.quick else clips)
     return options

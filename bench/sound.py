@@ -24,6 +24,7 @@ from demo.find_host import find_host
 
 from .fit import bisect
 from .harness import finish, parser
+from .native import cloned
 from .presets import PRESET
 
 CAVEAT = "Random weights in miniature: evidence about the mechanism, never about a real model's picture or sound."
@@ -193,10 +194,6 @@ class Bench:
             return runs[threshold].computed
 
         return runs[bisect(count_at, computed, HALVINGS, WITHIN)]
-
-
-def cloned(executor, x, *args, **kwargs):
-    return executor([part.clone() for part in x] if isinstance(x, list) else x.clone(), *args, **kwargs)
 
 
 def row(bench: Bench, joint: Joint, computed: int, seeds: Sequence[int], way: Callable) -> dict[str, float]:

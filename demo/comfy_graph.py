@@ -53,6 +53,8 @@ def load_nodes(folder):
 class Comfy:
     """A backend of the demo; `demo.standalone.Standalone` is the other one."""
 
+    sampler_name = "euler"
+
     def __init__(self, folder, scene, settings):
         self.title = f"ComfyUI {host_version(folder)} with the pack's own nodes"
         self.settings = settings
@@ -81,7 +83,7 @@ class Comfy:
     def sampler(self, model, steps):
         """The KSampler node: LATENT."""
         return self.call("KSampler", model=model, seed=self.settings.seed, steps=steps, cfg=self.settings.guidance,
-                         sampler_name="euler", scheduler="simple", positive=self.conditioning[0],
+                         sampler_name=self.sampler_name, scheduler="simple", positive=self.conditioning[0],
                          negative=self.conditioning[1], latent_image=self.latent, denoise=1.0)[0]
 
     def warm_up(self):

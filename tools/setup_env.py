@@ -4,12 +4,10 @@ With a ComfyUI folder in reach its requirements are installed too, and with DETE
 second ComfyUI gets the editor that it was released with, in a folder of its own. A stamp file makes the second call return
 at once.
 """
-import argparse
 import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
@@ -217,29 +215,9 @@ def install_packages(venv, host):
     say("  ready")
 
 
-def clean(folders):
-    """Remove folders below the repository."""
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def leftovers():
-    """Everything that runs and tests leave behind, outside .venv and .git."""
-    caches = [folder for part in REPO.iterdir() if part.is_dir() and part.name not in (".venv", ".git")
-              for folder in (part, *part.rglob("*")) if folder.is_dir() and folder.name == "__pycache__"]
-    return [REPO / "out", REPO / ".pytest_cache", REPO / ".ruff_cache", *caches]
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clean", action="store_true", help="remove out/ and caches instead")
-    parser.add_argument("--distclean", action="store_true", help="remove .venv as well")
-    options = parser.parse_args()
     try:
-        if options.clean or options.distclean:
-            clean([*leftovers(), *([VENV] if options.distclean else [])])
-        else:
-            set_up()
+        set_up()
     except (SetupError, HostError) as error:
         sys.exit(f"error: {error}")
 

@@ -2,11 +2,10 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
-from bench.harness import closeness, write
+from bench.harness import write
 from bench.settings import Setting
 from demo import thirdparty
 from demo.stage import quicken
@@ -31,13 +30,6 @@ def test_a_quickened_vae_decodes_the_same(world):
 def test_settings_of_another_world_are_told_by_their_name():
     assert Setting(20, 6.0, "uni_pc").name == "20-cfg6-uni_pc"
     assert Setting(20, 6.0, "uni_pc", "wild").name == "wild-20-cfg6-uni_pc"
-
-
-@pytest.mark.parametrize("world", list(WORLDS))
-def test_closeness_of_equal_videos(world):
-    video = np.random.default_rng(0).random((3, 96, 96, 3), np.float32)
-    near = closeness(video, video, world)
-    assert near.pop("mouth_curve_percent") == 0 and set(near.values()) == {100.0}
 
 
 @pytest.mark.parametrize("tables", [{}, {"none": []}, {'a "title"': [{"way": "a", "db": 1.5}, {"way": "b"}], "b": [{}]}])

@@ -28,7 +28,7 @@ def known():
     run = RunFacts(20, tuple(SETTING.sigmas), "uni_pc", 6.0)
     made = Recording("wan_s2v", run, CostModel(10.0, 1.0, 2.0, LAYOUT), grams, drift @ drift.T, 1000, 100,
                      boundaries=((1,), (2, 3, 4, 5)))  # fmt: skip
-    return changed.Known(made, replace(made, boundaries=()))
+    return changed.Known(made, dict.fromkeys(changed.MASKS.values(), replace(made, boundaries=())))
 
 
 @pytest.mark.parametrize("speed", parts.SPEEDS)

@@ -7,7 +7,7 @@ import torch
 
 from bench import scale
 from bench.scale import in_order, kernel_rows, without_data
-from bench.scale_model import HERE, PINNED, TOY, Rates, Shape, Size, modelled, predicted, rounded
+from bench.scale_model import HERE, PINNED, TOY, Shape, Size, predicted, rounded
 from bench.scale_run import Bench, Counted
 from synccache_core.model.adapters import wan_s2v
 
@@ -70,17 +70,6 @@ def test_other_widths_keep_the_heads_as_wide():
     assert (made.dim, made.heads, made.ffn, made.blocks, made.injected) == (2560, 20, 6912, 8, [0, 4])
     with pytest.raises(ValueError, match="multiple of 128"):
         Shape().scaled(2500, None)
-
-
-def test_modelled_seconds(true_size):
-    cost = wan_s2v.cost(true_size, SMALL.grid, SMALL.tokens)
-    free = modelled(Shape(), SMALL, cost, PINNED, Rates(1e15, float("inf"), float("inf")))
-    assert free["modelled_over_ideal"] == pytest.approx(1)
-    assert free["plain_modelled_seconds"] == pytest.approx(3.436, rel=1e-3)
-    here, far = (modelled(Shape(), SMALL, cost, place, Rates(1e15, 1e12, 1e10)) for place in (HERE, PINNED))
-    assert far["modelled_over_ideal"] < here["modelled_over_ideal"] < 1 and here["over_the_bus_per_reuse_gib"] == 0
-    # 11 residuals of two branches, two anchors of each
-    assert far["over_the_bus_per_reuse_gib"] == pytest.approx(44 * 304.6875 / 1024)
 
 
 def test_predicted_bytes_by_hand():
