@@ -106,7 +106,7 @@ class Run:
 
     def _live_shares(self, row: Row, mask: torch.Tensor) -> tuple[float, float]:
         """c here and on 14B, for as large a part of the video."""
-        grid, probe = Grid.from_latent(LATENT), row.config.probes
+        grid, probe = Grid.from_latent(LATENT), row.config.runs_probe
         tokens, video = grid.tokens + grid.height * grid.width, live_tokens(mask, grid, row.config.live_reach).sum().item()
         here = (video + tokens - grid.tokens) / tokens
         return self.cost.live_share(here, probe), live_share_14b(video / grid.tokens, probe)

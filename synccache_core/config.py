@@ -97,7 +97,7 @@ class Config:
         if not isinstance(self.live, bool):
             _check_schedule("live", self.live)
         _check_groups(self.groups)
-        if self.probing and (self.level == OUTPUT or not self.probe):
+        if self.probe_decides and (self.level == OUTPUT or not self.probe):
             raise BadConfig(
                 f"choose 'probe' needs the probe of level 'residual', got level {self.level!r} with probe {self.probe}"
             )
@@ -111,7 +111,7 @@ class Config:
         return self.target_speedup <= 1.0 and self.threshold is None and self.schedule is None
 
     @property
-    def probing(self) -> bool:
+    def probe_decides(self) -> bool:
         """Whether the probe decides."""
         return self.choose == PROBE and self.schedule is None
 
@@ -122,7 +122,7 @@ class Config:
         return replace(self, level=level, cache_ratio=ratio)
 
     @property
-    def probes(self) -> bool:
+    def runs_probe(self) -> bool:
         """Whether segment 0 is computed at a reused evaluation."""
         return self.level == RESIDUAL and self.probe
 

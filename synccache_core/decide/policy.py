@@ -79,7 +79,7 @@ def _decided(config: Config, situation: Situation) -> Decision:
     must = _must_compute(config, situation)
     if must:
         return Decision(COMPUTE, must)
-    if not config.probing:
+    if not config.probe_decides:
         return Decision(COMPUTE if situation.scheduled else REUSE, say("schedule"))
     if config.threshold is not None:
         reuse = situation.accumulated < config.threshold
@@ -100,7 +100,7 @@ def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | No
     """
     if config.level != AUTO:
         return config
-    if cost.layout.unknown or config.live and not (config.probing or config.groups):
+    if cost.layout.unknown or config.live and not (config.probe_decides or config.groups):
         return replace(config, level=OUTPUT)
     speed = config.target_speedup if config.schedule is None else steps / max(1, sum(config.schedule))
     groups = len(config.groups or ()) or groups_for_ratio(cost.layout, config.cache_ratio)
@@ -108,7 +108,7 @@ def level_for(config: Config, cost: CostModel, steps: int, sampler: Sampler | No
     bare, left = steps / speed, affordable(steps, speed, share) if share < 1 else 0.0
     least, rounded = least_left(cost.layout)
     enough = left >= least * bare and round(left) >= rounded * round(bare)
-    needed = config.probing or config.groups or (sampler is not None and sampler.guidance_inside)
+    needed = config.probe_decides or config.groups or (sampler is not None and sampler.guidance_inside)
     return replace(config, level=RESIDUAL if needed or enough else OUTPUT)
 
 
@@ -151,7 +151,7 @@ def warmup_steps(config: Config, expected: int, budget: int) -> int:
         return 1
     if config.warmup is not None:
         return max(1, config.warmup)
-    if not config.probing:
+    if not config.probe_decides:
         return 1
     wanted = max(MIN_WARMUP, math.ceil(0.15 * expected))
     return min(wanted, max(MIN_WARMUP, budget // 4))
@@ -162,15 +162,15 @@ def _must_compute(config: Config, situation: Situation) -> str | None:
         return say("last step")
     if situation.index < warmup_steps(config, situation.expected, situation.budget):
         return say("warm-up")
-    if not config.probing and situation.scheduled is None:
+    if not config.probe_decides and situation.scheduled is None:
         return say("past the schedule")
     if situation.missing:
         return situation.missing
     if situation.change is not None and not math.isfinite(situation.change):
         return say("nonfinite probe")
-    if config.probing and situation.change is None:
+    if config.probe_decides and situation.change is None:
         return say("no earlier probe")
-    if config.probing and situation.streak >= config.max_reuse_run:
+    if config.probe_decides and situation.streak >= config.max_reuse_run:
         return say("longest reuse run")
     return None
 

@@ -26,7 +26,7 @@ def wanted_groups(config: Config, layout: Layout) -> tuple[tuple[int, ...], ...]
     groups = config.groups or even_groups(layout, groups_for_ratio(layout, config.cache_ratio))
     if (stored := sum(map(len, groups))) != layout.storable():
         raise BadConfig(f"groups must hold the {layout.storable()} segments of this model, got {stored}: {groups!r}")
-    return groups if config.probes else ((0,), *groups)
+    return groups if config.runs_probe else ((0,), *groups)
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,6 @@ class Residuals:
 
     def _fewer(self, count: int) -> tuple[tuple[int, ...], ...]:
         """Even groups, `count` with that of segment 0 where it has one; none where that leaves nothing for the others."""
-        if self._config.probes:
+        if self._config.runs_probe:
             return even_groups(self._layout, count)
         return ((0,), *even_groups(self._layout, count - 1)) if count > 1 else ()

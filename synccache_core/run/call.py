@@ -15,7 +15,7 @@ from ..model.live import LiveBlock, Rows
 from ..model.view import State, View, ViewOf
 from ..reuse.depths import Depths
 from ..reuse.live import beside
-from .evaluation import IDLE, PROBE, STORE, Evaluation
+from .evaluation import IDLE, STORE, UNDECIDED, Evaluation
 
 
 class Call(AudioCall):
@@ -28,8 +28,8 @@ class Call(AudioCall):
     """
 
     def __init__(
-        self, evaluation: Evaluation, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None = None, mode: str = PROBE,
-        foreign: bool = False,
+        self, evaluation: Evaluation, keys: Sequence[Hashable], grid: Grid, view: ViewOf | None = None,
+        mode: str = UNDECIDED, foreign: bool = False,
     ):
         run = evaluation.run
         self.evaluation, self.residuals, self.guard = evaluation, run.residuals, run.guard
@@ -69,7 +69,7 @@ class Call(AudioCall):
         self.ran += 1
         out = compute(hidden)
         segment = self.layout.closes.get(index)
-        if self.mode == PROBE and segment == 0:
+        if self.mode == UNDECIDED and segment == 0:
             self.guard.run(self._probe, index, out)
         elif self.mode == STORE and segment is not None:
             self.guard.run(self._close, segment, index, out)
@@ -111,7 +111,7 @@ class Call(AudioCall):
     def _begin(self, hidden: State) -> None:
         tensor = self.view(0).tensor(hidden)
         self.length = tensor.shape[1]
-        if self.mode == PROBE and not self.evaluation.run.config.probes:
+        if self.mode == UNDECIDED and not self.evaluation.run.config.runs_probe:
             self.mode = self.evaluation.mode(self, tensor)
 
     def _probe(self, block: int, out: State) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .call import Call
 
 # What a forward pass does, beside REUSE and LIVE: only run; run until its probe decides; run and be stored.
-IDLE, PROBE, STORE = "idle", "probe", "store"
+IDLE, UNDECIDED, STORE = "idle", "undecided", "store"
 
 
 class Evaluation:
@@ -46,7 +46,7 @@ class Evaluation:
     def expects_reuse(self) -> bool:
         """Whether it will be reused, as far as is known before its probe."""
         run, tick = self.run, self.tick
-        if self.decision is not None or run.idle or run.guard.broken or run.config.probing or run.residuals.empty:
+        if self.decision is not None or run.idle or run.guard.broken or run.config.probe_decides or run.residuals.empty:
             return self.reused
         must = not tick.index or tick.last and run.clock.ends and run.config.force_last
         return not must and run.steps.planned(tick.index, tick.expected).computed is False
@@ -129,7 +129,7 @@ class Evaluation:
             missing = missing or say("nothing cached")  # what was read a moment ago may have emptied the store
         run.history.add(tick.sigma, self.change)
         planned, ahead = run.steps.planned(tick.index, tick.expected), 0.0
-        if config.probing:
+        if config.probe_decides:
             ahead = run.history.ahead(run.clock.distance_left(tick.sigma), tick.expected - tick.index - 1)
         situation = Situation(
             tick.index, tick.expected, tick.last and run.clock.ends, run.report.computed, planned.budget, run.streak,

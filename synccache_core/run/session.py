@@ -21,7 +21,7 @@ from ..reuse.parts import parts_of
 from ..reuse.residuals import Residuals
 from ..sentences import say
 from .call import Call
-from .evaluation import IDLE, PROBE, STORE, Evaluation
+from .evaluation import IDLE, STORE, UNDECIDED, Evaluation
 from .guard import Guard
 from .others import Others
 from .state import CostOf, RunState
@@ -122,7 +122,7 @@ class Session:
         self.report.note(self.run.history.fit_mask(grid))
         if self.live:
             self.live.fit_mask(grid)
-        mode = STORE if self.run.listener else IDLE if self.run.idle else PROBE
+        mode = STORE if self.run.listener else IDLE if self.run.idle else UNDECIDED
         mode = IDLE if foreign or self.guard.broken else mode
         call = Call(current, [current.key(branch) for branch in branches], grid, view, mode, foreign)
         self._calls.append(call)

@@ -68,20 +68,20 @@ class Steps:
     @property
     def live_share(self) -> float | None:
         """c of a LIVE one, None where there is none."""
-        return self.cost.live_share(self.rows, self._config.probes) if self.rows else None
+        return self.cost.live_share(self.rows, self._config.runs_probe) if self.rows else None
 
     def planned(self, index: int, expected: int) -> Planned:
         """Of evaluation `index` of as many as are expected. The schedule is made at the second one, when costs are known."""
         config, report, computed = self._config, self._report, None
         live = bool(self.rows and config.live)
-        if not config.probing:
+        if not config.probe_decides:
             if index:
                 if self._schedule is None:
                     self._make()
                 computed = self._schedule[index] if index < len(self._schedule) else None
                 report.live_budget = sum(self._lives)
             live = bool(self.rows) and index < len(self._lives) and self._lives[index]
-        report.budget = 0 if config.probing else sum(self._schedule or ())
+        report.budget = 0 if config.probe_decides else sum(self._schedule or ())
         report.budget = report.budget or self._affordable(expected)
         return Planned(report.budget, computed, live)
 

@@ -38,7 +38,7 @@ def test_every_question_is_filmed_at_equally_many_steps(known, speed):
     for _, *ways in parts.QUESTIONS:
         assert all(name in made for name in ways)
     for row in made.values():
-        if row.config and not row.config.probing and "14B" not in row.name:
+        if row.config and not row.config.probe_decides and "14B" not in row.name:
             assert sum(row.config.schedule) == row.count and row.config.schedule[0] and row.config.force_last
     assert len({row.key for row in made.values()}) == len(made)
 
