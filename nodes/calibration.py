@@ -67,8 +67,9 @@ class CalibrationRun(HostRun):
         shift = getattr(guider.model_patcher.get_model_object("model_sampling"), "shift", None)
         shift = float(shift) if isinstance(shift, (int, float)) else None
         return CalibrationSession(
-            bound.layout, sigmas, partial(bound.cost, text=text_tokens(guider)), self.mask, bound.adapter.title,
-            self.progress, sampler, parts=shapes[1:], adapter=bound.adapter.name, cfg=guidance(guider), shift=shift,
+            bound.layout, sigmas, partial(bound.cost, text=text_tokens(guider)), self.mask,
+            model=bound.adapter.title, on_step=self.progress, sampler=sampler, parts=shapes[1:], adapter=bound.adapter.name,
+            cfg=guidance(guider), shift=shift,
         )
 
     def outer_sample(self, executor, *args, **kwargs):

@@ -17,6 +17,7 @@ from ..synccache_core.model.view import Pass
 from ..synccache_core.run.call import Call
 from ..synccache_core.sentences import say
 from .guider import schedule_of
+from .run import Shared
 
 if TYPE_CHECKING:
     from .host import HostRun
@@ -27,7 +28,7 @@ GUIDED = say("guidance switches off parts of the model in some passes: those wer
 PREFETCH = "prefetch_dynamic_vbars"  # whether the host fetches the weights of a block while it runs the one before
 
 
-class Active:
+class Active(Shared):
     """One run in progress, an opaque object in transformer_options. call: the forward pass in progress.
 
     noise: how the host counts it for this model. parts: shapes of the latents that are sampled together, () = there is one.
@@ -42,9 +43,6 @@ class Active:
         self.noise = noise
         self.places: list[tuple[str, int]] = []
         self.call: Call | None = None
-
-    def __deepcopy__(self, memo):
-        return self
 
     def begin(self, options: dict, executor, args: tuple, kwargs: dict) -> tuple[Pass, Call]:
         """Start the session's call for one forward pass of the host, executor(*args, **kwargs): (pass, call)."""
@@ -121,7 +119,7 @@ def learnt(function, options: dict, sigmas: torch.Tensor, noise: Noise) -> Respo
         return ()  # a function of another extension that asks the model for more: its runs are not corrected
 
 
-class BlockHook:
+class BlockHook(Shared):
     """The replacement of one block; what another extension had put there runs in the block's place."""
 
     def __init__(self, active: Active, index: int, module: torch.nn.Module, previous):
@@ -133,9 +131,6 @@ class BlockHook:
         self._names: tuple[str, ...] = ()  # of what the block returns beside its hidden state
         # Whole-model compilation drops the guards on transformer_options: a traced hook would freeze one decision.
         self._run = torch.compiler.disable(self._replace)
-
-    def __deepcopy__(self, memo):
-        return self
 
     def __call__(self, args: dict, extra: dict) -> dict:
         return self._run(args, extra)

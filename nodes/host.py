@@ -26,7 +26,7 @@ from ..synccache_core.sentences import say
 from .guider import guidance, needs_blocks, noise_of, ranges, remarks, schedule_of, served, text_tokens
 from .hooks import KEY, Active, diffusion_model_call, predict_noise, sampler_of
 from .room import grid_of, residual_bytes, video_of
-from .run import RunHandle
+from .run import RunHandle, Shared
 
 log = logging.getLogger("synccache")
 
@@ -104,7 +104,7 @@ def refuse_multigpu(model: ModelPatcher) -> None:
 
 
 @dataclass
-class HostRun:
+class HostRun(Shared):
     """Settings of a patched MODEL; each sampling run gets an Active of its own. mask: human mask or None."""
 
     mask: torch.Tensor | None
@@ -115,9 +115,6 @@ class HostRun:
     def __post_init__(self):
         """Raises BadMask where the mask is none, before anything is sampled."""
         self.mask = None if self.mask is None else as_mask(self.mask, "human_mask")
-
-    def __deepcopy__(self, memo):
-        return self
 
     def session(self, guider: CFGGuider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
         """shapes: of the noise, and of the latents that it holds where these are several. sigmas: as the core counts."""
@@ -232,8 +229,8 @@ class CacheRun(HostRun):
         settings = settings_of(self.config, bound, grid_of(bound, video_of(shapes)), sigmas, sampler, self.plan, text)
         session = self.made(
             replace(settings.config, cache_device=self._device(guider.model_patcher, shapes)), bound.layout, sigmas,
-            partial(bound.cost, text=text), self.mask, bound.adapter.title, self.progress, sampler, ranges(guider),
-            guidance(guider), shapes[1:],
+            partial(bound.cost, text=text), self.mask, model=bound.adapter.title, on_step=self.progress, sampler=sampler,
+            ranges=ranges(guider), guidance=guidance(guider), parts=shapes[1:],
         )
         if self.plan is not None:
             overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order, warmup and live"

@@ -87,7 +87,14 @@ class Runs:
         return [line for number, lines in enumerate(parts) for line in ([""] if number else []) + lines]
 
 
-class RunHandle:
+class Shared:
+    """Hosts may deep-copy the options of a model: what a run writes into must stay the very object that is read."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class RunHandle(Shared):
     """The runs of a patched model. It outlives them: a host that keeps the outputs of nodes may hand out an older latent,
     so every run is found again by the latent that came of it.
 
@@ -99,9 +106,6 @@ class RunHandle:
         self._watcher = watcher
         self._prompts: list[list[Ran]] = []
         self._prompt: str | None = None
-
-    def __deepcopy__(self, memo):
-        return self  # hosts may deep-copy model options; the report node must see this very object
 
     @property
     def reports(self) -> list[RunReport]:

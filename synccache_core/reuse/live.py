@@ -63,11 +63,13 @@ class LiveRows:
         """
         if not config.live or config.off:
             return config, None, []
-        reasons = {say("it needs a human_mask"): mask is None, say("this model's audio is not between its blocks"): parts or
-                   layout.unknown or layout.audio != "after"}  # fmt: skip
-        for reason in (reason for reason, found in reasons.items() if found):
-            return replace(config, live=False), None, [say("live has no effect: {reason}", reason=reason)]
-        return config, cls(mask, config.live_reach, Depths(config.cache_device, config.memory_budget)), []
+        if mask is None:
+            reason = say("it needs a human_mask")
+        elif parts or layout.unknown or layout.audio != "after":
+            reason = say("this model's audio is not between its blocks")
+        else:
+            return config, cls(mask, config.live_reach, Depths(config.cache_device, config.memory_budget)), []
+        return replace(config, live=False), None, [say("live has no effect: {reason}", reason=reason)]
 
     def fit_mask(self, grid: Grid) -> None:
         """A pass on this grid begins. Raises BadMask where the mask does not fit it."""

@@ -132,9 +132,9 @@ class Evaluation:
         if config.probe_decides:
             ahead = run.history.ahead(run.clock.distance_left(tick.sigma), tick.expected - tick.index - 1)
         situation = Situation(
-            tick.index, tick.expected, tick.last and run.clock.ends, run.report.computed, planned.budget, run.streak,
-            self.change, run.history.accumulated, ahead, missing, planned.computed,
-            planned.live and not run.residuals.empty,
+            tick.index, tick.expected, last=tick.last and run.clock.ends, computed=run.report.computed,
+            budget=planned.budget, streak=run.streak, change=self.change, accumulated=run.history.accumulated, ahead=ahead,
+            missing=missing, scheduled=planned.computed, live=planned.live and not run.residuals.empty,
         )
         self.decision = decide(config, situation)
         if self.decision.reuse:
