@@ -11,7 +11,7 @@ from .model.noise import Noise
 from .model.samplers import Sampler
 from .model.view import Pass, View
 from .planning.plan import Plan
-from .planning.planned import describe, fewer, fitted_config, planned_config
+from .planning.planned import describe, fewer
 from .planning.recorder import CalibrationSession
 from .planning.recording import Recording
 from .report.report import RunReport
@@ -22,6 +22,6 @@ __version__ = "0.1.0"
 __all__ = [
     "Adapter", "BadConfig", "BadMask", "Bound", "CalibrationSession", "Config", "CostModel", "Grid", "Layout", "Noise",
     "Pass", "Plan", "Recording", "RunReport", "Sampler", "Session", "StateError", "SyncCacheError", "UnknownView",
-    "UnsupportedModel", "View", "attach", "calibrate", "describe", "fewer", "find", "fitted_config",
-    "outputs_only", "planned_config", "register", "serve", "supported", "token_weights",
+    "UnsupportedModel", "View", "attach", "calibrate", "describe", "fewer", "find",
+    "outputs_only", "register", "serve", "supported", "token_weights",
 ]

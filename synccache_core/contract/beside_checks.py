@@ -1,19 +1,30 @@
 """What an adapter keeps where the rows beside the video go through the blocks at every step, in one sequence with it."""
 
+from collections.abc import Callable
+
+import torch
+
 from ..reuse.live import beside
 from .case import Case, assert_close, running, watched
 
 
 def contract_rows_beside_are_the_computed_ones(case: Case) -> None:
-    """Where the video's states are known, a block gives the other rows what it does when it runs on all."""
+    given_the_computed(case, lambda call, view, hidden: beside(view, hidden))
+
+
+def given_the_computed(case: Case, chosen: Callable, mask: torch.Tensor | None = None, **settings) -> None:
+    """Where the states of the others are known, a block gives some rows what it does when it runs on all.
+
+    chosen(call, view, hidden [B, L, C]) -> (these rows, the others).
+    """
     x, audio = case.tensors(14)
     ran = []
 
     def look(call, block, state, run, rest, live):
         view = call.view(block)
         hidden = view.tensor(state)
-        rows, video = beside(view, hidden)
-        got = live(rows.of(hidden), rows, video.of(hidden), video)
+        rows, others = chosen(call, view, hidden)
+        got = live(rows.of(hidden), rows, others.of(hidden), others)
 
         def then(out):
             assert_close(got, rows.of(view.tensor(out)), case.tolerance, f"rows of block {block}")
@@ -21,7 +32,7 @@ def contract_rows_beside_are_the_computed_ones(case: Case) -> None:
 
         return then
 
-    with running(case, schedule=(True, True)) as session:
+    with running(case, mask, schedule=(True, True), **settings) as session:
         with watched(look), session.evaluation(case.sigmas[1]):
             case.call(case.model, x, case.sigmas[1], audio)
     assert len(ran) == case.bound.layout.blocks

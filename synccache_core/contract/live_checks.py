@@ -23,26 +23,10 @@ def contract_live_all_rows_give_the_computed_output(case: Case) -> None:
 
 
 def contract_live_rows_of_a_block_are_the_computed_ones(case: Case) -> None:
-    """Where the states of the other rows are known, a block gives the live ones what it does when it runs on all."""
-    x, audio = case.tensors(14)
-    ran = []
+    def chosen(call, view, hidden):
+        return call.live.rows(call.grid, view, hidden)
 
-    def look(call, block, state, run, rest, live):
-        view = call.view(block)
-        hidden = view.tensor(state)
-        rows, others = call.live.rows(call.grid, view, hidden)
-        got = live(rows.of(hidden), rows, others.of(hidden), others)
-
-        def then(out):
-            assert_close(got, rows.of(view.tensor(out)), case.tolerance, f"rows of block {block}")
-            ran.append(block)
-
-        return then
-
-    with running(case, corner(case), schedule=(True, True), live=True) as session:
-        with watched(look), session.evaluation(case.sigmas[1]):
-            case.call(case.model, x, case.sigmas[1], audio)
-    assert len(ran) == case.bound.layout.blocks
+    beside_checks.given_the_computed(case, chosen, corner(case), live=True)
 
 
 def contract_live_no_row_gives_the_reused_output(case: Case) -> None:
