@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import factorial
 
+import numpy as np
 import torch
 
 from synccache_core.model.cost import CostModel
@@ -161,7 +162,7 @@ class TeaCache(Accumulating):
         now = entry.time if self._of == "time" else entry.modulated()
         change = 0.0 if self._before is None else relative(now, self._before)
         self._before = now.clone()
-        return self.stays_below(max(0.0, polynomial(self._polynomial, change)))
+        return self.stays_below(max(0.0, float(np.polyval(self._polynomial, change))))
 
 
 class MagCache(Cache):
@@ -276,11 +277,3 @@ def size(value: torch.Tensor) -> float:
 
 def relative(now: torch.Tensor, before: torch.Tensor) -> float:
     return size(now - before) / max(size(before), 1e-12)
-
-
-def polynomial(coefficients: Sequence[float], value: float) -> float:
-    """Highest power first."""
-    total = 0.0
-    for each in coefficients:
-        total = total * value + each
-    return total

@@ -78,24 +78,16 @@ def sample_and_film(g: Graph, loaders: dict[str, Node], portrait: Node, scene: N
 
 
 FILE_INPUTS = {"model_name", "clip_name1", "clip_name2", "clip_name", "vae_name", "audio_encoder_name"}
-SMALL = {
-    "SyncCacheAvatarConditioning": {"width": 96, "height": 64, "length": 9},
-    "BasicScheduler": {"steps": 12},
-}  # fmt: skip
 PAINTED = {f"Portrait, face {n} painted": f"portrait{n}.png" for n in (1, 2)}  # two people in one picture
-OUTPUTS = {"VAELoader": 0, "Positive prompt": 1, "Negative prompt": 2}  # of the node that stands in
+SMALL = {"SyncCacheAvatarConditioning": {"width": 96, "height": 64, "length": 9}, "BasicScheduler": {"steps": 12},
+         **{title: {"image": file} for title, file in PAINTED.items()}}  # fmt: skip
+STANDS_IN = {"VAELoader": [0], "Positive prompt": [1], "Negative prompt": [2]}
+GONE = ("DualCLIPLoader", "CLIPVisionLoader", "CLIPVisionEncode", "SyncCacheAvatarTextEncode")
 
 
 def stand_in(name: str, prompt: dict, titles: dict[str, str]) -> dict:
     """A prompt whose text encoders and VAE are one node "AvatarStandIn", in a small size; titles of the nodes, by id."""
-    gone = {"DualCLIPLoader", "CLIPVisionLoader", "CLIPVisionEncode", "VAELoader", "SyncCacheAvatarTextEncode"}
-    kinds = {key: node["class_type"] for key, node in prompt.items()}
-    painted = {title: {"image": file} for title, file in PAINTED.items()}
-    return replaced(
-        prompt, {"class_type": "AvatarStandIn", "inputs": {}}, gone,
-        lambda key, slot: OUTPUTS[kinds[key] if kinds[key] in OUTPUTS else titles[key]],
-        lambda key: SMALL.get(kinds[key], {}) | painted.get(titles[key], {}),
-    )  # fmt: skip
+    return replaced(prompt, titles, {"class_type": "AvatarStandIn", "inputs": {}}, STANDS_IN, GONE, SMALL)
 
 
 def faces(show) -> list[Image.Image]:

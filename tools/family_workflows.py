@@ -150,18 +150,13 @@ STANDS_IN = {
     "LTXVAudioVAEEncode": ("sound",), "LTXVAudioVAEDecode": ("audio",), "VAEDecodeAudio": ("audio",),
 }  # fmt: skip
 OUTPUTS = ("model", "clip", "vae", "positive", "negative", "heard", "sound", "audio")
-GONE = {*STANDS_IN, "CLIPTextEncode", "AudioEncoderLoader"}
+GONE = ("CLIPTextEncode", "AudioEncoderLoader")
 
 
 def stand_in(name: str, prompt: dict, titles: dict[str, str]) -> dict:
     """A prompt whose models and encoders are one node "FamilyStandIn", in a small size; titles of the nodes, by id."""
-    kinds = {key: node["class_type"] for key, node in prompt.items()}
-
-    def output(key, slot):
-        return OUTPUTS.index((STANDS_IN.get(kinds[key]) or STANDS_IN[titles[key]])[slot])
-
-    node = {"class_type": "FamilyStandIn", "inputs": {"family": name}}
-    return replaced(prompt, node, GONE, output, lambda key: SMALL.get(kinds[key], {}))
+    outputs = {kind: [OUTPUTS.index(each) for each in made] for kind, made in STANDS_IN.items()}
+    return replaced(prompt, titles, {"class_type": "FamilyStandIn", "inputs": {"family": name}}, outputs, GONE, SMALL)
 
 
 if __name__ == "__main__":

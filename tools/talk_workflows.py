@@ -5,7 +5,7 @@ ComfyUI's own template for InfiniteTalk.
 """
 
 from tools.workflows.graph import Graph, Node
-from tools.workflows.graphs import PRESETS, read_me, sampled
+from tools.workflows.graphs import cached, read_me, sampled
 from tools.workflows.stand_ins import paint, replaced
 
 FILE_INPUTS = {"unet_name", "lora_name", "name", "clip_name", "vae_name", "audio_encoder_name"}
@@ -56,8 +56,7 @@ def infinite_talk() -> Graph:
 def chunk(g: Graph, given: dict, portrait: Node, title: str, seed: int) -> tuple[Node, ...]:
     """From the voice to the frames of one run: scene, cache, sampler, report, decoder."""
     scene = g.add("WanInfiniteTalkToVideo", "single_speaker", 832, 480, 81, 9, 1.0, **given)
-    cache = g.add("SyncCache", "Faithful", *PRESETS["Faithful"], 0.75, -1, -1, "auto", 0.0, "error", "auto", 0.0, "off",
-                  model=scene["model"])  # fmt: skip
+    cache = cached(g, "Faithful", model=scene["model"])
     sample = sampled(g, cache["model"], scene, seed, STEPS, 1.0, "euler", f"KSampler · {title}")
     report = g.add("SyncCacheReport", run=cache["run"], samples=sample["LATENT"], image=portrait["IMAGE"])
     return scene, cache, sample, report, g.add("VAEDecode", samples=report["samples"], vae=given["vae"])
@@ -70,20 +69,15 @@ def columns(g: Graph, made: tuple[Node, ...]) -> list[list[Node]]:
 
 
 SMALL = {"width": 32, "height": 32, "length": 13}
-# What a node of a kind stands in for, by the place of its outputs; each of the others is gone with what it feeds.
-STANDS_IN = {"LoraLoaderModelOnly": 0, "ModelPatchLoader": 1, "VAELoader": 2, "CLIPTextEncode": 3, "ConditioningZeroOut": 4,
-             "CLIPVisionEncode": 5, "AudioEncoderEncode": 6}  # fmt: skip
+STANDS_IN = {"LoraLoaderModelOnly": [0], "ModelPatchLoader": [1], "VAELoader": [2], "CLIPTextEncode": [3],
+             "ConditioningZeroOut": [4], "CLIPVisionEncode": [5], "AudioEncoderEncode": [6]}  # fmt: skip
+GONE = ("UNETLoader", "CLIPLoader", "CLIPVisionLoader", "AudioEncoderLoader")
 
 
 def stand_in(name: str, prompt: dict, titles: dict[str, str]) -> dict:
     """A prompt whose models and encoders are one node "TalkStandIn", in a small size; titles of the nodes, by id."""
-    gone = {*STANDS_IN, "UNETLoader", "CLIPLoader", "CLIPVisionLoader", "AudioEncoderLoader"}
-    kinds = {key: node["class_type"] for key, node in prompt.items()}
-    small = {"WanInfiniteTalkToVideo": SMALL}
-    return replaced(
-        prompt, {"class_type": "TalkStandIn", "inputs": {}}, gone, lambda key, slot: STANDS_IN[kinds[key]],
-        lambda key: small.get(kinds[key], {}),
-    )  # fmt: skip
+    node = {"class_type": "TalkStandIn", "inputs": {}}
+    return replaced(prompt, titles, node, STANDS_IN, GONE, {"WanInfiniteTalkToVideo": SMALL})
 
 
 if __name__ == "__main__":

@@ -12,19 +12,22 @@ def titles_of(workflow: dict) -> dict[str, str]:
     return {str(node["id"]): node.get("title", "") for node in workflow["nodes"]}
 
 
-def replaced(prompt: dict, node: dict, gone: set[str], output: Callable, changed: Callable) -> dict:
-    """A prompt in which `node` takes the place of all nodes of the kinds in `gone`.
+def replaced(prompt: dict, titles: dict[str, str], node: dict, outputs: dict, gone: Iterable[str], small: dict) -> dict:
+    """A prompt in which `node` takes the place of all nodes of the kinds in `outputs` and `gone`. titles: of nodes, by id.
 
-    output(key, slot) -> which of its outputs stands for one of theirs. changed(key) -> what another node's inputs become.
+    outputs: kind or title of a node -> by its slots, which outputs of `node` stand for them. small: kind or title of a node
+    that stays -> its inputs in a small size.
     """
-    kinds = {key: each["class_type"] for key, each in prompt.items()}
-    made = {"stand-in": node}
-    for key in (key for key in prompt if kinds[key] not in gone):
-        inputs = {
-            name: ["stand-in", output(*value)] if isinstance(value, list) and kinds[value[0]] in gone else value
-            for name, value in prompt[key]["inputs"].items()
-        }
-        made[key] = {"class_type": kinds[key], "inputs": inputs | changed(key)}
+    def of(key: str, table: dict):
+        return table.get(titles[key]) or table.get(prompt[key]["class_type"])
+
+    away, made = {*outputs, *gone}, {"stand-in": node}
+    for key, each in prompt.items():
+        if each["class_type"] not in away:
+            links = {name: value for name, value in each["inputs"].items() if isinstance(value, list)}
+            moved = {name: ["stand-in", of(source, outputs)[slot]] for name, (source, slot) in links.items()
+                     if prompt[source]["class_type"] in away}  # fmt: skip
+            made[key] = {"class_type": each["class_type"], "inputs": each["inputs"] | moved | (of(key, small) or {})}
     return made
 
 
