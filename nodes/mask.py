@@ -260,7 +260,7 @@ def spans(numbers: list[int]) -> str:
         else:
             groups.append([number, number])
     texts = [f"{first}-{last}" if last > first else str(first) for first, last in groups]
-    shown = ", ".join(texts[:8] + ["..."] * (len(texts) > 8))
+    shown = ", ".join(texts if len(texts) <= 8 else [*texts[:8], "..."])
     return say("frame {number}", number=shown) if len(numbers) == 1 else say("frames {numbers}", numbers=shown)
 
 

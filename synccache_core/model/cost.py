@@ -95,6 +95,6 @@ def cache_bytes(
     residuals are held at level "output" too.
     """
     if level == "output":
-        return output * (order + 1 + correction) + groups * residual * (order + 1) * live
+        return output * (order + 1 + correction) + (groups * residual * (order + 1) if live else 0)
     kept = min(order + 1, 2) + correction if correction else 0
     return groups * residual * (order + 1) + kept * output

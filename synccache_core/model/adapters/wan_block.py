@@ -27,7 +27,7 @@ def part(given: Given, rows: Rows) -> Given:
 
 def each(length: int, count: int) -> int:
     """Rows that share one of `count` modulations; where they do not divide `length`, the host gives the last one less."""
-    return length // count + (length % count > 0)
+    return -(-length // count)
 
 
 def keys(block: torch.nn.Module, hidden: torch.Tensor, given: Given) -> Keys:
