@@ -8,13 +8,14 @@ import torch
 
 from demo.live_toys import toy_live_case, toy_packed_case
 from demo.toys import toy_case
-from synccache_core import BadConfig, BadMask, Config, CostModel, Grid, Layout, View
+from synccache_core import BadConfig, BadMask, Config, CostModel, Grid, Layout, Sampler, View
 from synccache_core.contract import checks, live_checks
 from synccache_core.contract.case import assert_close, running, sample, watched
 from synccache_core.decide.policy import live_schedule
 from synccache_core.decide.schedules import filled
 from synccache_core.model.adapters.wan_block import each, rotated
 from synccache_core.model.cost import cache_bytes
+from synccache_core.planning.planned import settings_of
 from synccache_core.reuse.depths import Depths, Packed
 from synccache_core.reuse.live import LiveRows, beside, live_tokens
 from synccache_core.reuse.parts import Regions
@@ -325,3 +326,13 @@ def test_the_settings_are_checked():
     case = toy_live_case()
     with pytest.raises(BadMask), running(case, torch.ones(7, 2, 3), schedule=(True,) * 12, live=True) as session:
         sample(case, session)
+
+
+@pytest.mark.parametrize("speedup", [1.5, 4.0])
+def test_live_steps_that_cannot_be_do_not_choose_the_level(speedup):
+    case, config = toy_case(), Config(target_speedup=speedup, level="auto", cache_ratio=None)
+    asked, plain = (
+        settings_of(replace(config, live=live), case.bound, case.grid, case.sigmas, Sampler()) for live in (True, False)
+    )
+    assert asked.config == plain.config and plain.notes == () and not asked.livable
+    assert asked.notes == ("live has no effect on Toy DiT, audio after: its blocks run on all rows only",)
