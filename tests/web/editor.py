@@ -87,6 +87,10 @@ class Editor:
         """By the clock of the page: what it does after a shorter delay is done then, however slow the machine is."""
         self.page.evaluate("time => new Promise(done => setTimeout(done, time))", milliseconds)
 
+    def speak(self, language: str):
+        """From now on, as the setting Comfy.Locale does it."""
+        self.page.evaluate("language => app.extensionManager.setting.set('Comfy.Locale', language)", language)
+
     def open_template(self, name: str):
         from playwright.sync_api import TimeoutError  # may be missing where these tests are skipped
 

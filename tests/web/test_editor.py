@@ -105,7 +105,7 @@ def test_few_steps_are_told_of_before_a_run(talker):
 def test_strip_and_report_speak_the_language_of_the_editor(talker):
     """What the script says, and what Python says, in the nodes that show it; what a node gives on is English."""
     talker.set_value("KSampler", "steps", 4)
-    talker.page.evaluate("app.extensionManager.setting.set('Comfy.Locale', 'ja')")
+    talker.speak("ja")
     report = talker.run()["outputs"][talker.node_id("SyncCacheReport")]
     told = "提案：target_speedup を 1（オフ）にしてください。4 ステップは少なく"
     talker.expect(talker.part("SyncCache", "notes")).to_contain_text(told)

@@ -246,9 +246,8 @@ export function sentence(given, language = locale()) {
   return filled(Object.hasOwn(words, given.key) ? words[given.key] : given.key, Object.fromEntries(values));
 }
 
-/** A node's text, by what Python told of its lines; null in English, in which the editor has it. */
+/** A node's text, by what Python told of its lines. */
 export function translated(lines, language = locale()) {
-  if (language === "en") return null;
   return list(lines, MOST_TOLD).map((line) => sentence(said(line), language)).join("\n");
 }
 
@@ -636,10 +635,17 @@ function nodeById(id) {
   return graph?.getNodeById?.(path.at(-1));
 }
 
+const told = new Map(); // node's id -> its text in the newest run
+
 /** As if the server had sent the text in the person's language: the editor shows it where the English one is. */
-function retell({ node, lines }) {
-  const told = translated(lines);
-  if (told) api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId: node, text: told } }));
+function retell(nodeId, text) {
+  if (text && nodeById(nodeId)?.comfyClass?.startsWith("SyncCache")) api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId, text } }));
+}
+
+/** Newer editors (1.58) take the texts of nodes away when a run is over: what it did is wanted just then. */
+function keepTexts() {
+  api.addEventListener("execution_start", () => told.clear());
+  api.addEventListener("execution_success", () => setTimeout(() => told.forEach((text, nodeId) => retell(nodeId, text)), 0));
 }
 
 const shownOn = new WeakMap(); // node -> what it shows
@@ -670,8 +676,10 @@ app.registerExtension({
   name: "SyncCache",
   init() {
     document.head.append(element("style", { text: STYLE }));
+    keepTexts();
     api.addEventListener(EVENT, ({ detail }) => {
-      if (detail?.lines) retell(detail);
+      if (detail?.lines) told.set(detail.node, translated(detail.lines));
+      if (detail?.lines && locale() !== "en") retell(detail.node, told.get(detail.node));
       const strip = shownOn.get(nodeById(detail?.node));
       if (strip instanceof Strip) strip.take(detail);
     });
