@@ -33,20 +33,20 @@ def test_template_slider_preset_strip_and_language(chromium, current, renderer):
         assert editor.page.evaluate("window.__COMFYUI_FRONTEND_VERSION__") == version
         editor.open_template("tiny_talker")
         assert editor.unknown_nodes() == []
-        editor.speak("ja")  # before anything is set: an editor may read the graph again
-        editor.set_value("KSampler", "steps", STEPS)
-        editor.set_value("KSampler", "seed", next(SEEDS))
         editor.look_at("SyncCache")
         editor.drag_slider("SyncCache", "target_speedup", 2.5)
         assert editor.value("SyncCache", "preset") == "Custom"
+        editor.choose("SyncCache", "preset", "Faithful")
+        editor.wait_for_value("SyncCache", "target_speedup", 2)
+        editor.speak("ja")  # before steps are set: an editor may read the graph again
+        editor.set_value("KSampler", "steps", STEPS)
+        editor.set_value("KSampler", "seed", next(SEEDS))
+        editor.look_at("SyncCache")
         counts = run(editor)
         expect_counts(editor, counts)
         assert editor.cells("SyncCache", "cells").count("r") == int(counts["data-reused"]) > 0
+        editor.expect(editor.part("SyncCache", "prediction")).to_contain_text(f"{STEPS} ステップ中")
         editor.look_at("SyncCacheReport")
         told = f"{STEPS} ステップ：計算 {counts['data-computed']}、再利用 {counts['data-reused']}"
         editor.expect(editor.page.get_by_text(told).locator("visible=true").first).to_be_visible()
-        editor.look_at("SyncCache")
-        editor.choose("SyncCache", "preset", "Faithful")
-        editor.wait_for_value("SyncCache", "target_speedup", 2)
-        editor.expect(editor.part("SyncCache", "prediction")).to_contain_text(f"{STEPS} ステップ中")
         editor.shot(f"current-{version}")
