@@ -165,9 +165,9 @@ class Findings:
             return say("The two videos are identical, pixel by pixel")
         if not self.floor:
             return say(
-                "The accelerated video is {decibels} from the plain one; whether that is much depends on the model: connect a "
-                "second plain video, made with another seed, to second_noise. Two noises of this pack's quiet test model differ "
-                "by about 32 dB, of its wild one by 20",
+                "The accelerated video is {decibels} from the plain one; whether that is much depends on the model: connect "
+                "a second plain video, made with another seed, to second_noise. Two noises of this pack's quiet test model "
+                "differ by about 32 dB, of its wild one by 20",
                 decibels=decibels(whole),
             )  # fmt: skip
         if self.floor["whole"].psnr == np.inf:
@@ -208,7 +208,9 @@ class Findings:
         frames = counted(abs(fast.lag - plain.lag))
         if fast.lag > plain.lag:
             return say("{follows}, and comes {frames} later", follows=follows, frames=frames)
-        return say("{follows}, and comes {frames} earlier", follows=follows, frames=frames) if fast.lag < plain.lag else follows
+        if fast.lag < plain.lag:
+            return say("{follows}, and comes {frames} earlier", follows=follows, frames=frames)
+        return follows
 
 
 def counted(frames: int) -> str:

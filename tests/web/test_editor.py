@@ -112,7 +112,8 @@ def test_strip_and_report_speak_the_language_of_the_editor(talker):
     talker.expect(talker.part("SyncCache", "recognised")).to_contain_text("音声リフレッシュ 6 箇所")
     talker.shot("japanese")
     talker.look_at("SyncCacheReport")
-    talker.expect(talker.page.get_by_text("4 ステップ：計算 2、再利用 2（計算の予算 2）").locator("visible=true").first).to_be_visible()
+    reported = talker.page.get_by_text("4 ステップ：計算 2、再利用 2（計算の予算 2）")
+    talker.expect(reported.locator("visible=true").first).to_be_visible()
     talker.expect(talker.page.get_by_text("4 steps: 2 computed").locator("visible=true")).to_have_count(0)
     talker.shot("japanese-report")
     assert "4 steps: 2 computed, 2 reused (budget 2)" in report["text"][0]
