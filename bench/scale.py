@@ -1,11 +1,12 @@
-"""Wan2.2-S2V-14B with random weights at true size: seconds and memory of plain, computed and reused steps on a GPU.
+"""Wan2.2-S2V-14B with random weights at true size: seconds and memory of plain, computed, reused and LIVE steps on a GPU.
 
 `python -m bench.scale [--quick] [--seconds N] [--json FILE] [--check] [--size 832x480x77] [--blocks N] [--dim N]`. Runs
 ComfyUI's class where ComfyUI is found, else diffsynth's, which takes the guidance branches one by one, under
 `synccache_core.attach`. A step is an evaluation of both branches. The speed-up at 10 of 40 steps is that of eight
-evaluations with two computed, which has the same ideal; a cache that is filled before has allocated the memory. Fewer blocks
-are built where memory asks for it, and the rows say so. A row is printed, and the file written, as soon as it is measured,
-those first that tell most; what would not be done before --seconds are over is left out, and says so.
+evaluations with two computed, which has the same ideal; a cache that is filled before has allocated the memory. At LIVE
+steps a person in the middle, a sixth of the picture, goes through the blocks. Fewer blocks are built where memory asks for
+it, and the rows say so. A row is printed, and the file written, as soon as it is measured, those first that tell most; what
+would not be done before --seconds are over is left out, and says so.
 
 Without a GPU nothing is measured: the tables are then the operation count, and the bytes of all tensors that ComfyUI's class
 makes at true size, counted on tensors without data; about 4 minutes on two cores. `--device cpu

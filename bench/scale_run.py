@@ -1,27 +1,25 @@
 """Seconds and bytes of a model under a session: on a GPU by its own clock and allocator, else wall clock and a count."""
 
-import gc
 import time
-import weakref
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
 from statistics import median
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from synccache_core import Config, CostModel, attach, find
+from synccache_core import Config, CostModel, RunReport, attach, find
 from synccache_core.model.layout import groups_for_ratio
 
+from .peaks import peaks
 from .scale_model import BRANCHES, COMPUTED, GIB, HERE, ORDER, PINNED, STEPS, Stand, predicted, rounded
 
 SCHEDULE = (True,) * 2 + (False,) * 6  # a quarter is computed, as with 10 of 40
 FILLING = (True,) * 3 + (False,)  # both anchors, one of them replaced, one reuse
+LIVING = (True,) * 2 + (False,) * 3  # those that are not computed are LIVE
+PERSON = 0.2  # of the picture's width and height each way from its middle, so 16 % of it, are the person's
 
 
 def sigmas(count: int) -> list[float]:
@@ -30,8 +28,8 @@ def sigmas(count: int) -> list[float]:
 
 
 @contextmanager
-def session_of(stand: Stand, config: Config, count: int) -> Iterator:
-    with attach(stand.model, config, sigmas(count), stand.size.grid) as session:
+def session_of(stand: Stand, config: Config, count: int, mask: torch.Tensor | None = None) -> Iterator:
+    with attach(stand.model, config, sigmas(count), stand.size.grid, mask) as session:
         if not stand.real:  # nothing can be read from a tensor without data
             session.residuals.read_and_vet = lambda extra: (0.0, True)
         yield session
@@ -118,15 +116,40 @@ def plain_and_off(stand: Stand, clock: Clock, repeats: int) -> tuple[float, floa
 
 def cached(stand: Stand, clock: Clock, place: str) -> dict[str, float]:
     """Seconds of a computed, a reused and a mean evaluation."""
-    taken = []
-    with session_of(stand, settings(SCHEDULE, place), len(SCHEDULE)) as session:
-        for sigma in sigmas(len(SCHEDULE))[: len(SCHEDULE)]:
-            taken.append(clock.seconds(evaluate, stand, sigma, session))
-        report = session.report
-    if session.guard.broken or report.computed != sum(SCHEDULE):
-        raise RuntimeError(session.guard.broken or f"{report.computed} evaluations computed, {sum(SCHEDULE)} wanted")
+    taken, _ = sampled(stand, clock, SCHEDULE, settings(SCHEDULE, place))
     computed, reused = ([seconds for seconds, kept in zip(taken, SCHEDULE) if kept == kind] for kind in (True, False))
     return {"computed": median(computed), "reused": median(reused), "mean": sum(taken) / len(taken)}
+
+
+def lived(stand: Stand, clock: Clock, place: str, cost: CostModel) -> dict[str, float]:
+    """Seconds of a LIVE evaluation of a person in the middle, and its share of a computed one's: measured, and counted."""
+    config = replace(settings(LIVING, place), live=(*(not computed for computed in LIVING), False), live_reach=0)
+    grid, size = stand.size.grid, stand.size
+    mask = torch.zeros(grid.height, grid.width)
+    rows, columns = (range(round((0.5 - PERSON) * side), round((0.5 + PERSON) * side)) for side in mask.shape)
+    mask[rows.start : rows.stop, columns.start : columns.stop] = 1.0
+    taken, report = sampled(stand, clock, LIVING, config, mask)
+    if report.lived != len(LIVING) - sum(LIVING):
+        raise RuntimeError(f"{report.lived} evaluations were LIVE: {'; '.join(map(str, report.notes))}")
+    live = median(seconds for seconds, computed in zip(taken, LIVING) if not computed)
+    computed = median(seconds for seconds, computed in zip(taken, LIVING) if computed)
+    share = 1 - grid.frames * (grid.height * grid.width - len(rows) * len(columns)) / size.tokens
+    return {"live_seconds": live, "live_rows": share, "live_over_computed": live / computed,
+            "live_counted": cost.live_share(share, probe=True)}  # fmt: skip
+
+
+def sampled(
+    stand: Stand, clock: Clock, schedule: Sequence[bool], config: Config, mask: torch.Tensor | None = None
+) -> tuple[list[float], RunReport]:
+    """(seconds of each evaluation of a run, its report). Raises RuntimeError where it did not keep to the schedule."""
+    taken = []
+    with session_of(stand, config, len(schedule), mask) as session:
+        for sigma in sigmas(len(schedule))[: len(schedule)]:
+            taken.append(clock.seconds(evaluate, stand, sigma, session))
+        report = session.report
+    if session.guard.broken or report.computed != sum(schedule):
+        raise RuntimeError(session.guard.broken or f"{report.computed} evaluations computed, {sum(schedule)} wanted")
+    return taken, report
 
 
 def evaluate(stand: Stand, sigma: float, session) -> None:
@@ -139,60 +162,6 @@ def why(error: Exception) -> str:
 
 
 # -- bytes -------------------------------------------------------------------------------------------------------------
-
-
-class Counted(TorchDispatchMode):
-    """Bytes of all tensors that operations made and that are alive, by kind of device. known: what was there before."""
-
-    def __init__(self, known: Iterable[torch.Tensor]):
-        super().__init__()
-        self.most: Counter[str] = Counter()
-        self._now: Counter[str] = Counter()
-        self._sizes = {tensor.untyped_storage()._cdata: ("", 0) for tensor in known}
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor):
-                self._see(leaf.untyped_storage(), leaf.device.type)
-        return out
-
-    def _see(self, storage: torch.UntypedStorage, device: str) -> None:
-        key = storage._cdata
-        if key not in self._sizes:
-            self._sizes[key] = (device, storage.nbytes())
-            self._now[device] += storage.nbytes()
-            self.most[device] = max(self.most[device], self._now[device])
-            weakref.finalize(storage, self._gone, key)
-
-    def _gone(self, key: int) -> None:
-        device, size = self._sizes.pop(key)
-        self._now[device] -= size
-
-
-def peaks(stand: Stand, work: Callable, *arguments) -> tuple[int, int]:
-    """The most bytes that work took above what was there before: on the device, in pinned host memory."""
-    gc.collect()
-    if stand.device == "cuda" and stand.real:
-        return _allocated(work, *arguments)
-    with Counted([*stand.model.parameters(), *stand.model.buffers(), *stand.inputs]) as count:
-        work(*arguments)
-    return count.most[stand.device], count.most["cpu"] if stand.device == "cuda" else 0
-
-
-def _allocated(work: Callable, *arguments) -> tuple[int, int]:
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    getattr(torch.cuda, "reset_peak_host_memory_stats", int)()  # torch 2.6 has none
-    before, host = torch.cuda.memory_allocated(), _pinned("current")
-    work(*arguments)
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - before, _pinned("peak") - host
-
-
-def _pinned(which: str) -> int:
-    """Bytes of blocks in use, as PyTorch rounds them: up to a power of two."""
-    return getattr(torch.cuda, "host_memory_stats", dict)().get(f"active_bytes.{which}", 0)
 
 
 def fill_cache(stand: Stand, place: str, ratio: float) -> None:
@@ -247,6 +216,7 @@ class Bench:
         if ratio is None:
             passes += sum(SCHEDULE) + (len(SCHEDULE) - sum(SCHEDULE)) * share
             passes += 0 if "plain" in vars(self) else 2 * self.repeats + 1
+            passes += len(LIVING)  # a LIVE one as a whole one: it is never more
         return passes * self.first[1]
 
     def row(self, place: str, ratio: float | None, left: float = inf) -> dict:
@@ -270,7 +240,7 @@ class Bench:
             fill_cache(self.stand, place, 1.0)
         taken = cached(self.stand, self.clock, place)
         ideal, measured = self.cost.speedup(STEPS, COMPUTED), seconds / taken["mean"]
-        return plain | {
+        return plain | lived(self.stand, self.clock, place, self.cost) | {
             "computed_seconds": taken["computed"], "reused_seconds": taken["reused"], "off_overhead_percent": off,
             "plain_tflops": BRANCHES * self.cost.full / seconds / 1e12, "ideal_speedup": ideal,
             "measured_speedup": measured, "measured_over_ideal": measured / ideal,

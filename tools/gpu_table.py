@@ -46,8 +46,10 @@ def line(row):
     if "kernel" in row:
         return f"{name}: {row['milliseconds']:.2f} ms, {row['tflops']:.0f} TFLOP/s"
     if "plain_seconds" in row:
+        live = f", LIVE {row['live_seconds']:.3f} s (counted {row['live_counted']:.2f} of a computed one, measured "\
+               f"{row['live_over_computed']:.2f})" if "live_seconds" in row else ""
         return (f"{name}: plain {row['plain_seconds']:.3f} s, computed {row['computed_seconds']:.3f} s, reused "
-                f"{row['reused_seconds']:.3f} s; 10 of 40: {row['measured_speedup']:.2f} times, "
+                f"{row['reused_seconds']:.3f} s{live}; 10 of 40: {row['measured_speedup']:.2f} times, "
                 f"{100 * row['measured_over_ideal']:.1f} % of the ideal; off {row['off_overhead_percent']:+.2f} %")
     extra, peak = (next(row[f"{name}_{kind}_gib"] for kind in ("measured", "counted") if f"{name}_{kind}_gib" in row)
                    for name in ("extra", "peak"))

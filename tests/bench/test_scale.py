@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from bench import scale
+from bench.peaks import Counted
 from bench.scale import in_order, kernel_rows, without_data
 from bench.scale_model import HERE, PINNED, TOY, Shape, Size, predicted, rounded
-from bench.scale_run import Bench, Counted
+from bench.scale_run import Bench
 from synccache_core.model.adapters import wan_s2v
 
 LARGE, SMALL = Size(1280, 720, 77), Size(832, 480, 77)
@@ -104,8 +105,9 @@ def test_the_code_that_measures_runs_on_a_toy(toy_run):
     status, tables = toy_run
     seconds = next(rows for title, rows in tables.items() if title.startswith("seconds"))
     assert status == 0 and "note" not in seconds[0]
-    names = ("plain_seconds", "reused_seconds", "probe_seconds", "injectors_seconds", "measured_over_ideal")
+    names = ("plain_seconds", "reused_seconds", "live_seconds", "probe_seconds", "injectors_seconds", "measured_over_ideal")
     assert all(seconds[0][name] > 0 for name in names)
+    assert 0 < seconds[0]["live_rows"] < seconds[0]["live_counted"] < 1  # keys and values are made of all rows
     assert "CPU" in tables["machine"][0]["machine"] and "nothing about the real model" in tables["remark"][0]["remark"]
 
 
