@@ -73,7 +73,7 @@ def looped(server, iterations: int, inside: bool) -> dict:
 
 
 def watched(server, prompt: dict) -> list[dict]:
-    """Data of all events for strips, until the prompt is done."""
+    """Data of all our events, for strips and of texts, until the prompt is done."""
     async def watching():
         import aiohttp  # ComfyUI's own
 
@@ -94,7 +94,8 @@ def watched(server, prompt: dict) -> list[dict]:
 @pytest.mark.parametrize("inside", [False, True])
 def test_a_loop_shows_its_chunks_on_the_node_in_the_graph(server, inside):
     events = watched(server, looped(server, 3, inside))
-    assert {event["node"] for event in events} == {"3"}
+    assert {event["node"] for event in events if "lines" not in event} == {"3"}
+    assert {event["node"] for event in events if "lines" in event} == {"r"}
     ended = [event["run"] for event in events if event.get("run", {}).get("ended")]
     assert [run["number"] for run in ended] == ([1, 1, 1] if inside else [1, 2, 3, 4])
     assert len({run["cells"] for run in ended}) == 1 and len(ended[0]["cells"]) == STEPS and "r" in ended[0]["cells"]
