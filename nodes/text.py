@@ -8,6 +8,7 @@ from server import PromptServer
 from ..synccache_core.sentences import told
 
 EVENT = "synccache"
+BREAK = "  \n"  # Nodes 2.0 reads texts as Markdown, where a line ends by two spaces
 PLACE = [io.Hidden.unique_id, io.Hidden.dynprompt]  # what a node that shows something asks the host for
 
 
@@ -27,7 +28,7 @@ class NodeText:
         """In English as every editor shows it, and as sentences, which web/js puts in its place in another language."""
         server = self._server()
         if server is not None:
-            server.send_progress_text("\n".join(lines), self.node_id)
+            server.send_progress_text(BREAK.join(lines), self.node_id)
             server.send_sync(EVENT, {"node": self.node_id, "lines": [told(line) for line in lines]})
 
     def _server(self):

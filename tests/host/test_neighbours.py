@@ -229,7 +229,7 @@ def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
     assert sent == []
     told = {"key": "1 frame", "values": {}}
     text(["heard", stage.comfy.core.compare.findings.counted(1)])
-    assert sent == [("heard\n1 frame", "7"), ("synccache", {"node": "7", "lines": ["heard", told]})]
+    assert sent == [("heard  \n1 frame", "7"), ("synccache", {"node": "7", "lines": ["heard", told]})]
     sent.clear()
     model, _ = stage.node()
     first = [data for event, data in sent if event == "synccache" and data["node"] == "7"]

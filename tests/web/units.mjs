@@ -76,13 +76,13 @@ test("what Python says is said in the person's language", () => {
 
 test("a node's text is told in the person's language", () => {
   const { report, compare } = JSON.parse(readFileSync(new URL("./told.json", import.meta.url)));
-  assert.equal(translated(report, "en").split("\n")[1], "2 steps: 2 computed, 0 reused (budget 0)");
-  assert.deepEqual(translated(report, "ja").split("\n"), [
+  assert.equal(translated(report, "en").split("  \n")[1], "2 steps: 2 computed, 0 reused (budget 0)");
+  assert.deepEqual(translated(report, "ja").split("  \n"), [
     "toy：7 ブロック、音声リフレッシュ 4 箇所", "2 ステップ：計算 2、再利用 0（計算の予算 0）", "速度：演算量では 1.00 倍",
     "キャッシュ 0 bytes：残差 0 × 分岐 0、次数 0", "何も再利用されませんでした：最後のステップ、ウォームアップ",
     "注意：人物だけ計算するステップはありません。4× では、計算するステップのほかに余裕がありません", "注意：its own words",
   ]);
-  const [verdict, , head, , columns, , whole, , , ...listed] = translated(compare, "zh").split("\n");
+  const [verdict, , head, , columns, , whole, , , ...listed] = translated(compare, "zh").split("  \n");
   assert.equal(
     verdict, "结论：你的模型换一个噪声相差：整个画面 25.0 dB、嘴部 25.0 dB；加速视频比它更接近原始视频：整个画面 +15.0 dB、嘴部 +15.0 dB。" +
     "是同一段表演，只有细小差异。嘴部跟随声音不如原始视频（0.017，原始视频 1.000），晚了 1 帧。",
@@ -93,7 +93,7 @@ test("a node's text is told in the person's language", () => {
   assert.equal(listed[1], "- 嘴部的依据：MediaPipe 的面部关键点");
   const rest = translated(compare, "ja").replaceAll(/MediaPipe|PSNR|SSIM|dB|ms|[|×]/g, "");
   assert.doesNotMatch(rest, /[A-Za-z]/);
-  assert.equal(translated([{ key: 3 }, "<b>", ...Array(1000).fill("x")], "zh").split("\n").length, 400);
+  assert.equal(translated([{ key: 3 }, "<b>", ...Array(1000).fill("x")], "zh").split("  \n").length, 400);
   assert.equal(translated("text", "zh"), "");
 });
 

@@ -17,6 +17,7 @@ const OFF = "off"; // nodes/cache.py, of live
 const MIN_COMPUTED = 2; // decide/policy.py
 const FEW_STEPS = 8; // report/advice.py
 const AUTO_ORDER = 1; // forecast_order -1: the highest that is tried
+const BREAK = "  \n"; // as in nodes/text.py
 const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400, MOST_DEPTH = 8, MOST_TOLD = 400;
 const UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 };
 
@@ -248,7 +249,7 @@ export function sentence(given, language = locale()) {
 
 /** A node's text, by what Python told of its lines. */
 export function translated(lines, language = locale()) {
-  return list(lines, MOST_TOLD).map((line) => sentence(said(line), language)).join("\n");
+  return list(lines, MOST_TOLD).map((line) => sentence(said(line), language)).join(BREAK);
 }
 
 /** Lines below a run: why nothing was reused, notes, and the recommendation. */
