@@ -26,7 +26,7 @@ class Config:
     """Settings of one run; every field is checked, and an error names the field, its value and its range.
 
     target_speedup: wanted speed of the sampling loop, 1 = off. cache_ratio: share rho of the M residuals that get memory
-    of their own, None = what is usual for the layout. forecast_order: 0 reuse, 1 line, 2 parabola, in sigma; with backtest
+    of their own, None = what is usual for the layout. forecast_order: 0 reuse, 1 line, 2 parabola, in steps; with backtest
     the highest that is tried, and each gap takes the order that forecast the last computed evaluation best. max_gain: bound
     on how far a forecast reaches.
     memory_budget: bytes that stored residuals may take, None = no limit. cache_device: "same" as the model's, or "cpu"

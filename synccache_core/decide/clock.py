@@ -7,26 +7,12 @@ evaluation, never "the same sigma as the schedule's", and how many there will be
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from ..model.samplers import Sampler
+from ..model.tick import Tick
 
 END = 1.5e-3  # a schedule that falls this far falls to 0: ComfyUI's uni_pc writes 0.001 there
-
-
-@dataclass(frozen=True)
-class Tick:
-    """One evaluation. index: 0, 1, ... position: place on the schedule in steps, fractional between two sigmas.
-
-    expected: evaluations that the whole run will take, as far as known. last: no other is expected.
-    """
-
-    index: int
-    sigma: float
-    position: float
-    expected: int
-    last: bool
 
 
 class Clock:
@@ -55,7 +41,8 @@ class Clock:
         if self._bounded and self._sorted:
             self._correct(position)
         self._expected = max(self._expected, self._count + 1)
-        tick = Tick(self._count, sigma, position, self._expected, self._count + 1 == self._expected)
+        last = self._count + 1 == self._expected
+        tick = Tick(self._count, sigma, position, self._expected, last, self._move(sigma))
         self._count += 1
         return tick
 
@@ -84,10 +71,9 @@ class Clock:
         fraction = (here - sigma) / (here - there) if here != there else 0.0
         return low + max(0.0, min(1.0, fraction)) if fraction > 1e-3 else float(low)
 
-    def move(self, tick: Tick) -> float | None:
-        """sigma' - sigma of the step that this evaluation is; None where it is not the one evaluation of a step."""
-        step = self.sigmas[tick.index : tick.index + 2]
-        return step[1] - step[0] if len(step) == 2 and math.isclose(tick.sigma, step[0], rel_tol=1e-5) else None
+    def _move(self, sigma: float) -> float | None:
+        step = self.sigmas[self._count : self._count + 2]
+        return step[1] - step[0] if len(step) == 2 and math.isclose(sigma, step[0], rel_tol=1e-5) else None
 
     def distance_left(self, sigma: float) -> float:
         """Sum of |delta sigma| from `sigma` to the last evaluated sigma of the schedule."""

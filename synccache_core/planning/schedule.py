@@ -141,7 +141,7 @@ def _older(j: int, order: int) -> np.ndarray:
 
 def _forecast_errors(path: Trajectory, anchors: np.ndarray, at: np.ndarray, how: Objective) -> np.ndarray:
     """(sigma_{t+1} - sigma_t) (f(t) - y_t) for t in `at`: anchors [..., m] -> [..., t, r]."""
-    weights = forecast_weights(path.sigmas[anchors], path.sigmas[at], how.max_gain)
+    weights = forecast_weights(anchors, at, how.max_gain)
     return path.moves[at, None] * (weights @ path.y[anchors] - path.y[at])
 
 
@@ -150,7 +150,7 @@ def _sizes_so_far(path: Trajectory, anchors: np.ndarray, at: np.ndarray, how: Ob
     if how.kind == "bound":
         return np.linalg.norm(_forecast_errors(path, anchors, at, how), axis=-1).cumsum(-1)
     moves = path.moves[at, None]
-    weights = (moves * forecast_weights(path.sigmas[anchors], path.sigmas[at], how.max_gain)).cumsum(-2)
+    weights = (moves * forecast_weights(anchors, at, how.max_gain)).cumsum(-2)
     return np.linalg.norm(weights @ path.y[anchors] - (moves * path.y[at]).cumsum(0), axis=-1)
 
 
@@ -164,7 +164,7 @@ def _corrected(output: Trajectory, older: np.ndarray, how: Objective, j: int) ->
     if how.kind == "bound":
         return np.linalg.norm(_forecast_errors(output, anchors, at, how) * before, axis=-1).sum(-1)
     moves = before * output.moves[at, None]
-    weights = (moves * forecast_weights(output.sigmas[anchors], output.sigmas[at], how.max_gain)).sum(-2, keepdims=True)
+    weights = (moves * forecast_weights(anchors, at, how.max_gain)).sum(-2, keepdims=True)
     return np.linalg.norm((weights @ output.y[anchors])[..., 0, :] - (moves * output.y[at]).sum(-2), axis=-1)
 
 

@@ -93,18 +93,18 @@ def interpolation(sigmas: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return weights
 
 
-def forecast_weights(anchors: np.ndarray, sigma: np.ndarray, max_gain: float) -> np.ndarray:
+def forecast_weights(anchors: np.ndarray, at: np.ndarray, max_gain: float) -> np.ndarray:
     """`forecast.bounded_weights` for many anchors at once.
 
-    anchors: sigmas [..., m], newest last. sigma: [t]. Returns [..., t, m]; an anchor that is left out weighs 0. Equal
+    anchors: steps [..., m], newest last. at: steps [t]. Returns [..., t, m]; an anchor that is left out weighs 0. Equal
     anchors, the padding of a history that is too short, make sum |w| infinite, so the order falls by the same rule.
     """
-    anchors, sigma = np.asarray(anchors, dtype=np.float64), np.asarray(sigma, dtype=np.float64)
+    anchors, at = np.asarray(anchors, dtype=np.float64), np.asarray(at, dtype=np.float64)
     count = anchors.shape[-1]
-    weights = np.zeros((*anchors.shape[:-1], len(sigma), count))
+    weights = np.zeros((*anchors.shape[:-1], len(at), count))
     weights[..., -1] = 1.0
     for first in reversed(range(count - 1)):
-        used = _lagrange(anchors[..., first:], sigma)
+        used = _lagrange(anchors[..., first:], at)
         gain = np.abs(used).sum(-1)
         fits = np.isfinite(gain) & (gain <= max_gain)
         weights[fits] = 0.0

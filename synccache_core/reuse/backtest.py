@@ -26,18 +26,18 @@ class Backtest:
         self._samples: dict[Hashable, list[tuple[float, torch.Tensor]]] = {}
         self._errors: list[torch.Tensor] = []
 
-    def see(self, name: Hashable, sigma: float, value: torch.Tensor) -> None:
-        """A computed value of any shape, which stays the same. name: of the anchors that it will join."""
+    def see(self, name: Hashable, position: float, value: torch.Tensor) -> None:
+        """A computed value of any shape, which stays the same, at a `Tick.position`. name: of the anchors that it joins."""
         if not self.trying:
             return
         flat = value.reshape(-1)
         now = flat[:: max(1, flat.numel() // SAMPLE)].float().clone()
         before = self._samples.setdefault(name, [])
-        if before and (before[-1][1].shape != now.shape or before[-1][0] <= sigma):
+        if before and (before[-1][1].shape != now.shape or before[-1][0] >= position):
             before.clear()
         if len(before) > 1:
-            self._errors.append(torch.stack([self._error(before, sigma, now, order) for order in range(self.most + 1)]))
-        before.append((sigma, now))
+            self._errors.append(torch.stack([self._error(before, position, now, order) for order in range(self.most + 1)]))
+        before.append((position, now))
         del before[: -self.most - 1]
 
     def waiting(self) -> list[torch.Tensor]:
@@ -55,7 +55,7 @@ class Backtest:
         self._samples.clear()
         self._errors.clear()
 
-    def _error(self, before: Sequence[tuple[float, torch.Tensor]], sigma: float, now: torch.Tensor, order: int):
+    def _error(self, before: Sequence[tuple[float, torch.Tensor]], position: float, now: torch.Tensor, order: int):
         used = before[-order - 1 :]
-        weights = bounded_weights([at for at, _ in used], sigma, self._max_gain)
+        weights = bounded_weights([at for at, _ in used], position, self._max_gain)
         return (combine([value for _, value in used[-len(weights) :]], weights) - now).abs().sum()

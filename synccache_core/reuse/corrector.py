@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import torch
 
 from ..model.samplers import ECHOES, Response
+from ..model.tick import Tick
 from .forecast import bounded_weights, combine
 
 # Computed outputs behind the newest one: a line, or a parabola through three points, which on a mixture of Gaussians is
@@ -62,26 +63,24 @@ class EulerCorrector:
         """Whether there is a gap to make up for."""
         return bool(self._gap) and self._known
 
-    def reused(
-        self, index: int, sigma: float, move: float | None, velocity: torch.Tensor, anchors: Anchors, trust: float = 1.0
-    ) -> None:
-        """The sampler was given `velocity` at a reused evaluation. move: sigma' - sigma, None = unknown: no correction.
+    def reused(self, tick: Tick, velocity: torch.Tensor, anchors: Anchors, trust: float = 1.0) -> None:
+        """The sampler was given `velocity` at a reused evaluation; there is no correction where its move is not known.
         trust: share of the extrapolation that the forecast took."""
-        if move is None:
+        if tick.move is None:
             self._known = False
         if self._known:
-            self._gap.append((sigma, move))
-            self._moved = velocity * move if self._moved is None else self._moved.add_(velocity, alpha=move)
+            self._gap.append((tick.position, tick.move))
+            self._moved = velocity * tick.move if self._moved is None else self._moved.add_(velocity, alpha=tick.move)
 
-    def close(self, index: int, sigma: float, move: float, velocity: torch.Tensor, anchors: Anchors) -> torch.Tensor:
-        """d_j = e / move + k e, with p through the newest anchors and (sigma, velocity)."""
-        points, slope = newest(anchors, sigma, velocity, self._near), (1 - followed(sigma)) / sigma
+    def close(self, tick: Tick, velocity: torch.Tensor, anchors: Anchors) -> torch.Tensor:
+        """d_j = e / move + k e, with p through the newest anchors and (position, velocity)."""
+        points, slope = newest(anchors, tick.position, velocity, self._near), (1 - followed(tick.sigma)) / tick.sigma
         total = [0.0] * len(points)
         for at, step in self._gap:
-            _add(total, bounded_weights([s for s, _ in points], at, self._max_gain), step)
+            _add(total, bounded_weights([p for p, _ in points], at, self._max_gain), step)
         error = combine([v for _, v in points], total).sub_(self._moved).div_(1 - slope * total[-1])
         self.shift = error * slope
-        return error.mul_(1 / move + slope)
+        return error.mul_(1 / tick.move + slope)
 
     def echo(self) -> None:
         """There is none."""
@@ -113,31 +112,27 @@ class MultistepCorrector:
     def open(self) -> bool:
         return bool(self._gap) and self._known
 
-    def reused(
-        self, index: int, sigma: float, move: float | None, velocity: torch.Tensor, anchors: Anchors, trust: float = 1.0
-    ) -> None:
-        if move is None or index >= len(self._response) - 1:
+    def reused(self, tick: Tick, velocity: torch.Tensor, anchors: Anchors, trust: float = 1.0) -> None:
+        if tick.move is None or tick.index >= len(self._response) - 1:
             self._known = False
         used = []
         if self._forecast:
-            used = [*bounded_weights([s for s, _ in anchors], sigma, self._max_gain, trust), 0.0]
+            used = [*bounded_weights([at for at, _ in anchors], tick.position, self._max_gain, trust), 0.0]
         else:
             self._held.insert(0, velocity)
-        self._gap.append((index, sigma, used))
+        self._gap.append((tick.index, tick.position, used))
 
-    def close(
-        self, index: int, sigma: float, move: float, velocity: torch.Tensor, anchors: Anchors
-    ) -> torch.Tensor | None:
+    def close(self, tick: Tick, velocity: torch.Tensor, anchors: Anchors) -> torch.Tensor | None:
         """d_j, None where no output of this step moves x; its echoes are kept for the evaluations to come, together with
         those of the gaps before.
         """
         values = [*self._held, *(v for _, v in anchors), velocity]
-        points = [s for s, _ in newest(anchors, sigma, velocity, self._near)]
-        row, slope = self._response[index], (1 - followed(sigma)) / sigma  # k
+        points = [at for at, _ in newest(anchors, tick.position, velocity, self._near)]
+        row, slope = self._response[tick.index], (1 - followed(tick.sigma)) / tick.sigma  # k
         part = slope / (1 - slope * self._newest_share(row, points))
         shift = [e * part for e in self._effect(row, points, len(values))]  # k e, see above, as weights of the values
         self.shift = combine(values, shift)
-        found = self._solved(index, points, shift)
+        found = self._solved(tick.index, points, shift)
         for place, weights in enumerate(found[1:]):
             if place < len(self._echoes):
                 self._echoes[place].add_(combine(values, weights))
@@ -189,9 +184,9 @@ class MultistepCorrector:
         return total
 
 
-def newest(anchors: Anchors, sigma: float, velocity: torch.Tensor, near: int) -> list[tuple[float, torch.Tensor]]:
-    """The points (sigma, velocity of any one shape) that p_t goes through, `near` + 1 at most, newest last."""
-    return [*(a for a in anchors if a[0] > sigma), (sigma, velocity)][-near - 1 :]
+def newest(anchors: Anchors, position: float, velocity: torch.Tensor, near: int) -> list[tuple[float, torch.Tensor]]:
+    """The points (position, velocity of any one shape) that p_t goes through, `near` + 1 at most, newest last."""
+    return [*(a for a in anchors if a[0] < position), (position, velocity)][-near - 1 :]
 
 
 def _add(total: list[float], weights: Sequence[float], factor: float) -> None:

@@ -1,4 +1,8 @@
-"""Extrapolate a residual in sigma from its last computed values (order 0: reuse, 1: line, 2: parabola)."""
+"""Extrapolate a residual from its last computed values (order 0: reuse, 1: line, 2: parabola).
+
+In what: in the run's own steps. A model's shift lays them out so that each changes the video about equally; in sigma, a run
+of shift 8 takes a third of its steps above 0.94, where a line would reach many times as far as its anchors lie apart.
+"""
 
 from collections.abc import Sequence
 from math import inf, log
@@ -6,28 +10,28 @@ from math import inf, log
 import torch
 
 
-def lagrange_weights(anchors: Sequence[float], sigma: float) -> list[float]:
-    """Weights w with sum_i w_i f(anchors_i) = the Lagrange polynomial through the anchors at `sigma`; they sum to 1.
+def lagrange_weights(anchors: Sequence[float], position: float) -> list[float]:
+    """Weights w with sum_i w_i f(anchors_i) = the Lagrange polynomial through the anchors at `position`; they sum to 1.
 
-    anchors: distinct sigmas. One anchor gives [1.0], plain reuse.
+    anchors: distinct positions on the run's schedule, see `Tick`. One anchor gives [1.0], plain reuse.
     """
     weights = []
     for i, own in enumerate(anchors):
         weight = 1.0
         for j, other in enumerate(anchors):
             if j != i:
-                weight *= (sigma - other) / (own - other)
+                weight *= (position - other) / (own - other)
         weights.append(weight)
     return weights
 
 
-def bounded_weights(anchors: Sequence[float], sigma: float, max_gain: float, trust: float = 1.0) -> list[float]:
+def bounded_weights(anchors: Sequence[float], position: float, max_gain: float, trust: float = 1.0) -> list[float]:
     """Weights of the newest anchors (last in the list), of the highest order whose sum |w| keeps to max_gain.
 
     trust: share of what they add to the newest anchor, see `stable_trust`.
     """
     for first in range(len(anchors)):
-        weights = lagrange_weights(anchors[first:], sigma)
+        weights = lagrange_weights(anchors[first:], position)
         if sum(map(abs, weights)) <= max_gain:
             return [*(trust * w for w in weights[:-1]), 1.0 + trust * (weights[-1] - 1.0)]
     raise ValueError("no anchors to extrapolate from")

@@ -7,6 +7,7 @@ import torch
 
 from ..config import MAX_GAIN, MAX_ORDER, Config
 from ..model.samplers import CORRECTED, Response, Sampler
+from ..model.tick import Tick
 from ..report.heat import Rows, forecast_error
 from ..sentences import say
 from .backtest import Backtest
@@ -35,7 +36,7 @@ class Velocities:
         self._anchors = ResidualStore((order + 1 if forecast else near) - 1, max_gain=max_gain)
         made = MultistepCorrector(near, max_gain, response, forecast) if response else EulerCorrector(near, max_gain)
         self._corrector = made if correction else None
-        self.peak, self._sign = 0, sign
+        self.peak, self._sign, self._newest = 0, sign, 0.0
 
     @property
     def bytes(self) -> int:
@@ -54,53 +55,49 @@ class Velocities:
         anchors = self._anchors.anchors(*WHOLE)
         if not anchors:
             return say("nothing cached")
-        at, newest = anchors[-1]
-        if shape is not None and shape != newest.shape:
+        if shape is not None and shape != anchors[-1][1].shape:
             return say("shape changed")
+        at = self._newest
         return say("sigma turned back") if self._sign * (sigma - at) < -1e-6 * abs(at) else None
 
-    def forecast(self, sigma: float) -> torch.Tensor | None:
+    def forecast(self, position: float) -> torch.Tensor | None:
         """A new tensor, or None where it is not finite; the anchors are forgotten then."""
-        value = self.expected(sigma)
+        value = self.expected(position)
         if torch.isfinite(value).all():
             return value
         self.clear()
         return None
 
-    def expected(self, sigma: float) -> torch.Tensor:
+    def expected(self, position: float) -> torch.Tensor:
         """A new tensor, finite or not; there must be anchors."""
-        return self._anchors.forecast(*WHOLE, sigma, self._anchors.anchors(*WHOLE)[-1][1].device, self._backtest.order)
+        return self._anchors.forecast(*WHOLE, position, self._anchors.anchors(*WHOLE)[-1][1].device, self._backtest.order)
 
-    def reused(self, sigma: float, move: float | None, velocity: torch.Tensor, index: int = 0) -> torch.Tensor | None:
-        """The sampler is about to be given `velocity` at a reused evaluation; returns what to add to it, None = nothing.
-
-        move: sigma' - sigma, None = unknown: no correction. index: of the evaluation.
-        """
+    def reused(self, tick: Tick, velocity: torch.Tensor) -> torch.Tensor | None:
+        """The sampler is about to be given `velocity` at a reused evaluation; returns what to add to it, None = nothing."""
         if self._corrector is None:
             return None
         echo = self._corrector.echo()
         anchors = self._anchors.anchors(*WHOLE, self._backtest.order)
-        self._corrector.reused(index, sigma, move, velocity, anchors, self._anchors.trust)
+        self._corrector.reused(tick, velocity, anchors, self._anchors.trust)
         self.peak = max(self.peak, self.bytes)
         return echo
 
-    def computed(
-        self, sigma: float, move: float | None, velocity: torch.Tensor, keep: bool, index: int = 0
-    ) -> torch.Tensor | None:
+    def computed(self, tick: Tick, velocity: torch.Tensor, keep: bool) -> torch.Tensor | None:
         """Close the gap and take a true output [float32, nobody else's]; returns what to add to it, None = nothing.
 
         keep: whether it becomes an anchor.
         """
         added = None
         if self._corrector:
-            added = self._correction(sigma, move, velocity, index)
+            added = self._correction(tick, velocity)
             if self._corrector.shift is not None:
                 velocity = velocity + self._corrector.shift
             self._corrector.forget()
         if keep:
-            self._backtest.see(WHOLE, sigma, velocity)
+            self._backtest.see(WHOLE, tick.position, velocity)
             self._backtest.decide([float(error) for error in self._backtest.waiting()])
-            self._anchors.put(*WHOLE, sigma, velocity)
+            self._anchors.put(*WHOLE, tick.position, velocity)
+            self._newest = tick.sigma
             self.peak = max(self.peak, self.bytes)
         return added
 
@@ -110,15 +107,15 @@ class Velocities:
         if self._corrector:
             self._corrector.clear()
 
-    def _correction(self, sigma: float, move: float | None, velocity: torch.Tensor, index: int) -> torch.Tensor | None:
+    def _correction(self, tick: Tick, velocity: torch.Tensor) -> torch.Tensor | None:
         anchors, corrector = self._anchors.anchors(*WHOLE), self._corrector
         if anchors and anchors[-1][1].shape != velocity.shape:
             corrector.clear()
             return None
         echo = corrector.echo()
-        if not (corrector.open and move and anchors):
+        if not (corrector.open and tick.move and anchors):
             return echo
-        closed = corrector.close(index, sigma, move, velocity, anchors)
+        closed = corrector.close(tick, velocity, anchors)
         if closed is None or echo is None:
             return echo if closed is None else closed
         return closed.add_(echo)
@@ -189,14 +186,14 @@ class Outputs:
             shapes = [part.shape for part in self._parts.split(x)]
         return next(filter(None, (path.missing(sigma, shape) for path, shape in zip(self._paths, shapes))), None)
 
-    def forecast(self, sigma: float, move: float | None, x: torch.Tensor | None, index: int) -> torch.Tensor | None:
+    def forecast(self, tick: Tick, x: torch.Tensor | None) -> torch.Tensor | None:
         """What the sampler is given instead of the model's output, a new tensor; None where it is not finite."""
-        values = [path.forecast(sigma) for path in self._paths]
+        values = [path.forecast(tick.position) for path in self._paths]
         if any(value is None for value in values):
             self.clear()
             return None
-        given = [_reused(path, sigma, move, value, index) for path, value in zip(self._paths, values)]
-        return self._given(self._parts.join(given), sigma, x)
+        given = [_reused(path, tick, value) for path, value in zip(self._paths, values)]
+        return self._given(self._parts.join(given), tick.sigma, x)
 
     def fits(self, out: torch.Tensor) -> bool:
         """Whether the byte budget leaves room for outputs of this size."""
@@ -204,46 +201,43 @@ class Outputs:
         return self._budget is None or self.size * self._kept <= self._budget
 
     def take(
-        self, sigma: float, move: float | None, out: torch.Tensor, x: torch.Tensor | None, reused: bool, keep: bool,
-        index: int,
+        self, tick: Tick, out: torch.Tensor, x: torch.Tensor | None, reused: bool, keep: bool
     ) -> torch.Tensor | None:
         """Learn from what the model gave; a corrected copy of it, None where it stays as it is."""
         self._dtype = out.dtype
-        if sigma <= 0:
+        if tick.sigma <= 0:
             return None
-        velocities = self._parts.split(self._velocity(out, sigma, x))
+        velocities = self._parts.split(self._velocity(out, tick.sigma, x))
         if reused:
-            added = [path.reused(sigma, move, value, index) for path, value in zip(self._paths, velocities)]
+            added = [path.reused(tick, value) for path, value in zip(self._paths, velocities)]
         else:
-            added = [path.computed(sigma, move, value, keep, index) for path, value in zip(self._paths, velocities)]
+            added = [path.computed(tick, value, keep) for path, value in zip(self._paths, velocities)]
         if any(value is None for value in added):  # which all of them are then
             return None
         change = self._parts.join(added)
-        return (out + (change if x is None else change.mul_(-sigma))).to(out.dtype)
+        return (out + (change if x is None else change.mul_(-tick.sigma))).to(out.dtype)
 
-    def take_live(
-        self, sigma: float, move: float | None, out: torch.Tensor, x: torch.Tensor | None, index: int
-    ) -> torch.Tensor | None:
+    def take_live(self, tick: Tick, out: torch.Tensor, x: torch.Tensor | None) -> torch.Tensor | None:
         """Learn from a LIVE evaluation, in which the model computed the first parts only; what the sampler is given, None
         where that is what the model gave.
         """
-        if sigma <= 0:
+        if tick.sigma <= 0:
             return None
-        velocities, given, fresh = self._parts.split(self._velocity(out, sigma, x)), [], self._parts.fresh
+        velocities, given, fresh = self._parts.split(self._velocity(out, tick.sigma, x)), [], self._parts.fresh
         for path, value in zip(self._paths[:fresh], velocities):
-            added = path.computed(sigma, move, value, True, index)
+            added = path.computed(tick, value, True)
             given.append(value if added is None else value + added)
         for path, value in zip(self._paths[fresh:], velocities[fresh:]):
-            forecast = path.forecast(sigma) if self._whole else None
-            given.append(_reused(path, sigma, move, value if forecast is None else forecast, index))
-        return self._given(self._parts.join(given), sigma, x)
+            forecast = path.forecast(tick.position) if self._whole else None
+            given.append(_reused(path, tick, value if forecast is None else forecast))
+        return self._given(self._parts.join(given), tick.sigma, x)
 
-    def off_by(self, sigma: float, out: torch.Tensor, x: torch.Tensor | None) -> Rows:
+    def off_by(self, tick: Tick, out: torch.Tensor, x: torch.Tensor | None) -> Rows:
         """How far a forecast of the first part would have been off where the model was called, see `heat.forecast_error`."""
-        truth = self._parts.split(self._velocity(out, sigma, x))
-        if sigma <= 0 or self._paths[0].missing(sigma, truth[0].shape):
+        truth = self._parts.split(self._velocity(out, tick.sigma, x))
+        if tick.sigma <= 0 or self._paths[0].missing(tick.sigma, truth[0].shape):
             return ()
-        expected = [path.expected(sigma) for path in self._paths]
+        expected = [path.expected(tick.position) for path in self._paths]
         return forecast_error(self._parts.picture(expected), self._parts.picture(truth))
 
     def clear(self) -> None:
@@ -262,7 +256,7 @@ class Outputs:
         return torch.add(x, value, alpha=-sigma).to(self._dtype)
 
 
-def _reused(path: Velocities, sigma: float, move: float | None, value: torch.Tensor, index: int) -> torch.Tensor:
+def _reused(path: Velocities, tick: Tick, value: torch.Tensor) -> torch.Tensor:
     """What a sampler is given in place of `value`, which may be held: as it is, or corrected."""
-    added = path.reused(sigma, move, value, index)
+    added = path.reused(tick, value)
     return value if added is None else value + added

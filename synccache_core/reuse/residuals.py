@@ -89,23 +89,23 @@ class Residuals:
         reasons = (self._store.missing(key, range(len(self.groups)), shape, dtype) for key in keys)
         return next(filter(None, reasons), None)
 
-    def make_room(self, keys: Sequence[Hashable], group: int, sigma: float) -> None:
-        """Before a residual is made that will be kept at this sigma."""
+    def make_room(self, keys: Sequence[Hashable], group: int, position: float) -> None:
+        """Before a residual is made that will be kept at this place."""
         for key in keys:
-            self._store.make_room(key, group, sigma)
+            self._store.make_room(key, group, position)
 
-    def keep(self, key: Hashable, group: int, sigma: float, residual: torch.Tensor) -> None:
+    def keep(self, key: Hashable, group: int, position: float, residual: torch.Tensor) -> None:
         """Store a residual [B, tokens, C] that nobody else holds; its magnitude is checked before it is ever used. Raises
         BadConfig where the byte budget is outgrown.
         """
         self._magnitudes.append(residual.abs().amax().float())
-        self._backtest.see((key, group), sigma, residual)
-        if not self._store.put(key, group, sigma, residual):
+        self._backtest.see((key, group), position, residual)
+        if not self._store.put(key, group, position, residual):
             raise BadConfig(say("memory_budget {budget} was outgrown", budget=readable(self._config.memory_budget)))
 
-    def forecast(self, key: Hashable, group: int, sigma: float, device: torch.device) -> torch.Tensor:
+    def forecast(self, key: Hashable, group: int, position: float, device: torch.device) -> torch.Tensor:
         """A new tensor [B, tokens, C] on the device, of the order that the backtest chose; something must be stored."""
-        return self._store.forecast(key, group, sigma, device, min(self._backtest.order, self._store.order))
+        return self._store.forecast(key, group, position, device, min(self._backtest.order, self._store.order))
 
     def trust(self, share: float) -> None:
         """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""

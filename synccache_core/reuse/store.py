@@ -1,4 +1,4 @@
-"""The residual store: what was computed, per branch and group, with the sigmas it belongs to."""
+"""The residual store: what was computed, per branch and group, with the positions it belongs to."""
 
 from collections.abc import Hashable, Iterable
 
@@ -11,7 +11,8 @@ from .pinned import Pinned
 
 
 class ResidualStore:
-    """Anchors (sigma, residual [B, tokens, C] or of any shape) per (branch, group), newest last, at most order + 1 of them.
+    """Anchors (position on the schedule, residual [B, tokens, C] or of any shape) per (branch, group), newest last, at most
+    order + 1 of them.
 
     trust: share of an extrapolation that a forecast takes, see `forecast.stable_trust`.
     limit: bytes that may be held, None = no limit. device: where residuals rest, None = where they were made; "cpu" is
@@ -30,47 +31,47 @@ class ResidualStore:
         self.peak = 0
         self._anchors: dict[tuple[Hashable, int], list[tuple[float, torch.Tensor | Pinned]]] = {}
 
-    def make_room(self, branch: Hashable, group: int, sigma: float) -> None:
-        """Forget what a residual at `sigma` will replace: the oldest anchor, or the one at this very sigma, since two at one
-        sigma have no slope. Called before the residual is made, so that the two are never held together.
+    def make_room(self, branch: Hashable, group: int, position: float) -> None:
+        """Forget what a residual at `position` will replace: the oldest anchor, or the one at this very place, since two at
+        one place have no slope. Called before the residual is made, so that the two are never held together.
         """
         anchors = self._anchors.get((branch, group), [])
-        same = [i for i, (at, _) in enumerate(anchors) if at == sigma]
+        same = [i for i, (at, _) in enumerate(anchors) if at == position]
         stale = same or ([0] if len(anchors) > self.order else [])
         for index in stale:
             _, old = anchors.pop(index)
             self.bytes -= old.nbytes
 
-    def put(self, branch: Hashable, group: int, sigma: float, residual: torch.Tensor) -> bool:
+    def put(self, branch: Hashable, group: int, position: float, residual: torch.Tensor) -> bool:
         """Keep a residual; False, and nothing of the branch's group left, where the limit does not allow it."""
         key = (branch, group)
         anchors = self._anchors.setdefault(key, [])
         if anchors and not _alike(anchors[-1][1], residual):
             self._drop(key)
             anchors = self._anchors.setdefault(key, [])
-        self.make_room(branch, group, sigma)
+        self.make_room(branch, group, position)
         size = residual.nbytes
         if self.limit is not None and self.bytes + size > self.limit:
             self._drop(key)
             return False
-        anchors.append((sigma, self._rest(residual)))
+        anchors.append((position, self._rest(residual)))
         self.bytes += size
         self.peak = max(self.peak, self.bytes)
         return True
 
     def forecast(
-        self, branch: Hashable, group: int, sigma: float, device: torch.device, order: int | None = None
+        self, branch: Hashable, group: int, position: float, device: torch.device, order: int | None = None
     ) -> torch.Tensor:
-        """R-hat at `sigma`, a new tensor on `device`, of the highest order that the anchors, and `order`, allow."""
+        """R-hat at `position`, a new tensor on `device`, of the highest order that the anchors, and `order`, allow."""
         anchors = self.anchors(branch, group, order)
-        weights = bounded_weights([at for at, _ in anchors], sigma, self.max_gain, self.trust)
+        weights = bounded_weights([at for at, _ in anchors], position, self.max_gain, self.trust)
         used = anchors[-len(weights) :]
         return combine([value.to(device, non_blocking=True) for _, value in used], weights)
 
     def anchors(
         self, branch: Hashable, group: int, order: int | None = None
     ) -> list[tuple[float, torch.Tensor | Pinned]]:
-        """(sigma, residual), newest last, those that a forecast of `order` takes; not to be written into."""
+        """(position, residual), newest last, those that a forecast of `order` takes; not to be written into."""
         return self._anchors.get((branch, group), [])[-(self.order if order is None else order) - 1 :]
 
     def missing(self, branch: Hashable, groups: Iterable[int], shape, dtype: torch.dtype) -> str | None:

@@ -122,7 +122,7 @@ class Call(AudioCall):
         if self.listener is not None:
             self.listener.opened(self, segment, self.view(block).of(hidden))
         elif self._start is None:  # a frozen group goes on from where its first segment opened
-            self.residuals.make_room(self.keys, self.residuals.group(segment).number, self.evaluation.tick.sigma)
+            self.residuals.make_room(self.keys, self.residuals.group(segment).number, self.evaluation.tick.position)
             # A copy: hosts update a block's input in place (HunyuanVideo, LTX-2), and a view would make residuals zero.
             self._start = self.view(block).of(hidden).detach().clone()
 
@@ -139,7 +139,7 @@ class Call(AudioCall):
             # One chunk of a batch is copied, since a view would keep the whole batch alive.
             total = held.add_(part) if held is not None else (part.clone() if len(self.keys) > 1 else part)
             if segment == group.last:
-                self.residuals.keep(key, group.number, self.evaluation.tick.sigma, total)
+                self.residuals.keep(key, group.number, self.evaluation.tick.position, total)
             else:
                 self._sums[(key, group.number)] = total
 
@@ -236,7 +236,7 @@ class Call(AudioCall):
             return self._merge(segment == group.last, block, hidden)
         out, video = self.view(block).copied(hidden)
         for part, key in zip(video.chunk(len(self.keys)), self.keys):
-            part += self.residuals.forecast(key, group.number, self.evaluation.tick.sigma, video.device)
+            part += self.residuals.forecast(key, group.number, self.evaluation.tick.position, video.device)
         if group.froze(segment) and self.layout.audio != "inside":
             self._merged = video.clone()
         return out
@@ -246,7 +246,7 @@ class Call(AudioCall):
         group = self.residuals.group(segment)
         out, video = self.view(block).copied(hidden)
         if self._forecasts is None:
-            at = group.number, self.evaluation.tick.sigma, video.device
+            at = group.number, self.evaluation.tick.position, video.device
             self._forecasts = [self.residuals.forecast(key, *at) for key in self.keys]
         share = 1.0 / sum(map(len, self.layout.segment_blocks[group.first : group.last + 1]))
         for part, added in zip(video.chunk(len(self.keys)), self._forecasts):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..decide.clock import Tick
 from ..decide.policy import COMPUTE, LIVE, REUSE, Decision, Situation, decide
 from ..errors import BadConfig
+from ..model.tick import Tick
 from ..report.report import StepRecord
 from ..sentences import say
 from ..units import readable
@@ -86,7 +86,7 @@ class Evaluation:
         self._decide(None, run.outputs.missing(tick.sigma, x))
         if self.decision.action != REUSE:
             return None
-        out = run.outputs.forecast(tick.sigma, run.clock.move(tick), x, tick.index)
+        out = run.outputs.forecast(tick, x)
         if out is None:
             self.decision = Decision(COMPUTE, say("nonfinite forecast"))
         return out
@@ -98,14 +98,13 @@ class Evaluation:
         run, tick = self.run, self.tick
         self.device = out.device
         if run.streak and not self.reused and run.config.level == "output":
-            run.report.heat, run.report.heat_of = run.outputs.off_by(tick.sigma, out, x), "forecast"
+            run.report.heat, run.report.heat_of = run.outputs.off_by(tick, out, x), "forecast"
         if not run.outputs.fits(out):
             limit = readable(run.config.memory_budget)
             raise BadConfig(say("memory_budget {budget} is too small for outputs", budget=limit))
-        move = run.clock.move(tick)
         if self.reused and self.decision.live:
-            return run.outputs.take_live(tick.sigma, move, out, x, tick.index)
-        better = run.outputs.take(tick.sigma, move, out, x, self.reused, not tick.last, tick.index)
+            return run.outputs.take_live(tick, out, x)
+        better = run.outputs.take(tick, out, x, self.reused, not tick.last)
         if better is not None and not self.reused:
             run.report.corrections += 1
         return better

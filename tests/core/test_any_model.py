@@ -1,6 +1,7 @@
 """Any model at all: nothing is known of its inside, whole results are reused. Noise counted otherwise; packed latents."""
 
 import json
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -272,7 +273,7 @@ def dpmpp_2m(sigmas, model, x):
     return x
 
 
-def test_a_multistep_sampler_is_led_back_at_levels_too():
+def test_a_multistep_sampler_is_led_back_at_levels_too(blind):
     """Its response, learnt at levels, says where its x over 1 + sigma is: what a gap moved is taken back."""
 
     def sample(velocity, x):
@@ -292,7 +293,7 @@ def test_a_multistep_sampler_is_led_back_at_levels_too():
 
         def model(x, sigma):
             level, scaled = DIFFUSION.level(sigma), DIFFUSION.scaled(x, sigma)
-            return session.predict(level, lambda: scaled - level * (1 + level - 3 * level**2) * torch.ones_like(x), scaled)
+            return session.predict(level, lambda: scaled - level * math.cos(4 * level) * torch.ones_like(x), scaled)
 
         x = 14.6 * torch.ones(1, 1, 1, 1, 1)
         return dpmpp_2m(KARRAS, model, x).item()
@@ -300,7 +301,7 @@ def test_a_multistep_sampler_is_led_back_at_levels_too():
     assert len(levels) == 17 and len(learnt) == 17
     schedule = tuple(step not in (5, 6, 10) for step in range(16))
     true, without, corrected = end((True,) * 16, False), end(schedule, False), end(schedule, True)
-    assert abs(corrected - true) < abs(without - true)
+    assert abs(corrected - true) < 0.5 * abs(without - true)
 
 
 # -- several latents in one ----------------------------------------------------------------------------------------------

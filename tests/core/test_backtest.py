@@ -7,11 +7,11 @@ from synccache_core.reuse.backtest import Backtest
 
 
 def shown(*values: float, most: int = 1, first: int = 1, names=("a",)) -> Backtest:
-    """After computed evaluations at sigmas 1.0, 0.9, ... of these values."""
+    """After computed evaluations at steps 0, 1, ... of these values."""
     found = Backtest(most, first, max_gain=9.0)
     for step, value in enumerate(values):
         for name in names:
-            found.see(name, 1 - 0.1 * step, torch.full((2, 3), value))
+            found.see(name, step, torch.full((2, 3), value))
         found.decide([float(number) for number in found.waiting()])
     return found
 
@@ -35,8 +35,8 @@ def test_the_first_order_stands_until_two_can_be_compared():
 def test_errors_are_summed_over_all_values_of_an_evaluation():
     found = Backtest(1, 1, max_gain=9.0)
     for step, (one, other) in enumerate([(1.0, 1.0), (2.0, 2.0), (3.0, 0.0)]):
-        found.see("one", 1 - 0.1 * step, torch.full((4,), one))
-        found.see("other", 1 - 0.1 * step, torch.full((4,), other))
+        found.see("one", step, torch.full((4,), one))
+        found.see("other", step, torch.full((4,), other))
     # order 0: |2 - 3| + |2 - 0| = 3 of each of 4 numbers; order 1: |3 - 3| + |3 - 0| = 3
     assert [float(number) for number in found.waiting()] == pytest.approx([12.0, 12.0])
 
@@ -44,7 +44,7 @@ def test_errors_are_summed_over_all_values_of_an_evaluation():
 def test_numbers_without_meaning_and_new_shapes_decide_nothing():
     assert shown(1.0, 2.0, float("nan"), first=0).order == 0
     found = shown(1.0, 2.0)
-    found.see("a", 0.5, torch.zeros(5))
+    found.see("a", 2, torch.zeros(5))
     assert not found.waiting()
     fixed = Backtest(1, 0, max_gain=9.0, trying=False)
     assert fixed.order == 1

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from synccache_core.model.samplers import response
+from synccache_core.model.tick import Tick
 from synccache_core.reuse.corrector import SPREAD, EulerCorrector, MultistepCorrector, followed
 
 SIGMAS = torch.linspace(1, 0, 11).tolist()
@@ -31,15 +32,15 @@ def end(correct: bool) -> float:
     def velocity(_x, sigma):
         nonlocal index
         index += 1
-        echo, given = corrector.echo(), truth(sigma)
+        tick, echo, given = Tick(index, sigma, index, move=-0.1), corrector.echo(), truth(sigma)
         if index in GAPS:
             given = given + 0.7 * index
-            corrector.reused(index, sigma, -0.1, given, anchors)
+            corrector.reused(tick, given, anchors)
         else:
             if correct and corrector.open:
-                given = given + corrector.close(index, sigma, -0.1, given, anchors)
+                given = given + corrector.close(tick, given, anchors)
             corrector.forget()
-            anchors[:] = [*anchors[-1:], (sigma, truth(sigma))]
+            anchors[:] = [*anchors[-1:], (index, truth(sigma))]
         return given if echo is None else given + echo
 
     return adams(velocity, torch.zeros(1, 1, 1, 1, 1)).item()
@@ -53,11 +54,11 @@ def test_what_the_gaps_moved_is_taken_back(blind):
 
 def test_held_outputs_count_as_bytes_until_the_gap_is_closed():
     corrector = MultistepCorrector(1, 9.0, response(adams, 10), forecast=False)
-    anchors = [(0.9, truth(0.9)), (0.8, truth(0.8))]
+    anchors = [(1, truth(0.9)), (2, truth(0.8))]
     for index, sigma in ((3, 0.7), (4, 0.6)):
-        corrector.reused(index, sigma, -0.1, truth(sigma), anchors)
+        corrector.reused(Tick(index, sigma, index, move=-0.1), truth(sigma), anchors)
     assert corrector.bytes == 2 * 4
-    corrector.close(5, 0.5, -0.1, truth(0.5), anchors)
+    corrector.close(Tick(5, 0.5, 5, move=-0.1), truth(0.5), anchors)
     corrector.forget()
     assert corrector.bytes == 4 * 4  # its echoes at evaluations 6 to 9
 
@@ -86,10 +87,10 @@ def test_the_part_that_the_model_takes_back_itself_is_not_given_twice(multistep)
     # the anchor is what the gap used, wrong by 0.4: p is the line from it to what is found at 0.6
     wrong = first + 0.4
     x = 1.0 - 0.2 * first.item()
-    corrector.reused(1, 0.8, -0.2, wrong, [(1.0, wrong)])
+    corrector.reused(Tick(1, 0.8, 1, move=-0.2), wrong, [(0, wrong)])
     x -= 0.2 * wrong.item()
     newest = velocity(x, 0.6)
-    added = corrector.close(2, 0.6, -0.2, newest, [(1.0, wrong)])
+    added = corrector.close(Tick(2, 0.6, 2, move=-0.2), newest, [(0, wrong)])
     k = (1 - followed(0.6)) / 0.6
     error = -0.2 * 0.5 * (newest - wrong).item() / (1 + 0.1 * k)  # half of the way from the anchor to the newest
     assert added.item() == pytest.approx(error / -0.2 + k * error) and corrector.shift.item() == pytest.approx(k * error)

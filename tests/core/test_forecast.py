@@ -10,30 +10,30 @@ from synccache_core.reuse.forecast import bounded_weights, combine, lagrange_wei
 
 
 def test_orders_by_hand():
-    assert lagrange_weights([0.9], 0.5) == [1.0]
-    # a line through sigma 1.0 and 0.8, at 0.6: one step further on, so twice the newer minus the older
-    assert lagrange_weights([1.0, 0.8], 0.6) == pytest.approx([-1.0, 2.0])
+    assert lagrange_weights([3], 7) == [1.0]
+    # a line through steps 0 and 2, at 4: as far again, so twice the newer minus the older
+    assert lagrange_weights([0, 2], 4) == pytest.approx([-1.0, 2.0])
     # a parabola through three equal steps: f(3) = f0 - 3 f1 + 3 f2
-    assert lagrange_weights([1.0, 0.8, 0.6], 0.4) == pytest.approx([1.0, -3.0, 3.0])
+    assert lagrange_weights([0, 1, 2], 3) == pytest.approx([1.0, -3.0, 3.0])
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_a_polynomial_of_that_order_is_continued_exactly(order):
-    anchors = [0.97, 0.9, 0.71][: order + 1]
+    anchors = [0, 1.5, 5][: order + 1]
 
-    def f(sigma):
-        return 3.0 - 2.0 * sigma * (order >= 1) + 5.0 * sigma**2 * (order >= 2)
+    def f(step):
+        return 3.0 - 2.0 * step * (order >= 1) + 5.0 * step**2 * (order >= 2)
 
-    got = sum(w * f(a) for w, a in zip(lagrange_weights(anchors, 0.6), anchors))
-    assert got == pytest.approx(f(0.6))
+    got = sum(w * f(a) for w, a in zip(lagrange_weights(anchors, 7), anchors))
+    assert got == pytest.approx(f(7))
 
 
 def test_far_extrapolation_falls_to_a_lower_order():
-    # anchors 0.01 apart, 0.1 ahead: a line would weigh 11 and -10
-    assert bounded_weights([0.91, 0.90], 0.80, MAX_GAIN) == [1.0]
-    assert bounded_weights([1.0, 0.91, 0.90], 0.89, MAX_GAIN) == pytest.approx(lagrange_weights([1.0, 0.91, 0.90], 0.89))
-    assert len(bounded_weights([1.0, 0.9, 0.8], 0.5, MAX_GAIN)) == 2
-    assert len(bounded_weights([1.0, 0.9, 0.8], 0.5, float("inf"))) == 3
+    # anchors one step apart, ten ahead: a line would weigh 11 and -10
+    assert bounded_weights([9, 10], 20, MAX_GAIN) == [1.0]
+    assert bounded_weights([0, 9, 10], 11, MAX_GAIN) == pytest.approx(lagrange_weights([0, 9, 10], 11))
+    assert len(bounded_weights([0, 1, 2], 5, MAX_GAIN)) == 2
+    assert len(bounded_weights([0, 1, 2], 5, float("inf"))) == 3
 
 
 def test_combine_makes_a_new_tensor_in_the_given_dtype():
@@ -44,9 +44,9 @@ def test_combine_makes_a_new_tensor_in_the_given_dtype():
 
 
 def test_trust_scales_what_older_anchors_add():
-    assert bounded_weights([1.0, 0.8], 0.6, MAX_GAIN, 0.25) == pytest.approx([-0.25, 1.25])
-    assert bounded_weights([1.0, 0.8], 0.6, MAX_GAIN, 0.0) == [0.0, 1.0]
-    assert bounded_weights([1.0, 0.8, 0.6], 0.4, MAX_GAIN, 0.5) == pytest.approx([0.5, -1.5, 2.0])
+    assert bounded_weights([0, 1], 2, MAX_GAIN, 0.25) == pytest.approx([-0.25, 1.25])
+    assert bounded_weights([0, 1], 2, MAX_GAIN, 0.0) == [0.0, 1.0]
+    assert bounded_weights([0, 1, 2], 3, MAX_GAIN, 0.5) == pytest.approx([0.5, -1.5, 2.0])
 
 
 def test_a_stiff_gap_is_extrapolated_less():

@@ -46,8 +46,8 @@ def path_of(sigmas, outputs):
     return trajectory(outputs @ outputs.T, sigmas)
 
 
-def forecast(sigmas, outputs, anchors, at, gain=9.0):
-    weights = bounded_weights([sigmas[a] for a in anchors], sigmas[at], gain)
+def forecast(outputs, anchors, at, gain=9.0):
+    weights = bounded_weights(anchors, at, gain)
     return sum(w * outputs[a] for w, a in zip(weights, anchors[-len(weights) :]))
 
 
@@ -60,11 +60,11 @@ def euler(sigmas, velocity, schedule, order, correction, x=0.0):
             used = outputs[t] = velocity(x, t)
             if correction:
                 near = history[-min(order, 1) - 2 :]
-                fixes = [(sigmas[g + 1] - sigmas[g]) * (forecast(sigmas, outputs, near, g) - f) for g, f in gap]
+                fixes = [(sigmas[g + 1] - sigmas[g]) * (forecast(outputs, near, g) - f) for g, f in gap]
                 used = used + sum(fixes) / move
             gap = []
         else:
-            used = forecast(sigmas, outputs, history[-order - 1 :], t)
+            used = forecast(outputs, history[-order - 1 :], t)
             gap.append((t, used))
         x = x + move * used
         positions.append(x)
@@ -87,7 +87,7 @@ def cost_of(path, schedule, variant, how):
         history = schedule[: position + 1]
 
         def size(anchors, gap=range(j + 1, k)):
-            errors = [path.moves[t] * (forecast(path.sigmas, path.y, anchors, t, how.max_gain) - path.y[t]) for t in gap]
+            errors = [path.moves[t] * (forecast(path.y, anchors, t, how.max_gain) - path.y[t]) for t in gap]
             if not errors:
                 return 0.0
             return sum(map(np.linalg.norm, errors)) if how.kind == "bound" else np.linalg.norm(sum(errors))
@@ -109,7 +109,7 @@ def test_order_0_by_hand():
 
 
 def test_correction_by_hand():
-    # outputs 0 1 2 of a line: order 0 misses step 1 by 1 * 1/3, the line from 0 to 2 does not
+    # outputs 0 1 2 of a line in steps: order 0 misses step 1 by 1 * 1/3, the line from 0 to 2 does not
     path = path_of(np.array([1.0, 2 / 3, 1 / 3, 0.0]), np.array([[0.0], [1.0], [2.0]]))
     plain = predicted_error(path, (0, 2), Variant("output", 0), EXACT)
     assert plain == pytest.approx(1 / 3)  # of a displacement of (0 + 1 + 2) / 3 = 1
@@ -126,8 +126,8 @@ def test_weights_are_the_run_time_s(gain):
         anchors, at = draw.uniform(size=(20, count)), draw.uniform(size=5)
         got = forecast_weights(anchors, at, gain)
         for row, own in zip(got, anchors):
-            for weights, sigma in zip(row, at):
-                want = bounded_weights(list(own), sigma, gain)
+            for weights, position in zip(row, at):
+                want = bounded_weights(list(own), position, gain)
                 assert weights == pytest.approx([0.0] * (count - len(want)) + want)
     padded = forecast_weights(np.array([1.0, 1.0, 0.9]), np.array([0.8]), 1e9)
     assert padded[0] == pytest.approx([0.0, -1.0, 2.0])
@@ -174,7 +174,7 @@ def test_a_single_step_and_a_single_segment():
 def test_a_polynomial_trajectory_is_free(order):
     sigmas, _ = random_path(12)
     slopes = np.random.default_rng(3).normal(size=(order + 1, 6))
-    path = path_of(sigmas, np.vander(sigmas[:-1], order + 1) @ slopes)
+    path = path_of(sigmas, np.vander(np.arange(12) / 12, order + 1) @ slopes)
     got = solve_steps(path, Variant("output", order), Objective(max_gain=1e9))
     assert got.errors[order + 1 :] == pytest.approx(0.0, abs=1e-6)
     assert got.errors[order] > 1e-3
@@ -187,7 +187,7 @@ def gap_errors(path, schedule, variant):
         history, at = schedule[: position + 1], np.arange(j + 1, k)
         closed = variant.correction and k < path.steps
         known = [*history[-min(variant.order + 1, CORRECTOR_ANCHORS) :], k] if closed else history[-variant.order - 1 :]
-        weights = forecast_weights(path.sigmas[np.array(known)], path.sigmas[at], EXACT.max_gain)
+        weights = forecast_weights(np.array(known), at, EXACT.max_gain)
         off = path.moves[at, None] * (weights @ path.y[np.array(known)] - path.y[at])
         (corrected if closed else left).append(off.sum(0))
     return np.array(left), np.array(corrected)

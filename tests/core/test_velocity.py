@@ -11,6 +11,7 @@ from synccache_core import Config, Layout, Sampler, Session, StateError
 from synccache_core.contract.case import running, sample
 from synccache_core.model.cost import parameter_cost
 from synccache_core.model.samplers import response
+from synccache_core.model.tick import Tick
 from synccache_core.reuse.outputs import Outputs, Velocities
 from synccache_core.reuse.parts import Streams
 
@@ -59,6 +60,15 @@ def test_correction_by_hand(as_denoised):
     assert [p[0, 0].item() for p in positions] == pytest.approx([-1.0, -2.0, -2.25, -2.75])
     assert calls == [0, 2] and run.report.corrections == 1 and (run.report.computed, run.report.reused) == (2, 2)
     assert run.report.summary().splitlines()[3] == "cache 24 bytes of whole outputs, order 0, 1 corrected"
+
+
+def test_a_line_goes_on_in_steps_not_in_sigma():
+    """A shifted schedule: the first step is .04 of sigma, the last .73. Outputs 1, 2, 3, 4 are continued exactly."""
+    sigmas = [8 * t / (1 + 7 * t) for t in HAND]
+    run = session((True, True, False, False), sigmas, forecast_order=1)
+    positions, _ = loop(run, sigmas, known([1, 2, 99, 99]))
+    moves = np.diff([0.0, *(position[0, 0].item() for position in positions)]) / np.diff(sigmas)
+    assert moves.tolist() == pytest.approx([1, 2, 3, 4], abs=1e-5)
 
 
 @pytest.mark.parametrize(("guidance", "backtest", "given"), [(1.0, True, 5.641), (6.0, True, 4.0), (6.0, False, 6.0)])
@@ -255,11 +265,12 @@ def test_a_multistep_sampler_is_led_back(order):
 def test_a_gap_of_unknown_length_is_not_corrected():
     path = Velocities(0, True, True)
     one = torch.ones(2)
-    assert path.computed(1.0, -0.2, one.clone(), keep=True) is None
-    path.reused(0.8, None, one)
-    assert path.computed(0.6, -0.2, one * 3, keep=True) is None
-    path.reused(0.4, -0.2, one)
-    assert path.computed(0.2, -0.2, one * 5, keep=True).tolist() == [3.0, 3.0]  # the line says 4 at 0.4, 1 was used
+    ticks = [Tick(step, 1 - 0.2 * step, step, move=None if step == 1 else -0.2) for step in range(5)]
+    assert path.computed(ticks[0], one.clone(), keep=True) is None
+    path.reused(ticks[1], one)
+    assert path.computed(ticks[2], one * 3, keep=True) is None
+    path.reused(ticks[3], one)
+    assert path.computed(ticks[4], one * 5, keep=True).tolist() == [3.0, 3.0]  # the line says 4 at 0.4, 1 was used
 
 
 def test_a_byte_budget_below_the_outputs_computes_and_says_so():
@@ -343,7 +354,8 @@ def test_sound_that_is_computed_at_every_step_is_not_corrected(level):
     generator, changed = torch.Generator().manual_seed(0), []
     for index, (sigma, after) in enumerate(pairwise(sigmas)):
         x, out = (torch.randn(1, 1, 6, generator=generator) for _ in range(2))
-        better = outputs.take(sigma, after - sigma, out, x, index == 2, True, index)
+        tick = Tick(index, sigma, index, move=after - sigma)
+        better = outputs.take(tick, out, x, index == 2, True)
         if better is not None:
             changed.append((index, (better != out).flatten().tolist()))
     assert changed == [(3, [True] * 4 + [level == "output"] * 2)]
