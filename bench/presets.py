@@ -13,7 +13,7 @@ from .settings import Setting
 OURS = ("preset", "preset at 14B's prices")
 PAPER, PAPER_SPEED = "paper preset", f"paper preset at {SPEEDUP:g}x"
 OWN = "plain, same sampler at the preset's sigmas"
-PRESET = {"backtest": True, "correction": True}  # what the node sets beside level and steps
+PRESET = {"backtest": True, "adapt": True, "correction": True}  # what the node sets beside level and steps
 
 
 def scheduled(name: str, group: str, setting: Setting, computed: int, count: int, alpha: float | None, **settings) -> Row:

@@ -119,7 +119,7 @@ def compare(backend, scene, options, folder):
     from .table import json_safe, numbers, table
     torch.set_num_threads(min(THREADS, torch.get_num_threads()))
     config = Config(target_speedup=options.speedup, cache_ratio=options.cache_ratio, level="auto", backtest=True,
-                    correction=True)
+                    adapt=True, correction=True)
     mask = torch.from_numpy(human_outline(scene.portrait.shape[1]))
     plain, fast = measure(backend, config, mask, options.repeats)
     videos = [backend.decode(take.latents) for take in bar((plain, fast), "decoding")]

@@ -147,6 +147,7 @@ class SyncCache(io.ComfyNode):
             human_weight=human_weight,
             forecast_order=settings.AUTO_ORDER if forecast_order == -1 else forecast_order,
             backtest=forecast_order == -1,
+            adapt=True,
             correction=True,
             warmup=None if warmup == -1 else warmup,
             memory_budget=budget_bytes(memory_budget_gb),

@@ -34,8 +34,9 @@ class Config:
     whatever the schedule says.
 
     choose: what decides which evaluations are computed. "schedule": a fixed one for the target speed, `schedules.blended`
-    with alpha; or the one given as `schedule`, per evaluation True = compute. "probe": the change that the first segment
-    shows, accumulated until it passes a threshold, the given one or one that is steered to the target speed.
+    with alpha; or the one given as `schedule`, per evaluation True = compute. With `adapt` it is laid out anew behind a
+    first gap that shows little change, `schedules.evened`. "probe": the change that the first segment shows, accumulated
+    until it passes a threshold, the given one or one that is steered to the target speed.
     warmup: evaluations always computed at the start, None = 1 on a schedule, else max(2, 15 %), at most a quarter of the
     budget. omega: weight of the human tokens in the probe, the background's being 1 (the paper's; it uses 2). Without it,
     human_weight: lambda of a probe that weighs the change of either region by itself.
@@ -61,6 +62,7 @@ class Config:
     threshold: float | None = None
     max_reuse_run: int = 32
     schedule: tuple[bool, ...] | None = None
+    adapt: bool = False
     # Not in the repr, by which `bench` finds figures again that were measured when there was no LIVE.
     live: bool | tuple[bool, ...] = field(default=False, repr=False)
     live_reach: int = field(default=1, repr=False)
@@ -91,7 +93,7 @@ class Config:
         for name, allowed in (("cache_device", ("same", "cpu")), ("level", (AUTO, *LEVELS)), ("merge", MERGES),
                               ("choose", (SCHEDULE, PROBE))):  # fmt: skip
             _check_choice(name, getattr(self, name), allowed)
-        for name in ("force_last", "correction", "probe", "backtest"):
+        for name in ("force_last", "correction", "probe", "backtest", "adapt"):
             _check_choice(name, getattr(self, name), (True, False))
         _check_schedule("schedule", self.schedule)
         if not isinstance(self.live, bool):

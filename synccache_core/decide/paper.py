@@ -20,7 +20,7 @@ def paper_config(base: Config, layout: Layout, boundaries: Sequence[Sequence[int
     groups = tuple(map(tuple, boundaries)) or even_groups(layout, stored(layout))
     return replace(
         base, choose=PROBE, omega=OMEGA, level=RESIDUAL, probe=True, groups=groups, merge="freeze", forecast_order=0,
-        backtest=False, correction=False, live=False,
+        backtest=False, adapt=False, correction=False, live=False,
     )
 
 

@@ -9,6 +9,11 @@ from ..config import ALPHA
 from ..errors import BadConfig
 from ..reuse.forecast import stable_trust
 
+# The velocity's change over the first gap, in its own size per unit of sigma, tells worlds apart: below 1 where portrait and
+# sound leave little open, above it where the noise decides early.
+STILL = 1.0
+STILL_ALPHA = 0.9
+
 
 def blended(
     sigmas: Sequence[float], computed: int, alpha: float = ALPHA, warmup: int = 1, end: bool = True
@@ -32,6 +37,22 @@ def blended(
         # Distinct, with room for those that follow.
         found.append(min(max(nearest, found[-1] + 1), count - left - 1 + number))
     return tuple(found)
+
+
+def evened(
+    sigmas: Sequence[float], schedule: Sequence[bool], index: int, rate: float, end: bool = True
+) -> tuple[bool, ...]:
+    """A schedule, per evaluation True = compute, after its second computed evaluation, which is `index`: laid out anew
+    behind it with STILL_ALPHA where little changed up to it, since more will have to change later.
+
+    sigmas: [N + 1]. rate: |v_j - v_i| / |v_j| per unit of sigma, of the velocities at the first two computed evaluations.
+    end: as in `blended`. The rule is ours.
+    """
+    left = sum(schedule[index + 1 :])
+    if not rate < STILL or not left:
+        return tuple(schedule)
+    found = {index + step for step in blended(sigmas[index:], left + 1, STILL_ALPHA, end=end)}
+    return (*schedule[: index + 1], *(step in found for step in range(index + 1, len(schedule))))
 
 
 def filled(sigmas: Sequence[float], chosen: Sequence[int], more: int, alpha: float = ALPHA) -> tuple[int, ...]:

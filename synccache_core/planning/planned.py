@@ -77,7 +77,7 @@ def planned_config(plan: Plan, base: Config, adapter: str, layout: Layout) -> Co
     check(plan, adapter, layout)
     return replace(
         base, schedule=plan.mask, force_last=False, level=plan.level, forecast_order=plan.order, correction=plan.correction,
-        groups=plan.groups or None, merge=plan.merge, probe=plan.probe, backtest=plan.backtest, choose=SCHEDULE,
+        groups=plan.groups or None, merge=plan.merge, probe=plan.probe, backtest=plan.backtest, adapt=False, choose=SCHEDULE,
         threshold=None, live=False,
     )
 

@@ -26,6 +26,7 @@ from .schedule import (
     Segmentation,
     Solution,
     Variant,
+    adapted,
     gap_sizes,
     predicted_error,
     solve_segments,
@@ -226,7 +227,8 @@ class Planner:
 
     def _schedule(self, recipe: Recipe, computed: int) -> tuple[int, ...]:
         if recipe.alpha is not None:
-            return blended(self.recording.run.sigmas, computed, recipe.alpha)
+            schedule = blended(self.recording.run.sigmas, computed, recipe.alpha)
+            return adapted(schedule, self.recording.trajectory("output")) if recipe.backtest else schedule
         schedule = self.solve(recipe.variant).schedules[computed]
         if schedule is None:
             raise BadConfig(f"{computed} computed steps are too few: no gap may be longer than {self._how.max_run} steps")

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from ..config import MAX_GAIN, MAX_ORDER
+from ..decide.schedules import evened
 from ..errors import BadConfig
 from ..model.layout import Layout
 from ..sentences import say
@@ -187,6 +188,16 @@ def predicted_error(
     """What `solve_steps` would predict for a schedule that somebody else made: relative L2 of the final latent."""
     how = how or Objective()
     return float((gap_sizes(reused, schedule, variant, how, output) ** how.power).sum() ** (1 / how.power))
+
+
+def adapted(schedule: Sequence[int], output: Trajectory) -> tuple[int, ...]:
+    """What becomes of a preset's schedule, see `schedules.evened`, in a run whose outputs go as the recorded ones did."""
+    if len(schedule) < 2:
+        return tuple(schedule)
+    second, y, sigmas = schedule[1], output.y, output.sigmas
+    rate = np.linalg.norm(y[second] - y[0]) / (np.linalg.norm(y[second]) * (sigmas[0] - sigmas[second]))
+    found = evened(sigmas, [step in schedule for step in range(output.steps)], second, rate)
+    return tuple(step for step, computed in enumerate(found) if computed)
 
 
 @dataclass(frozen=True)

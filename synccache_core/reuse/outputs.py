@@ -50,6 +50,15 @@ class Velocities:
         """How much of an extrapolation the next gap takes, see `forecast.stable_trust`."""
         self._anchors.trust = share
 
+    def change(self, sigma: float, velocity: torch.Tensor) -> torch.Tensor | None:
+        """[2] on the device: squares of what the newest anchor lacks of `velocity`, per unit of sigma, and of that; None
+        where there is no such anchor."""
+        newest = self._anchors.anchors(*WHOLE, 0)
+        if not newest or newest[0][1].shape != velocity.shape or sigma == self._newest:
+            return None
+        off = (velocity - newest[0][1]).square().sum() / (sigma - self._newest) ** 2
+        return torch.stack([off, velocity.square().sum()])
+
     def missing(self, sigma: float, shape: torch.Size | None) -> str | None:
         """Why there is no forecast at this sigma, None where there is one. shape: None = not known yet."""
         anchors = self._anchors.anchors(*WHOLE)
@@ -169,6 +178,17 @@ class Outputs:
     @property
     def peak(self) -> int:
         return sum(path.peak for path in self._paths)
+
+    def rate(self, tick: Tick, out: torch.Tensor, x: torch.Tensor | None) -> float | None:
+        """Of change since the newest computed evaluation, as `schedules.evened` takes it; None where it is not known."""
+        if tick.sigma <= 0 or self._sampler.renoises:
+            return None
+        velocities = self._parts.split(self._velocity(out, tick.sigma, x))
+        found = [path.change(tick.sigma, value) for path, value in zip(self._paths, velocities)]
+        if any(value is None for value in found):
+            return None
+        changed, size = torch.stack(found).sum(0).sqrt().tolist()
+        return changed / size if size else None
 
     def trust(self, share: float, fresh: bool) -> None:
         """How much of an extrapolation the next gap takes, see `forecast.stable_trust`. fresh: of what LIVE evaluations

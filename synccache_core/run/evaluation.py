@@ -104,6 +104,10 @@ class Evaluation:
             raise BadConfig(say("memory_budget {budget} is too small for outputs", budget=limit))
         if self.reused and self.decision.live:
             return run.outputs.take_live(tick, out, x)
+        if run.config.adapt and not self.reused and run.report.computed == 1:
+            rate = run.outputs.rate(tick, out, x)
+            if rate is not None:
+                run.steps.adapt(tick.index, rate)
         better = run.outputs.take(tick, out, x, self.reused, not tick.last)
         if better is not None and not self.reused:
             run.report.corrections += 1

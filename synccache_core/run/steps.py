@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ..config import Config
 from ..decide.clock import Clock
 from ..decide.policy import MIN_COMPUTED, fixed_schedule, least_left, live_schedule
-from ..decide.schedules import gap_trust
+from ..decide.schedules import evened, gap_trust
 from ..model.cost import CostModel
 from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
@@ -94,6 +94,12 @@ class Steps:
         live = self._lives if fresh else ()
         ends = [done or place < len(live) and live[place] for place, done in enumerate(self._schedule)]
         return gap_trust(ends, self._sampler.evaluated(self._clock.sigmas), index, self._guidance)
+
+    def adapt(self, index: int, rate: float) -> None:
+        """See `schedules.evened`."""
+        if self._schedule and not any(self._lives):
+            sigmas = self._sampler.evaluated(self._clock.sigmas)
+            self._schedule = evened(sigmas, self._schedule, index, rate, self._config.force_last and self._clock.ends)
 
     def _make(self) -> None:
         sigmas, config = self._sampler.evaluated(self._clock.sigmas), self._config

@@ -153,7 +153,7 @@ def test_warm_up_of_the_probe_is_fifteen_per_cent_but_at_most_a_quarter_of_the_b
         ("human_weight", math.inf), ("memory_budget", -1), ("threshold", -1.0), ("max_reuse_run", 0),
         ("cache_device", "disk"), ("level", "latent"), ("merge", None), ("probe", 0), ("correction", "yes"),
         ("force_last", None), ("groups", ()), ("groups", ((1, 3),)), ("groups", ((2, 1),)), ("groups", ((1,), ())),
-        ("groups", 5), ("alpha", 1.5), ("omega", 0.5), ("choose", "luck"), ("backtest", 1),
+        ("groups", 5), ("alpha", 1.5), ("omega", 0.5), ("choose", "luck"), ("backtest", 1), ("adapt", 1),
         ("schedule", (1, 0)), ("schedule", [True]),
     ],
 )

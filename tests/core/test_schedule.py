@@ -8,6 +8,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
+from synccache_core.decide.schedules import evened
 from synccache_core.errors import BadConfig, BadInput
 from synccache_core.model.cost import CostModel
 from synccache_core.model.layout import Layout, even_groups
@@ -21,6 +22,7 @@ from synccache_core.planning.saved import load_file
 from synccache_core.planning.schedule import (
     Objective,
     Variant,
+    adapted,
     predicted_error,
     remap,
     solve_segments,
@@ -440,3 +442,15 @@ def test_the_command_runs_without_a_warning():
     command = [sys.executable, "-W", "error", "-m", "synccache_core.planning", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "--speedup" in done.stdout and done.stderr == ""
+
+
+def test_a_preset_s_schedule_is_evened_by_the_recording():
+    """Outputs of size 1 and then 1.01 at steps .04 of sigma away: .25 of itself per unit; and 1.2: 4.2 times."""
+    sigmas = np.array([1.0, 0.96, 0.92, 0.85, 0.75, 0.6, 0.4, 0.2, 0.0])
+    for second, rate in ((1.01, 0.01 / 1.01 / 0.04), (1.2, 0.2 / 1.2 / 0.04)):
+        path = path_of(sigmas, np.array([[1.0], [second], *[[1.0]] * 6]))
+        mask = tuple(step in (0, 1, 3, 4, 6, 7) for step in range(8))
+        want = evened(sigmas, mask, 1, rate)
+        assert adapted((0, 1, 3, 4, 6, 7), path) == tuple(step for step in range(8) if want[step])
+        assert (want == mask) == (second == 1.2)
+    assert adapted((0,), path) == (0,)

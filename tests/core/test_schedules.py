@@ -2,7 +2,7 @@
 
 import pytest
 
-from synccache_core.decide.schedules import blended, gap_trust
+from synccache_core.decide.schedules import blended, evened, gap_trust
 from synccache_core.errors import BadConfig
 from synccache_core.reuse.forecast import stable_trust
 
@@ -40,3 +40,14 @@ def test_a_gap_is_trusted_by_where_it_ends():
     assert gap_trust(schedule, sigmas, 2, 6.0) == stable_trust(0.9, 0.4, 6.0) == 0.0 < gap_trust(schedule, sigmas, 2, 1.0)
     assert gap_trust((True, False, False, False), sigmas, 1, 1.0) == 0.0  # until the end, which is at 0
     assert gap_trust((True,) * 7 + (False,), sigmas, 7, 1.0) == 0.0  # a sampler that calls more often than was thought
+
+
+def test_a_still_start_is_evened_behind_its_first_gap_and_another_is_not():
+    # shift 8; of 10 evaluations behind the second computed one, of which 6 are computed, alpha .9 leaves out the early ones
+    sigmas = [8 * t / (1 + 7 * t) for t in (1 - step / 12 for step in range(13))]
+    schedule = tuple(step in (0, 2, 4, 6, 8, 9, 10, 11) for step in range(12))
+    assert evened(sigmas, schedule, 2, 1.0) == schedule == evened(sigmas, schedule, 2, float("nan"))
+    found = evened(sigmas, schedule, 2, 0.99)
+    assert found[:3] == schedule[:3] and sum(found) == sum(schedule) and found[-1]
+    assert [step - 2 for step, computed in enumerate(found) if computed][1:] == list(blended(sigmas[2:], 7, 0.9))
+    assert evened(sigmas, schedule, 11, 0.0) == schedule  # none is left

@@ -9,6 +9,7 @@ import torch
 from demo.toys import toy_case
 from synccache_core import Config, Layout, Sampler, Session, StateError
 from synccache_core.contract.case import running, sample
+from synccache_core.decide.schedules import evened
 from synccache_core.model.cost import parameter_cost
 from synccache_core.model.samplers import response
 from synccache_core.model.tick import Tick
@@ -359,3 +360,15 @@ def test_sound_that_is_computed_at_every_step_is_not_corrected(level):
         if better is not None:
             changed.append((index, (better != out).flatten().tolist()))
     assert changed == [(3, [True] * 4 + [level == "output"] * 2)]
+
+
+@pytest.mark.parametrize(("second", "adapt", "moved"), [(4.05, True, True), (4.05, False, False), (5.0, True, False)])
+def test_a_run_that_starts_still_computes_later(second, adapt, moved):
+    """Step 2 of 12 lies .0244 of sigma below the first: from 4 to 4.05 is half of itself per unit of sigma, to 5 8 times."""
+    sigmas = [8 * t / (1 + 7 * t) for t in (1 - step / 12 for step in range(13))]
+    schedule = tuple(step in (0, 2, 4, 6, 8, 9, 10, 11) for step in range(12))
+    run = session(schedule, sigmas, adapt=adapt)
+    _, calls = loop(run, sigmas, known([4, 99, second, *[4.0] * 9]))
+    later = evened(sigmas, schedule, 2, 0.5, end=False)
+    assert later != schedule
+    assert calls == [step for step, computed in enumerate(later if moved else schedule) if computed]
