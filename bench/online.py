@@ -111,7 +111,7 @@ def table(made: dict[int, list[Row]], kept: Kept, clips: int) -> list[dict]:
             rows.append({
                 "way": row.name, "speed": speed, "computed": mean["computed_steps"], "cost": mean["cost_full_steps_14b"],
                 "here": mean["cost_full_steps"], "in_seconds": kept.speed[row.key], **{key: mean[key] for key in REGIONS},
-                "error": mean["error"], "promised": promised,
+                "mouth_correlation": mean["mouth_correlation"], "error": mean["error"], "promised": promised,
             })  # fmt: skip
     return rows
 

@@ -51,8 +51,8 @@ def tables(name: str) -> dict[str, list[dict]]:
 
 def online(setting: Setting, way: str) -> dict[int, dict]:
     """Speed -> the row of a way of bench.online; of several orders the one with the higher PSNR of whole frames."""
-    found = {}
-    for row in tables(f"online-{setting.world}").get(setting.name, ()):
+    found, files = {}, FOLDER.glob(f"online-{setting.world}*.json")
+    for row in (row for file in files for row in tables(file.stem).get(setting.name, ())):
         if row["way"].partition(", order")[0] == way:
             found[row["speed"]] = max(row, found.get(row["speed"], row), key=lambda each: each["whole_db"])
     return found
