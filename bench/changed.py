@@ -38,18 +38,21 @@ class Known:
 
 
 def way(setting: Setting, name: str, count: int, steps: Sequence[int] | None = None, masked: bool = False, **changed) -> Row:
-    """The presets' way at the level that the name begins with, but for what is changed. steps: None = the presets'."""
+    """The presets' way at the level that the name begins with, but for what is changed. steps: None = the presets', which
+    may move behind the first gap; others stay."""
     chosen = set(blended(setting.evaluated, count) if steps is None else steps)
     mask = tuple(step in chosen for step in range(setting.steps))
     level = LEVELS[name.partition(",")[0]]
-    config = Config(**{"schedule": mask, "level": level, "forecast_order": AUTO_ORDER, **PRESET, **changed})
+    preset = {"level": level, "forecast_order": AUTO_ORDER, **PRESET, "adapt": steps is None}
+    config = Config(**{"schedule": mask, **preset, **changed})
     return Row(name, "part", count, config=config, masked=masked)
 
 
 def both(setting: Setting, name: str, count: int, known: Known) -> list[Row]:
     """What can be changed at either level."""
     orders = [(f"order {order}", {"forecast_order": order, "backtest": False}) for order in (0, 1, 2)]
-    settings = [*orders, ("not corrected", {"correction": False}), ("unbounded", {"max_gain": 1e9})]
+    settings = [*orders, ("not corrected", {"correction": False}), ("unbounded", {"max_gain": 1e9}),
+                ("not adapted", {"adapt": False})]  # fmt: skip
     steps = {f"alpha {alpha:g}": blended(setting.evaluated, count, alpha) for alpha in (0.5, 1.0)}
     steps |= {"warm-up 2": blended(setting.evaluated, count, ALPHA, 2), "planned steps": known.planned(name, count)}
     return [way(setting, name, count), *(way(setting, f"{name}, {what}", count, **changed) for what, changed in settings),

@@ -64,7 +64,7 @@ QUESTIONS = (
         ("order by backtest instead of 2", "", ", order 2"), ("correction", "", ", not corrected"),
         ("bound on a forecast's reach", "", ", unbounded"), ("first two steps computed", ", warm-up 2", ""),
         ("alpha 0.5 instead of 0.75", ", alpha 0.5", ""), ("alpha 1 instead of 0.75", ", alpha 1", ""),
-        ("steps by the dynamic programme", ", planned steps", ""),
+        ("steps by the dynamic programme", ", planned steps", ""), ("first gap adapts the rest", "", ", not adapted"),
     )),
     *((f"{what} in that programme", f"{RESIDUALS}, planned steps, {one}", f"{RESIDUALS}, planned steps") for what, one in (
         ("mask", "masked"), ("the portrait's mask", "masked as in the portrait"), ("a wrong mask", "masked wrongly"),

@@ -51,6 +51,6 @@ def evenly(setting: Setting, count: int) -> list[Row]:
 
 
 def own_sigmas(setting: Setting, count: int) -> Row:
-    """Fewer steps, where the preset would compute."""
+    """Fewer steps, where the preset would compute, as far as it is known before a run: `schedules.evened` may move them."""
     sigmas = (*(setting.sigmas[step] for step in blended(setting.evaluated, count)), setting.sigmas[-1])
     return Row(OWN, "shown", count, sigmas=sigmas, sampler=setting.sampler)

@@ -1,7 +1,7 @@
 """Extrapolate a residual from its last computed values (order 0: reuse, 1: line, 2: parabola).
 
-In what: in the run's own steps. A model's shift lays them out so that each changes the video about equally; in sigma, a run
-of shift 8 takes a third of its steps above 0.94, where a line would reach many times as far as its anchors lie apart.
+In what: in the run's own steps. A model's shift lays them out so that each changes the video about equally; a run of shift 8
+takes a third of its steps above 0.94, and a line in sigma reaches farther from there than its anchors lie apart.
 """
 
 from collections.abc import Sequence
