@@ -12,7 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.web.conftest import browser, editor_in, served_by
+from tests.host.running import served_by
+from tests.web.conftest import PACK, browser, editor_in
 from tests.web.editor import Editor
 from tools import editor_film
 
@@ -54,7 +55,7 @@ def main() -> None:
     every = [*PICTURES, FILM]
     parser.add_argument("names", nargs="*", choices=[[], *every], help=f"{', '.join(every)}; all where none is named")
     names = parser.parse_args().names or every
-    with tempfile.TemporaryDirectory() as folder, served_by(Path(folder)) as server, browser() as chromium:
+    with tempfile.TemporaryDirectory() as folder, served_by(Path(folder), PACK) as server, browser() as chromium:
         for name in names:
             if name == FILM:
                 with editor_in(chromium, server, "nodes2") as editor:

@@ -212,7 +212,7 @@ def test_both_hosts_count(tmp_path, monkeypatch, codes, arguments, expected, cal
     monkeypatch.setattr(run_tests, "pytest", lambda words, host: asked.append((words, host)) or next(answers))
     monkeypatch.delenv("COMFYUI_PATH_2", raising=False)
     assert run_tests.main(arguments) == expected
-    again = ["tests/host", "tests/web", f"--ignore={run_tests.ONCE}"]
+    again = ["tests/host", "tests/web", "-m", "not once"]
     assert asked == [(arguments, first), (again, second)][:calls]
 
 

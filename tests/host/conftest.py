@@ -11,6 +11,7 @@ import torch
 
 from demo.find_host import find_host
 from tests.conftest import ROOT
+from tests.host.running import served_by
 
 TINY = {
     "image_model": "wan2.1", "model_type": "s2v", "patch_size": [1, 2, 2], "text_len": 3, "in_dim": 16, "dim": 48,
@@ -50,6 +51,13 @@ def comfy():
         host=pack["nodes.host"], guider=pack["nodes.guider"], hooks=pack["nodes.hooks"], run=pack["nodes.run"],
         text=pack["nodes.text"], core=pack["synccache_core"],
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """A ComfyUI that takes prompts, for all tests that need nothing else of it."""
+    with served_by(tmp_path_factory.mktemp("comfy base")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from demo.find_host import find_host
 from tests.conftest import ROOT
 from tests.web.browser import editor
 
+SPACED = "ComfyUI SyncCache"  # the pack below custom_nodes
 PATIENCE_S = 1200  # a busy machine takes ten times as long as an idle one
 LOOPS = ROOT / "tests" / "host" / "loops"
 
@@ -31,14 +33,14 @@ def furnished(base, stand_in: str, *files) -> Path:
     for folder in folders.values():
         folder.mkdir(parents=True)
     (folders["custom_nodes"] / "stand_in.py").write_text(stand_in)
-    (folders["custom_nodes"] / "ComfyUI SyncCache").symlink_to(ROOT)
+    (folders["custom_nodes"] / SPACED).symlink_to(ROOT)
     for file in files:
         (folders["input"] / file.name).write_bytes(file.read_bytes())
     return folders["models/diffusion_models"]
 
 
 @contextmanager
-def launched(base, folder="ComfyUI SyncCache", options=(), loops=False):
+def launched(base, folder=SPACED, options=(), loops=False):
     """get(path), post(path, data), base, url of a ComfyUI whose own folders lie in `base`; started again, it finds them.
 
     options: more of its command line. loops: with stand-ins for Start Loop and End Loop, unless it has them.
@@ -87,6 +89,14 @@ def launched(base, folder="ComfyUI SyncCache", options=(), loops=False):
         except subprocess.TimeoutExpired:
             process.kill()
         log.close()
+
+
+@contextmanager
+def served_by(base: Path, folder=SPACED, options=()):
+    """The same with loops and the files that the templates load: portrait.png, speech.wav."""
+    shutil.copytree(ROOT / "demo" / "assets", base / "input")
+    with launched(base, folder, options, loops=True) as running:
+        yield running
 
 
 def wait_for(question):

@@ -299,6 +299,7 @@ def test_cancelled_behind_synccache(kit, cached):
     assert torch.equal(kit.sample(guider, told[2], steps=12), before)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_to_pictures_by_the_hosts_own_vae(kit, comfy):
     from comfy.ldm.models.autoencoder import AutoencoderKL

@@ -71,6 +71,7 @@ def test_a_text_mask(load, weights):
 
 
 @exact
+@pytest.mark.once
 @pytest.mark.slow
 def test_at_real_width(rooms, tmp_path):
     weights, given = avatar.random_weights(**REAL), avatar.inputs()

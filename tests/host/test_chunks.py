@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.host.running import PATIENCE_S, launched
+from tests.host.running import PATIENCE_S
 from tests.host.workflow import node, stem
 
 pytestmark = pytest.mark.host
@@ -43,12 +43,6 @@ def test_what_a_copy_says_is_shown_on_the_node_that_it_is_a_copy_of(comfy):
     prompt.add_ephemeral_node("9.0.0.1 5.0.0.x", {}, "9.0.0.1 5", "9.0.0.1 5")  # by a copy of a node that expands
     for key, shown in (("5", "5"), ("9.0.0.1 5", "5"), ("9.0.0.1 5.0.0.x", "5")):
         assert comfy.text.NodeText(SimpleNamespace(unique_id=key, dynprompt=prompt)).node_id == shown
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with launched(tmp_path_factory.mktemp("comfy loops"), loops=True) as running:
-        yield running
 
 
 def looped(server, iterations: int, inside: bool) -> dict:

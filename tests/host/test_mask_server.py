@@ -4,22 +4,11 @@ import shutil
 
 import pytest
 
-from tests.host.running import launched, run
+from tests.host.running import run
 from tests.host.workflow import node, stem
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return tmp_path_factory.mktemp("comfy mask")
-
-
-@pytest.fixture(scope="module")
-def server(base):
-    with launched(base) as running:
-        yield running
 
 
 def masked(server, **inputs) -> dict:

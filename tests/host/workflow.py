@@ -57,9 +57,10 @@ def chosen_inputs(options: dict, value) -> list[str]:
 
 
 def stem(server, steps: int) -> dict:
-    """Tiny Talker, conditioning (nodes 1 and 2) and a sampler (4) of the shipped workflow."""
+    """Tiny Talker, conditioning (nodes 1 and 2) of a few frames and a sampler (4) of the shipped workflow."""
     whole = to_api(json.loads((ROOT / "workflows" / "tiny_talker.json").read_text()), server.get("/object_info"))
     kept = {key: whole[key] for key in ("1", "2", "4")}
+    kept["2"]["inputs"]["length"] = 17
     kept["4"]["inputs"]["steps"] = steps
     return kept
 

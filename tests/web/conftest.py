@@ -1,13 +1,10 @@
 """A ComfyUI server, its own editor in a headless Chromium, and what must not be on the console afterwards."""
 
-import shutil
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.host.running import launched
+from tests.host.running import served_by
 from tests.web.browser import FLAGS, find_chromium
 from tests.web.editor import Editor
 
@@ -48,14 +45,6 @@ def chromium():
 
 
 @contextmanager
-def served_by(base: Path, options=()):
-    """A server as `launched` gives it, with the files that the templates load: portrait.png, speech.wav."""
-    shutil.copytree(ROOT / "demo" / "assets", base / "input")
-    with launched(base, PACK, options, loops=True) as running:
-        yield running
-
-
-@contextmanager
 def editor_in(browser, server, renderer: str, blocked: str = ""):
     """An editor as on its first start. Errors on its console fail the test when it ends.
 
@@ -77,7 +66,7 @@ def editor_in(browser, server, renderer: str, blocked: str = ""):
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory):
-    with served_by(tmp_path_factory.mktemp("comfy web")) as running:
+    with served_by(tmp_path_factory.mktemp("comfy web"), PACK) as running:
         yield running
 
 

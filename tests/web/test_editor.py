@@ -10,14 +10,14 @@ from tests.web.editor import EVIL, NODE, SEEDS, WORKFLOWS
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TEMPLATES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 COMPLETE = ("calibrate_and_plan", "compare", "human_mask", "tiny_talker")  # with models that come with the pack
-STEPS = 16
+STEPS = 10
 
 
 @pytest.fixture
 def talker(editor):
-    """Tiny Talker, with fewer steps."""
+    """Tiny Talker, in short."""
     editor.open_template("tiny_talker")
-    editor.set_value("KSampler", "steps", STEPS)
+    editor.shorten(STEPS)
     editor.set_value("KSampler", "seed", next(SEEDS))
     editor.look_at("SyncCache")
     return editor
@@ -35,6 +35,7 @@ def expect_counts(editor, counts: dict):
         editor.expect(editor.part("SyncCache", "counts")).to_have_attribute(name, value)
 
 
+@pytest.mark.parametrize("editor", ["canvas", pytest.param("nodes2", marks=pytest.mark.once)], indirect=True)
 def test_every_template_opens(editor):
     """But those of models that came after the ComfyUI."""
     info = editor.server.get("/object_info")
@@ -90,6 +91,7 @@ def test_sliders_and_preset_follow_each_other(talker):
     assert [talker.value("SyncCache", name) for name in ("preset", "cache_ratio")] == ["Faithful", 1]
 
 
+@pytest.mark.once
 def test_few_steps_are_told_of_before_a_run(talker):
     few = talker.part("SyncCache", "few")
     talker.expect(few).to_be_empty()
@@ -102,6 +104,7 @@ def test_few_steps_are_told_of_before_a_run(talker):
     talker.expect(few).to_be_empty()
 
 
+@pytest.mark.once
 def test_strip_and_report_speak_the_language_of_the_editor(talker):
     """What the script says, and what Python says, in the nodes that show it; what a node gives on is English."""
     talker.set_value("KSampler", "steps", 4)
@@ -119,6 +122,7 @@ def test_strip_and_report_speak_the_language_of_the_editor(talker):
     assert "4 steps: 2 computed, 2 reused (budget 2)" in report["text"][0]
 
 
+@pytest.mark.once
 def test_markup_in_texts_stays_text(talker):
     """Titles, models' names and remarks come with workflows of strangers."""
     event = {"node": talker.node_id("SyncCache"), "text": EVIL, "recognised": {"model": EVIL, "blocks": 1, "refreshes": 1}}
@@ -130,6 +134,7 @@ def test_markup_in_texts_stays_text(talker):
     assert talker.page.evaluate("window.hurt") is None
 
 
+@pytest.mark.once
 def test_a_workflow_opens_without_our_script(talker, open_editor):
     """As in a ComfyUI that serves no file of the pack: the widgets keep their values, the rest is not there."""
     talker.drag_slider("SyncCache", "target_speedup", 2.5)
@@ -145,10 +150,11 @@ def test_a_workflow_opens_without_our_script(talker, open_editor):
     assert bare.value("SyncCache", "preset") == "Custom" and bare.value("KSampler", "steps") == STEPS
 
 
+@pytest.mark.once
 def test_compare_shows_its_verdict_and_its_pictures(editor):
     """Steps of its own for each renderer: ComfyUI runs nothing again that it has run."""
     editor.open_template("compare")
-    editor.set_value("KSampler", "steps", {"canvas": 8, "nodes2": 7}[editor.renderer])
+    editor.shorten({"canvas": 4, "nodes2": 5}[editor.renderer])
     editor.look_at("SyncCacheCompare")
     shown = editor.run()["outputs"][editor.node_id("SyncCacheCompare")]
     verdict = shown["text"][0].splitlines()[0]

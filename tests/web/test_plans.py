@@ -4,7 +4,7 @@ import pytest
 
 from tests.web.editor import EVIL, SEEDS
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.once, pytest.mark.slow]
 OPTIMIZER = "SyncCacheScheduleOptimizer"
 STEPS = 12
 
@@ -12,7 +12,7 @@ STEPS = 12
 @pytest.fixture
 def planner(editor):
     editor.open_template("calibrate_and_plan")
-    editor.set_value("KSampler", "steps", STEPS)
+    editor.shorten(STEPS)
     editor.set_value("KSampler", "seed", next(SEEDS))
     editor.set_value(OPTIMIZER, "name", EVIL)
     editor.look_at(OPTIMIZER)
