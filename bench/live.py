@@ -1,12 +1,14 @@
 """Live tokens beside the ways that reuse whole steps: `python -m bench.live [--world tiny|wild] [--part 20|few]
-[--clips N] [--plans] [--folder DIR] [--fresh] [--quick] [--json FILE] [--check]`.
+[--clips N] [--plans] [--most] [--folder DIR] [--fresh] [--quick] [--json FILE] [--check]`.
 
 Held-out clips, shift 8, each way against the uncached video of the same clip and noise. Part 20: 20 uni_pc steps with
 guidance 6, at 3 and 4 times the speed; few: 8 Euler steps without guidance, at 1.4 times. Costs are in full steps of
 Wan2.2-S2V-14B at 832x480 and 77 frames, the reference's rows, which are always live, included. A LIVE way computes the
 tokens nearest to the mouth, as large a share of the video as its name says; or people, by the true mask, by that of the
 portrait, widened as the node does, or by the true one moved by half a picture. Compared with the preset of that speed, and
-with --plans, which calibrates first, with its plan. About five minutes a clip and part on one core; needs espeak-ng.
+with --plans, which calibrates first, with its plan. --most asks what live rows can give at all: 5 and 7 steps computed and
+every other one LIVE, whatever that costs, beside the same computed steps alone. About five minutes a clip and part on one
+core; needs espeak-ng.
 Evidence about the mechanism, never about a real model's quality.
 """
 
@@ -30,6 +32,7 @@ from .rows import Row
 from .settings import Setting, filmed
 
 PARTS = {"20": (Setting(20, 6.0, "uni_pc"), (3.0, 4.0), (0.1, 0.2, 0.3)), "few": (Setting(8, 1.0), (1.4,), (0.15,))}
+MOST = (5, 7), (0.1, 0.3, 0.6)  # computed steps, shares that are live
 PEOPLE = {"tiny": 0.67, "wild": 0.52}  # share of the tokens that their mask touches, on average
 KINDS = ("human", "portrait", "wrong")
 WITHOUT = (OURS[0], "plan")
@@ -58,11 +61,23 @@ def ways(setting: Setting, speed: float, shares: Sequence[float], recording: Rec
     return [*made, *(row for row in lived if any(row.config.live))]
 
 
+def most(setting: Setting) -> dict[float, list[Row]]:
+    """speed -> what LIVE evaluations can give at most: all that are not computed are."""
+    made = {}
+    for count in MOST[0]:
+        alone = presets(setting, setting.steps / count, count)[0]
+        config = replace(alone.config, live=tuple(not computed for computed in alone.config.schedule), live_reach=0)
+        shares = [f"{share:g}" for share in MOST[1]]
+        lived = (Row(f"live, {share}, at all others", "live", count, config=config, live=share) for share in shares)
+        made[setting.steps / count] = [alone, *lived]
+    return made
+
+
 def measured(setting: Setting, speeds: Sequence[float], shares: Sequence[float], options: argparse.Namespace):
     """(speed -> ways, what the clips gave)."""
     kept = Kept(options.folder / f"{setting.file}.jsonl", options.fresh)
     recording = kept.calibrated(setting) if options.plans else None
-    made = {speed: ways(setting, speed, shares, recording) for speed in speeds}
+    made = most(setting) if options.most else {speed: ways(setting, speed, shares, recording) for speed in speeds}
     kept.film(setting, [row for each in made.values() for row in each], options.clips, film)
     return made, kept
 
@@ -107,6 +122,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made = parser("bench.live", __doc__, f"{FEW} clip")
     made.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS), help="default: both")
     made.add_argument("--plans", action="store_true", help="compare with calibrated plans as well")
+    made.add_argument("--most", action="store_true", help="every step that is not computed is LIVE, at any cost")
     return filmed(made, arguments, FOLDER, CLIPS, FEW)
 
 
@@ -117,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         setting = replace(setting, world=options.world)
         made, kept = measured(setting, speeds, shares, options)
         tables[setting.name] = table(setting, made, kept, options.clips)
-        short += missed(setting.name, tables[setting.name])
+        short += () if options.most else missed(setting.name, tables[setting.name])
     say(f"{options.clips} clips of the world {options.world}")
     return finish(tables, short, options)
 
