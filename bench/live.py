@@ -123,7 +123,10 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS), help="default: both")
     made.add_argument("--plans", action="store_true", help="compare with calibrated plans as well")
     made.add_argument("--most", action="store_true", help="every step that is not computed is LIVE, at any cost")
-    return filmed(made, arguments, FOLDER, CLIPS, FEW)
+    options = filmed(made, arguments, FOLDER, CLIPS, FEW)
+    if options.most and (options.plans or options.check):
+        made.error("--most goes with neither --plans nor --check: it asks for what there is to gain at any cost")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         setting = replace(setting, world=options.world)
         made, kept = measured(setting, speeds, shares, options)
         tables[setting.name] = table(setting, made, kept, options.clips)
-        short += () if options.most else missed(setting.name, tables[setting.name])
+        short += missed(setting.name, tables[setting.name])
     say(f"{options.clips} clips of the world {options.world}")
     return finish(tables, short, options)
 

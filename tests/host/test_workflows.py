@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from tests.host.running import run
-from tests.host.workflow import EDITOR_ONLY, to_api
+from tests.host.workflow import EDITOR_ONLY, LENGTH, to_api
 from tools.avatar_workflows import FILE_INPUTS
 from tools.family_workflows import FILE_INPUTS as FAMILY_FILES
 from tools.make_workflows import stand_in, workflows
@@ -33,7 +33,6 @@ MODEL_FILES = {
 }  # fmt: skip
 TYPES = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool}
 STEPS, FEW = 8, 4  # where there is one chunk, and where there are several
-LENGTH = 17  # frames of a chunk, 5 in latents
 CHUNKS_OF = {"wan22_s2v_extend": 2, "wan22_s2v_long": CHUNKS, "wan22_s2v_loop": CHUNKS}
 LONG = {name for name, chunks in CHUNKS_OF.items() if chunks > 2}
 RUN = [pytest.param(name, marks=pytest.mark.once) if name in LONG else name
@@ -79,7 +78,7 @@ def queued(workflow: dict, object_info: dict) -> dict:
 
 
 def quick(prompt: dict, steps: int) -> dict:
-    """With few steps, replays and frames, of which decoding takes most of the time."""
+    """With few steps, replays and frames."""
     less = {"KSampler": {"steps": steps}, "SyncCacheCalibrate": {"replays": 1}}
     for node in prompt.values():
         node["inputs"] |= {"length": LENGTH} if node["class_type"].startswith("WanSound") else {}

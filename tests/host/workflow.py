@@ -5,6 +5,7 @@ import json
 from tests.conftest import ROOT
 
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
+LENGTH = 17  # frames where the outcome does not matter, 5 in latents: decoding takes most of the time
 EDITOR_ONLY = ("MarkdownNote", "Note")
 # Of a custom node that takes a loader's place: small, and enough for the conditioning nodes.
 VAE = '''
@@ -60,7 +61,7 @@ def stem(server, steps: int) -> dict:
     """Tiny Talker, conditioning (nodes 1 and 2) of a few frames and a sampler (4) of the shipped workflow."""
     whole = to_api(json.loads((ROOT / "workflows" / "tiny_talker.json").read_text()), server.get("/object_info"))
     kept = {key: whole[key] for key in ("1", "2", "4")}
-    kept["2"]["inputs"]["length"] = 17
+    kept["2"]["inputs"]["length"] = LENGTH
     kept["4"]["inputs"]["steps"] = steps
     return kept
 

@@ -9,6 +9,7 @@ from PIL import Image
 from demo.find_host import find_host, host_version
 from tests.conftest import ROOT
 from tests.host.running import finished
+from tests.host.workflow import LENGTH
 
 WORKFLOWS = ROOT / "workflows"
 LOST_MS, CLICKS = 10_000, 20  # a click on a template that asks for no file is lost, as some are on a busy machine
@@ -165,9 +166,9 @@ class Editor:
         self.page.evaluate(setting, [kind, name, value])
 
     def shorten(self, steps: int):
-        """Fewer steps and frames, of which decoding takes most of the time."""
+        """Fewer steps and frames."""
         self.set_value("KSampler", "steps", steps)
-        self.set_value("WanSoundImageToVideo", "length", 17)
+        self.set_value("WanSoundImageToVideo", "length", LENGTH)
 
     def unknown_nodes(self) -> list[str]:
         """Types in the graph that the editor has no node for."""
