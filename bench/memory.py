@@ -132,6 +132,15 @@ def settings() -> list[Config]:
     ]
 
 
+def in_memory(tensor: torch.Tensor) -> dict[int, int]:
+    """{address: bytes} of the storage of `tensor`; {} if none: sparse, or left behind by torch.compile's tracing."""
+    try:
+        storage = tensor.untyped_storage()
+        return {} if storage.device.type == "meta" else {storage.data_ptr(): storage.nbytes()}
+    except RuntimeError:  # no storage, or one without an address
+        return {}
+
+
 def storages(*roots: object) -> dict[int, int]:
     """{address: bytes} of the storages of all tensors that can be reached from `roots`, not by way of code or models."""
     found, seen, queue = {}, set(), list(roots)
@@ -141,7 +150,7 @@ def storages(*roots: object) -> dict[int, int]:
             continue
         seen.add(id(thing))
         if isinstance(thing, torch.Tensor):
-            found[thing.untyped_storage().data_ptr()] = thing.untyped_storage().nbytes()
+            found.update(in_memory(thing))
         else:
             queue.extend(gc.get_referents(thing))
     return found

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.functional_tensor import FunctionalTensorMode
 
 from bench import memory
 from synccache_core.reuse.store import ResidualStore
@@ -18,6 +20,17 @@ def test_storages_are_counted_whole_and_once():
     base = torch.zeros(4, 25)
     thing = {"a": [base[:1], base.t()], "b": (torch.zeros(5),), "model": torch.nn.Linear(9, 9)}
     assert sorted(memory.storages(thing, thing["a"]).values()) == [20, 400]
+
+
+def test_what_is_not_in_memory_is_not_counted():
+    """Other tests of the process leave such tensors alive, which `alive` meets."""
+    with FakeTensorMode():
+        fake = torch.zeros(9)
+    with FunctionalTensorMode():
+        functional = torch.zeros(9) + 1
+    others = [fake, functional, torch.zeros(9, device="meta"), torch.eye(3).to_sparse()]
+    assert sorted(memory.storages(others, torch.zeros(5)).values()) == [20]
+    assert memory.alive()[0] >= len(others) + 1
 
 
 @pytest.mark.parametrize("kind", ["after", "inside"])
