@@ -137,7 +137,7 @@ def in_memory(tensor: torch.Tensor) -> dict[int, int]:
     try:
         storage = tensor.untyped_storage()
         return {} if storage.device.type == "meta" else {storage.data_ptr(): storage.nbytes()}
-    except RuntimeError:  # no storage, or one without an address
+    except (RuntimeError, ValueError):  # no storage, or one without an address, or not yet
         return {}
 
 

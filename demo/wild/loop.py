@@ -70,8 +70,8 @@ class Loop:
         return min(1.0, (time.monotonic() - self.start) / max(1e-3, self.until - self.start))
 
     def steps(self) -> Iterator[int]:
-        """Step numbers until the time is up."""
-        while time.monotonic() < self.until:
+        """Step numbers until the time is up; one at least, however slow the machine is."""
+        while self.step == 0 or time.monotonic() < self.until:
             yield self.step
 
     def advance(self, loss: torch.Tensor, extra: str = "") -> None:

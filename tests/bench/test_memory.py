@@ -28,7 +28,8 @@ def test_what_is_not_in_memory_is_not_counted():
         fake = torch.zeros(9)
     with FunctionalTensorMode():
         functional = torch.zeros(9) + 1
-    others = [fake, functional, torch.zeros(9, device="meta"), torch.eye(3).to_sparse()]
+    others = [fake, functional, torch.zeros(9, device="meta"), torch.eye(3).to_sparse(),
+              torch.nn.UninitializedParameter()]
     assert sorted(memory.storages(others, torch.zeros(5)).values()) == [20]
     assert memory.alive()[0] >= len(others) + 1
 

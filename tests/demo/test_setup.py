@@ -182,7 +182,7 @@ def fake_repo(tmp_path):
 
 
 def make(folder, *arguments):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "ARGS"}
     done = subprocess.run(["make", "--no-print-directory", "PYTHON=true", *arguments], cwd=folder, env=environment,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import torch
 
 from demo.find_host import find_host
 from tests.conftest import ROOT
-from tests.host.running import served_by
+from tests.host.running import REMEMBERS, served_by
 
 TINY = {
     "image_model": "wan2.1", "model_type": "s2v", "patch_size": [1, 2, 2], "text_len": 3, "in_dim": 16, "dim": 48,
@@ -56,7 +56,7 @@ def comfy():
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """A ComfyUI that takes prompts, for all tests that need nothing else of it."""
-    with served_by(tmp_path_factory.mktemp("comfy base")) as running:
+    with served_by(tmp_path_factory.mktemp("comfy base"), options=REMEMBERS) as running:
         yield running
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.conftest import ROOT
 from tests.web.browser import editor
 
 SPACED = "ComfyUI SyncCache"  # the pack below custom_nodes
+# Else ComfyUI drops what it has made once memory is short, as it may be beside another worker's tests.
+REMEMBERS = ("--cache-classic",)
 PATIENCE_S = 1200  # a busy machine takes ten times as long as an idle one
 LOOPS = ROOT / "tests" / "host" / "loops"
 
@@ -65,6 +68,7 @@ def launched(base, folder=SPACED, options=(), loops=False):
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
     def get(path):
+        assert process.poll() is None, (base / "server.log").read_text()[-3000:]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
             return json.load(answer)
 
@@ -75,12 +79,8 @@ def launched(base, folder=SPACED, options=(), loops=False):
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or "null")
 
-    def alive():
-        assert process.poll() is None, (base / "server.log").read_text()[-3000:]
-        return get("/system_stats")
-
     try:
-        wait_for(alive)
+        wait_for(lambda: get("/system_stats"))
         yield SimpleNamespace(get=get, post=post, base=base, url=f"http://127.0.0.1:{port}")
     finally:
         process.terminate()
@@ -107,6 +107,8 @@ def wait_for(question):
             answer = question()
             if answer is not None:
                 return answer
+        except urllib.error.HTTPError:
+            raise
         except OSError:  # refused, or, on a busy machine, not answered in time
             pass
         time.sleep(0.3)

@@ -285,11 +285,13 @@ def test_mediapipe_is_offered_where_its_model_is(pack, folders, monkeypatch):
     assert offered() == {"detector": ["none", choice], "face_detector": ["none"]}, "it finds no faces"
     assert node.validate_inputs(detector=choice) is True and "is not below" in node.validate_inputs(face_detector=choice)
     (folders / "segm" / "a.pt").write_bytes(b"x")
+    sys.modules["folder_paths"].filename_list_cache.clear()  # it looks again once the folder's time has ticked
     assert node.validate_inputs(detector="segm/a.pt", face_detector="none") is True, "workflows of before"
 
 
 def test_mediapipe_finds_everybody_in_one_outline(pack, monkeypatch):
     monkeypatch.setattr(pack.selfie, "segmenter", Selfie)
+    monkeypatch.setattr(Selfie, "closed", 0)
     image = torch.cat([torch.full((5, 32, 48, 3), 0.5), torch.zeros(1, 32, 48, 3)])
     mask, text = chosen_selfie(pack, image, hold=0, confidence=0.5)
     assert mask.shape == (6, 32, 48) and mask[0, :, :24].min() > 0.999 and mask[0, :, 25:].max() < 0.001

@@ -255,7 +255,7 @@ def test_runs_in_a_row_leave_no_tensor_behind(stage):
 
     def tensors():
         gc.collect()
-        return sum(isinstance(o, torch.Tensor) for o in gc.get_objects())
+        return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())  # a dead proxy has no class
 
     stage.sample(model, conditioning, steps=5)
     before = tensors()

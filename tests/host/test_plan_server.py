@@ -6,7 +6,7 @@ import pytest
 
 from synccache_core.planning.__main__ import main
 from synccache_core.planning.recording import Recording
-from tests.host.running import launched, run
+from tests.host.running import REMEMBERS, launched, run
 from tests.host.workflow import node, stem
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
@@ -42,7 +42,7 @@ def executed(entry: dict) -> set[str]:
 
 
 def test_calibrate_optimise_save_restart_load_sample(base, capsys):
-    with launched(base) as server:
+    with launched(base, options=REMEMBERS) as server:
         first = run(server, calibration(server, 7))
         assert "computed" in first["outputs"]["51"]["text"][0]
         assert executed(run(server, calibration(server, 7))) <= {"52"}  # nothing changed: nothing is sampled again

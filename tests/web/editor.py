@@ -2,6 +2,7 @@
 
 import io
 import json
+from contextlib import suppress
 from itertools import count
 
 from PIL import Image
@@ -12,7 +13,8 @@ from tests.host.running import finished
 from tests.host.workflow import LENGTH
 
 WORKFLOWS = ROOT / "workflows"
-LOST_MS, CLICKS = 10_000, 20  # a click on a template that asks for no file is lost, as some are on a busy machine
+# A click on a template that asks for no file is lost, as some are on a busy machine.
+LOST_MS, LOOK_MS, CLICKS = 10_000, 100, 20
 SEEDS = count(100)  # ComfyUI runs nothing again that it has run: each run of a test needs a seed of its own
 EVIL = "<img src=x onerror='window.hurt = true'>"
 NODE = "(app.graph.nodes.find(node => node.type === type))"
@@ -93,22 +95,37 @@ class Editor:
         self.page.evaluate("language => app.extensionManager.setting.set('Comfy.Locale', language)", language)
 
     def open_template(self, name: str):
-        from playwright.sync_api import TimeoutError  # may be missing where these tests are skipped
-
         self.page.get_by_role("button", name="Templates", exact=True).click()
         templates = self.page.get_by_role("dialog")
         templates.get_by_text(self.pack, exact=True).first.click()
-        card = templates.get_by_test_id(f"template-workflow-{name}")
-        for _ in range(CLICKS):
-            try:
-                with self.page.expect_request(lambda request: request.url.endswith(f"/{name}.json"), timeout=LOST_MS):
-                    card.click(timeout=LOST_MS)
-                break
-            except TimeoutError:  # of the click, where the one before was only slow
-                continue
+        self._click_until_asked(templates.get_by_test_id(f"template-workflow-{name}"), f"/{name}.json")
         templates.wait_for(state="hidden")
         nodes = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
         self.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(nodes))
+
+    def _click_until_asked(self, card, ending: str):
+        """Until the editor asks for an address of that ending: a slow click must not open the template a second time."""
+        from playwright.sync_api import TimeoutError  # may be missing where these tests are skipped
+
+        asked = []
+
+        def note(request):
+            if request.url.endswith(ending):
+                asked.append(request)
+
+        self.page.on("request", note)
+        for _ in range(CLICKS):
+            with suppress(TimeoutError):  # the click before was only slow, and the card is gone
+                card.click(timeout=LOST_MS)
+            for _ in range(LOST_MS // LOOK_MS):
+                if asked:
+                    break
+                self.page.wait_for_timeout(LOOK_MS)
+            if asked:
+                break
+        for request in asked:
+            request.response()
+        self.page.remove_listener("request", note)
 
     def look_at(self, kind: str):
         """The first node of a kind, in the middle and full size: far away the canvas draws no widgets."""
@@ -178,6 +195,7 @@ class Editor:
     def drag_slider(self, kind: str, name: str, value: float):
         """With the mouse, from where it is."""
         if self.renderer == "canvas":
+            self._wait_for_drawing(kind, name)
             start, end = self.page.evaluate(CANVAS_SLIDER, [kind, name, value])
         else:
             slider = self._node(kind).locator(f"[data-slot=slider][aria-label={name}]")
@@ -190,11 +208,16 @@ class Editor:
     def choose(self, kind: str, name: str, option: str):
         """From a list, with the mouse."""
         if self.renderer == "canvas":
+            self._wait_for_drawing(kind, name)
             self.page.mouse.click(*self.page.evaluate(CANVAS_WIDGET, [kind, name]))
             self.page.locator(f'.litemenu-entry[data-value="{option}"]').click()
         else:
             self._node(kind).get_by_role("combobox", name=name).click()
             self.page.get_by_role("option", name=option).click()
+
+    def _wait_for_drawing(self, kind: str, name: str):
+        """On the canvas, where a widget has no place before it was drawn."""
+        self.page.wait_for_function(f"([type, name]) => {WIDGET}.last_y !== undefined", arg=[kind, name])
 
     def _node(self, kind: str):
         """Of Nodes 2.0: on the canvas, a node is no element."""
