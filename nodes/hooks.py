@@ -18,6 +18,7 @@ from ..synccache_core.run.call import Call
 from ..synccache_core.sentences import say
 from .guider import schedule_of
 from .run import Shared
+from .windows import COMPUTED, windowed
 
 if TYPE_CHECKING:
     from .host import HostRun
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 KEY = "synccache"
 REPLACED = say("another extension replaced blocks in some passes: those were computed as they are")
 GUIDED = say("guidance switches off parts of the model in some passes: those were computed as they are")
+BEHIND = "double_block"  # where the host looks for what extensions, such as Uni3C, run behind each block
 PREFETCH = "prefetch_dynamic_vbars"  # whether the host fetches the weights of a block while it runs the one before
 
 
@@ -32,15 +34,19 @@ class Active(Shared):
     """One run in progress, an opaque object in transformer_options. call: the forward pass in progress.
 
     noise: how the host counts it for this model. parts: shapes of the latents that are sampled together, () = there is one.
-    run: whose settings it has.
+    run: whose settings it has. moving: whether its residuals would be of context windows that move.
     """
 
-    def __init__(self, session: Session, bound: Bound, noise: Noise, parts: Sequence = (), run: "HostRun | None" = None):
+    def __init__(
+        self, session: Session, bound: Bound, noise: Noise, parts: Sequence = (), run: "HostRun | None" = None,
+        moving: bool = False,
+    ):
         self.session = session
         self.session.guard.aside = outside_graph
         self.parts, self.run = tuple(parts), run
         self.bound, self.adapter = bound, bound.adapter
         self.noise = noise
+        self.moving = moving
         self.places: list[tuple[str, int]] = []
         self.call: Call | None = None
 
@@ -50,7 +56,7 @@ class Active(Shared):
         ours = all(isinstance(hook := replaced.get(place), BlockHook) and hook.active is self for place in self.places)
         branches = branch_keys(options)
         video = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]  # several latents in one pass: the first is it
-        grid = self.adapter.grid(video)
+        grid = windowed(self.adapter.grid(video), options.get("context_window"))
         even = video.shape[0] % len(branches) == 0
         if not ours:
             self.session.report.note(REPLACED)
@@ -58,7 +64,9 @@ class Active(Shared):
         if guiding:
             self.session.report.note(GUIDED)
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
-        foreign = guiding or not (ours and even)
+        if self.moving:
+            self.session.report.note(COMPUTED)
+        foreign = guiding or self.moving or not (ours and even)
         skips = not foreign and not self.bound.runs_beside
         if options.get(PREFETCH) and skips and self.session.current.expects_reuse:
             options[PREFETCH] = False  # weights of blocks that are not run
@@ -71,6 +79,9 @@ class Active(Shared):
         for index, block in enumerate(self.bound.blocks):
             replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
             replaced[block.place] = BlockHook(self, index, block.module, replaced.get(block.place))
+        patches = options.get("patches", {})
+        if BEHIND in patches:
+            options["patches"] = {**patches, BEHIND: [PatchHook(self, patch) for patch in patches[BEHIND]]}
 
 
 def outside_graph() -> AbstractContextManager:
@@ -165,6 +176,34 @@ class BlockHook(Shared):
         if self.previous is not None:
             return self.previous(args, extra)
         return extra["original_block"](args)
+
+
+class PatchHook(Shared):
+    """What another extension runs behind each block, see `Call.behind`."""
+
+    def __init__(self, active: Active, patch):
+        self.active, self.patch = active, patch
+        self._run = torch.compiler.disable(self._behind)  # as in BlockHook
+
+    def __call__(self, args: dict) -> dict:
+        return self._run(args)
+
+    def to(self, *_args):
+        if hasattr(self.patch, "to"):
+            self.patch = self.patch.to(*_args)
+        return self
+
+    def _behind(self, args: dict) -> dict:
+        call = self.active.call
+        if call is None or "block_index" not in args:
+            return self.patch(args)
+        found = {}
+
+        def change(hidden):
+            found.update(self.patch({**args, "img": hidden}))
+            return found["img"]
+
+        return {**found, "img": call.behind(args["block_index"], args["img"], change)}
 
 
 def predict_noise(executor, x, timestep, model_options=None, *args, **kwargs):

@@ -18,6 +18,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
 
 from ..synccache_core import Bound, Config, Noise, Plan, RunReport, Sampler, Session, StateError
+from ..synccache_core.config import RESIDUAL
 from ..synccache_core.decide.paper import paper_config
 from ..synccache_core.human.mask import as_mask
 from ..synccache_core.planning.plan import check
@@ -27,6 +28,7 @@ from .guider import guidance, needs_blocks, noise_of, ranges, remarks, schedule_
 from .hooks import KEY, Active, diffusion_model_call, predict_noise, sampler_of
 from .room import grid_of, residual_bytes, video_of
 from .run import RunHandle, Shared
+from .windows import Windows
 
 log = logging.getLogger("synccache")
 
@@ -192,7 +194,9 @@ class HostRun(Shared):
         refuse_multigpu(guider.model_patcher)
         bound = served(guider.model_patcher)
         session = self.session(guider, bound, shapes, sigmas, sampler)
-        active = Active(session, bound, noise, shapes[1:], self)
+        residual = session.config.level == RESIDUAL and not session.config.off and not session.run.listener
+        moving = residual and Windows.of(guider.model_options, video_of(shapes)).moving
+        active = Active(session, bound, noise, shapes[1:], self, moving)
         session.report.note(*remarks(guider, bound))
         active.hook(guider.model_options["transformer_options"])
         self.handle.add(session.report)
@@ -226,9 +230,11 @@ class CacheRun(HostRun):
 
     def session(self, guider: CFGGuider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
         text = text_tokens(guider)
-        settings = settings_of(self.config, bound, grid_of(bound, video_of(shapes)), sigmas, sampler, self.plan, text)
+        grid, windows = grid_of(bound, video_of(shapes)), Windows.of(guider.model_options, video_of(shapes))
+        settings = settings_of(self.config, bound, grid, sigmas, sampler, self.plan, text, self.mask)
+        config, said = windows.fit(settings.config)
         session = self.made(
-            replace(settings.config, cache_device=self._device(guider.model_patcher, shapes)), bound.layout, sigmas,
+            replace(config, cache_device=self._device(guider.model_patcher, shapes)), bound.layout, sigmas,
             partial(bound.cost, text=text), self.mask, model=bound.adapter.title, on_step=self.progress, sampler=sampler,
             ranges=ranges(guider), guidance=guidance(guider), parts=shapes[1:],
         )
@@ -236,6 +242,7 @@ class CacheRun(HostRun):
             overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order, warmup and live"
             session.report.note(say("a plan decides: {inputs} have no say", inputs=overruled))
         settings.tell(session.report)
+        session.report.note(*said)
         return session
 
     def gpu_bytes(self, model: ModelPatcher, shapes: Sequence) -> int:
@@ -248,9 +255,7 @@ class CacheRun(HostRun):
         if self.plan is not None:
             sampler = Sampler(self.plan.run.sampler)
             config = planned_config(self.plan, config, bound.adapter.name, bound.layout)
-        if self.mask is None:  # nothing is LIVE
-            config = replace(config, live=False)
-        return residual_bytes(model, video_of(shapes), config, sampler, prod(shapes[0]))
+        return residual_bytes(model, video_of(shapes), config, sampler, prod(shapes[0]), self.mask)
 
     def _device(self, model: ModelPatcher, shapes: Sequence) -> str:
         """Core's name for the place of the residuals. auto: host memory once they would take a quarter of the GPU's."""

@@ -14,6 +14,7 @@ from ..synccache_core.planning.planned import leveled
 from ..synccache_core.reuse.depths import depth_bytes
 from ..synccache_core.reuse.residuals import wanted_groups
 from .guider import served
+from .windows import Windows
 
 MANY = 1000  # evaluations, where those of the run are not known yet: as good as without rounding
 
@@ -28,17 +29,20 @@ def grid_of(bound: Bound, shape: Sequence[int]) -> Grid:
     return bound.adapter.grid(torch.empty(*shape, device="meta"))
 
 
-def residual_bytes(model, noise_shape, config: Config, sampler: Sampler, noise: int = 0) -> int:
+def residual_bytes(
+    model, noise_shape, config: Config, sampler: Sampler, noise: int = 0, mask: torch.Tensor | None = None
+) -> int:
     """Bytes of all that is stored, conditional and unconditional branch together, for a video's latent [B, C, T, H, W].
 
-    noise: numbers in all that is sampled together, 0 = in this latent.
+    noise: numbers in all that is sampled together, 0 = in this latent. mask: human mask.
     """
     bound = served(model)
     grid = grid_of(bound, noise_shape)
-    config, _ = leveled(config, bound, grid, MANY, sampler)
+    windows = Windows.of(model.model_options, noise_shape)
+    config, _ = windows.fit(leveled(config, bound, grid, MANY, sampler, mask=mask)[0])
     size = comfy.model_management.dtype_size(model.model.get_dtype_inference())
     groups = wanted_groups(config, bound.layout)
-    one = 2 * noise_shape[0] * grid.tokens * bound.width * size
+    one = round(windows.share * 2 * noise_shape[0] * grid.tokens * bound.width * size)
     held = sampler.held_for_correction if config.correction else 0
     live, order, numbers = bool(config.live), config.forecast_order, noise or prod(noise_shape)
     wanted = cache_bytes(one, 4 * numbers, config.level, len(groups), order, held, live)

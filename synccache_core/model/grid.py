@@ -1,6 +1,6 @@
 """Pixel <-> latent <-> token geometry, and the human mask as token weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -17,7 +17,7 @@ class Grid:
     frames: latent frames T. height, width: tokens per latent frame. Those of text, reference and motion are never counted
     here; where the video's lie among them is said by `View`. stride: frames of the film per latent frame but the first,
     and, with a cycle, but every cycle-th one, which stand for one. still: latent frames in front that are of no film, such
-    as a reference.
+    as a reference. window: the latent frames of a longer film that these are, () = all; whole: how many that film has.
     """
 
     frames: int
@@ -26,6 +26,8 @@ class Grid:
     stride: int = 4
     cycle: int = 0
     still: int = 0
+    window: tuple[int, ...] = ()
+    whole: int = 0
 
     @property
     def tokens(self) -> int:
@@ -68,6 +70,9 @@ def token_weights(mask: torch.Tensor, grid: Grid) -> torch.Tensor:
 
 def _to_latent_frames(frames: torch.Tensor, grid: Grid) -> torch.Tensor:
     """[F, H, W] -> [1 or T, H, W]."""
+    if grid.window and len(frames) > 1:
+        film = replace(grid, frames=grid.whole, window=(), whole=0)
+        return _to_latent_frames(frames, film)[list(grid.window)]
     count, spans = frames.shape[0], grid.spans
     if count in (1, grid.frames):
         return frames

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import torch
 
 from ..config import SCHEDULE, Config
 from ..decide.policy import level_for
@@ -14,6 +15,7 @@ from ..model.grid import Grid
 from ..model.layout import Layout
 from ..model.samplers import Sampler
 from ..report.report import RunReport
+from ..reuse.live import why_not
 from ..sentences import say
 from .plan import Plan, check
 from .schedule import Variant, predicted_error, remap, solve_steps
@@ -45,30 +47,33 @@ class Settings:
 
 def settings_of(
     config: Config, bound: Bound, grid: Grid, sigmas: Sequence[float], sampler: Sampler, plan: Plan | None = None,
-    text: int | None = None,
+    text: int | None = None, mask: torch.Tensor | None = None,
 ) -> Settings:
     """Of a run over sigmas [N + 1]: `config`, with what a plan decides and what is left to the model. grid: the video's
-    tokens. text: as `Bound.cost` takes it. Raises BadInput, with both names, where the plan is for another model.
+    tokens. mask: human mask. text: as `Bound.cost` takes it. Raises BadInput, with both names, where the plan is for
+    another model.
     """
     evaluated, line, is_moved, notes = sampler.evaluated(sigmas), "", False, []
     if plan is not None:
         config = planned_config(plan, config, bound.adapter.name, bound.layout)
         config, is_moved, notes = fitted_config(plan, config, sigmas, sampler, grid.tokens)
         line = describe(plan, evaluated)
-    config, said = leveled(config, bound, grid, len(evaluated) - 1, sampler, text)
+    config, said = leveled(config, bound, grid, len(evaluated) - 1, sampler, text, mask)
     return Settings(config, line, is_moved, (*notes, *said), bound.can_live)
 
 
 def leveled(
-    config: Config, bound: Bound, grid: Grid, steps: int, sampler: Sampler, text: int | None = None
+    config: Config, bound: Bound, grid: Grid, steps: int, sampler: Sampler, text: int | None = None,
+    mask: torch.Tensor | None = None,
 ) -> tuple[Config, list[str]]:
-    """The config with its level, for a run of `steps` evaluations, without LIVE ones where the model's blocks cannot run on
-    some of their rows; and notes.
+    """The config with its level, for a run of `steps` evaluations, without LIVE ones, which choose another level, where
+    there is no human mask or the model's blocks cannot run on some of their rows; and notes.
     """
     notes = []
-    if config.live and not config.off and not bound.takes_rows:
-        config = replace(config, live=False)
-        notes = [say("live has no effect on {model}: its blocks run on all rows only", model=bound.adapter.title)]
+    if config.live and not config.off:
+        rows = say("live has no effect on {model}: its blocks run on all rows only", model=bound.adapter.title)
+        notes = list(filter(None, [why_not(bound.layout, mask) if bound.takes_rows else rows]))
+        config = replace(config, live=False) if notes else config
     return level_for(config, bound.cost(grid, grid.tokens, text), steps, sampler), notes
 
 

@@ -9,7 +9,7 @@ two branches and in proportion for more (BRANCHES at most); beyond that, a rando
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -194,7 +194,9 @@ class Recorder:
             most = max(1, min(TOKENS, LIMIT // (2 * 4 * size * steps)))
             self._grid = call.grid
             self._tokens = Subset.draw(tokens, most, run.history.weights(call.grid))
-        if call.grid != self._grid:
+        if call.grid.window and call.grid.tokens != self._grid.tokens:
+            raise StateError("context windows of several sizes cannot be recorded: calibrate on a video that fits into one")
+        if replace(call.grid, window=self._grid.window) != self._grid:
             raise StateError(f"the video's size changed in the run, from {self._grid} to {call.grid}")
         return self._tokens
 

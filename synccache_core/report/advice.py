@@ -86,8 +86,10 @@ def _slow_host_memory(report) -> str:
     fast, measured = report.settings.get("cache_device") != "cpu", report.speedup_measured
     if fast or measured is None or measured >= SLOW * report.speedup_ideal or not report.reuse_share:
         return ""
-    took = mean(s.seconds for s in report.steps if s.action == "reuse")
-    took /= mean(s.seconds for s in report.steps if s.action == "compute")
+    reused = [s.seconds for s in report.steps if s.action == "reuse"]
+    if not reused:  # every step that was not computed was LIVE
+        return ""
+    took = mean(reused) / mean(s.seconds for s in report.steps if s.action == "compute")
     return say(
         "set cache_device to gpu if {held} GiB fit there, or lower cache_ratio: a reused step took {took} of a computed "
         "one, {share} by operation count",

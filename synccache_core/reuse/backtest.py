@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 
 import torch
 
-from .forecast import bounded_weights, combine
+from .forecast import bounded_weights, extrapolate
 
 MARGIN = 0.5  # of the first order's error: another must be clearly better, or chance decides
 SAMPLE = 4096  # numbers of a value that stand for it
@@ -58,4 +58,4 @@ class Backtest:
     def _error(self, before: Sequence[tuple[float, torch.Tensor]], position: float, now: torch.Tensor, order: int):
         used = before[-order - 1 :]
         weights = bounded_weights([at for at, _ in used], position, self._max_gain)
-        return (combine([value for _, value in used[-len(weights) :]], weights) - now).abs().sum()
+        return (extrapolate([value for _, value in used[-len(weights) :]], weights) - now).abs().sum()

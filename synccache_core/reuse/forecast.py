@@ -51,6 +51,22 @@ def stable_trust(start: float, end: float, guidance: float) -> float:
     return min(1.0, max(0.0, (2.0 / stiffness if stiffness else inf) - 1.0))
 
 
+def extrapolate(values: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+    """sum_i w_i v_i for weights that sum to 1, as a new tensor in the values' dtype; the newest value stands last.
+
+    As what the older ones are away from it: in half precision w_0 v_0 alone would be rounded as coarsely as w_0 is large, or
+    overflow.
+    """
+    *older, newest = values
+    if not older:
+        return newest.clone()
+    total = older[0] - newest
+    torch.add(newest, total, alpha=weights[0], out=total)
+    for value, weight in zip(older[1:], weights[1:]):
+        total.add_(value - newest, alpha=weight)
+    return total
+
+
 def combine(values: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
     """sum_i w_i v_i of values of one shape, as a new tensor in their dtype."""
     total = values[0] * weights[0]

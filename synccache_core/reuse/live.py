@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ..config import Config
+from ..errors import BadMask
 from ..model.grid import Grid, token_weights
 from ..model.layout import Layout
 from ..model.live import Rows
@@ -33,6 +34,17 @@ def beside(view: View, hidden: torch.Tensor) -> tuple[Rows, Rows]:
     video[view.front : view.front + view.count] = True
     others, own = (chosen.nonzero().flatten().to(hidden.device) for chosen in (~video, video))
     return Rows(others, 0), Rows(own, len(own))
+
+
+def why_not(layout: Layout, mask: torch.Tensor | None, parts: Sequence[Sequence[int]] = ()) -> str:
+    """Why a run has no LIVE evaluations, "" where it can. parts: see `LiveRows.of`."""
+    if mask is None:
+        reason = say("it needs a human_mask")
+    elif parts or layout.unknown or layout.audio != "after":
+        reason = say("this model's audio is not between its blocks")
+    else:
+        return ""
+    return say("live has no effect: {reason}", reason=reason)
 
 
 class LiveRows:
@@ -63,13 +75,10 @@ class LiveRows:
         """
         if not config.live or config.off:
             return config, None, []
-        if mask is None:
-            reason = say("it needs a human_mask")
-        elif parts or layout.unknown or layout.audio != "after":
-            reason = say("this model's audio is not between its blocks")
-        else:
-            return config, cls(mask, config.live_reach, Depths(config.cache_device, config.memory_budget)), []
-        return replace(config, live=False), None, [say("live has no effect: {reason}", reason=reason)]
+        said = why_not(layout, mask, parts)
+        if said:
+            return replace(config, live=False), None, [said]
+        return config, cls(mask, config.live_reach, Depths(config.cache_device, config.memory_budget)), []
 
     def fit_mask(self, grid: Grid) -> None:
         """A pass on this grid begins. Raises BadMask where the mask does not fit it."""
@@ -93,7 +102,13 @@ class LiveRows:
         return self._rows[place]
 
     def latent(self, shape: torch.Size) -> torch.Tensor:
-        """bool [T, H, W] of a latent [B, C, T, H, W]: what the live tokens of the newest grid cover."""
+        """bool [T, H, W] of a latent [B, C, T, H, W]: what the live tokens of the newest grid cover. Raises BadMask where
+        the grid is of a part of the latent only.
+        """
+        if self.grid is None or shape[2:3] != (self.grid.frames,):
+            frames = self.grid.frames if self.grid else 0
+            raise BadMask(say("live needs passes over the whole latent of {whole} frames, these have {frames}",
+                              whole=shape[2] if len(shape) > 2 else 0, frames=frames))  # fmt: skip
         (height, width), grid = shape[-2:], self.grid
         known = self.tokens(grid).reshape(grid.frames, grid.height, grid.width)
         for dim, (size, tokens) in enumerate(((height, grid.height), (width, grid.width)), 1):

@@ -232,9 +232,9 @@ class Outputs:
             added = [path.reused(tick, value) for path, value in zip(self._paths, velocities)]
         else:
             added = [path.computed(tick, value, keep) for path, value in zip(self._paths, velocities)]
-        if any(value is None for value in added):  # which all of them are then
+        if all(value is None for value in added):
             return None
-        change = self._parts.join(added)
+        change = self._parts.join([torch.zeros_like(v) if more is None else more for more, v in zip(added, velocities)])
         return (out + (change if x is None else change.mul_(-tick.sigma))).to(out.dtype)
 
     def take_live(self, tick: Tick, out: torch.Tensor, x: torch.Tensor | None) -> torch.Tensor | None:

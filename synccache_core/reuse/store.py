@@ -6,7 +6,7 @@ import torch
 
 from ..config import MAX_GAIN
 from ..sentences import say
-from .forecast import bounded_weights, combine
+from .forecast import bounded_weights, extrapolate
 from .pinned import Pinned
 
 
@@ -66,7 +66,7 @@ class ResidualStore:
         anchors = self.anchors(branch, group, order)
         weights = bounded_weights([at for at, _ in anchors], position, self.max_gain, self.trust)
         used = anchors[-len(weights) :]
-        return combine([value.to(device, non_blocking=True) for _, value in used], weights)
+        return extrapolate([value.to(device, non_blocking=True) for _, value in used], weights)
 
     def anchors(
         self, branch: Hashable, group: int, order: int | None = None

@@ -36,6 +36,7 @@ class Call(AudioCall):
         self.layout, self.live, self.report, self.listener = run.layout, run.live, run.report, run.listener
         self.keys, self.grid, self.mode, self.foreign = tuple(keys), grid, mode, foreign
         self.ran = self.length = 0
+        self._handed = -1  # where bookkeeping failed in a group whose residual is in the state already: its last block
         self.view: ViewOf | None = view or (lambda block: View(grid.tokens))
         self._start: torch.Tensor | None = None
         self._merged: torch.Tensor | None = None
@@ -55,6 +56,8 @@ class Call(AudioCall):
         """Return what block `index` gives for hidden [B, L, C], or what stands in for it. `compute` runs the block,
         `rest` all of it but the video, `live` some of its rows: where these are all but the video's, it is the rest.
         """
+        if index <= self._handed:
+            return hidden
         through = rest is None and live is not None and self.layout.audio == "beside"
         if index == 0 and self.mode != IDLE:
             self.guard.run(self._begin, hidden)
@@ -74,6 +77,20 @@ class Call(AudioCall):
         elif self.mode == STORE and segment is not None:
             self.guard.run(self._close, segment, index, out)
         return out
+
+    def behind(self, index: int, hidden: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """What goes on from behind block `index` where an extension makes change(hidden [B, L, C]) there, maybe in place.
+
+        Where a residual stands in for blocks, what was changed between them is part of it; of LIVE rows it is not.
+        `change` is called at every block all the same, since it may keep a state of its own from one to the next.
+        """
+        if self.mode not in (REUSE, LIVE) or index in self.layout.closes:
+            return change(hidden)
+        changed = change(hidden.clone())
+        if self.mode == REUSE and self.layout.audio != "beside":
+            return hidden
+        rows, out = self._rows(index, hidden)[0], hidden.clone()
+        return out.index_copy_(1, rows.index, changed.index_select(1, rows.index))
 
     # What adapters ask, see `AudioCall`.
 
@@ -151,9 +168,15 @@ class Call(AudioCall):
                     args, kwargs = self._audio_args
                     hidden = self._audio[target](hidden, *args, **kwargs)
                 continue
+            merged = self._merged
+            video = None if merged is None else self.view(index).of(hidden)
             added = self.guard.run(self._spread if action == SPREAD else self._add, target, index, hidden)
-            if added is None:  # bookkeeping failed: the rest of this pass is computed
+            if added is None and merged is None:  # bookkeeping failed: the rest of this pass is computed
                 return compute(hidden)
+            if added is None:  # but for this group; in place, since there may be no memory for more
+                video.copy_(merged)
+                self._handed = self.layout.segment_blocks[target][-1]
+                added = hidden
             hidden = added
         return hidden if rest is None else rest(hidden)
 

@@ -198,6 +198,8 @@ class Session:
         self.residuals.clear()
         if self.outputs:
             self.outputs.clear()
+        if self.live:
+            self.live.depths.clear()
         for call in self._calls:
             call.stop()
         self.report.note(reason)

@@ -49,6 +49,13 @@ def test_few_steps_are_offered_live_tokens_where_the_model_has_them():
     assert advice(run("crrrrrrrc", livable=True)) == ""
 
 
+def test_a_run_whose_steps_are_all_live_gets_none():
+    """Slow as it is, nothing was fetched of what its reused steps would have been."""
+    slow = {"settings": {"cache_device": "cpu"}, "speedup_ideal": 30.0}
+    assert advice(run("cllllllllc", **slow)) == ""
+    assert "set cache_device to gpu" in advice(run("clllrllllc", **slow, reused_seconds=0.9))
+
+
 def test_a_budget_that_cut_residuals_is_told_how_much_it_lacks():
     tight = run(settings={"memory_budget": 4 * GIB}, groups=4, order=0)
     assert advice(tight) == "raise memory_budget_gb from 4 to 23: now 4 of 11 residuals fit, at order 0 of 1"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from synccache_core.config import MAX_GAIN
-from synccache_core.reuse.forecast import bounded_weights, combine, lagrange_weights, stable_trust
+from synccache_core.reuse.forecast import bounded_weights, combine, extrapolate, lagrange_weights, stable_trust
 
 
 def test_orders_by_hand():
@@ -70,3 +70,17 @@ def test_the_share_is_the_most_that_is_stable(stiffness):
     share = stable_trust(1.0, math.exp(-stiffness), 1.0)
     assert after(share - 0.01) < 2.0
     assert share == 1.0 or after(share + 0.05) > 10.0
+
+
+def test_extrapolation_in_half_precision_is_rounded_once_and_does_not_overflow():
+    """-4 x 15000 is no number of float16, and of bfloat16 3.3 x 1 would be off by a quarter of a per cent of all."""
+    same = [torch.full((3,), 15000.0).half()] * 2
+    assert extrapolate(same, [-4.0, 5.0]).tolist() == [15000.0] * 3
+    old, new = (torch.rand(4096, generator=torch.Generator().manual_seed(seed)) * 0.05 + 1 for seed in (1, 2))
+    halves = [old.bfloat16(), new.bfloat16()]
+    truth = 4.3 * halves[1].double() - 3.3 * halves[0].double()
+    assert ((extrapolate(halves, [-3.3, 4.3]).double() - truth).norm() / truth.norm()) < 0.002
+    three = [torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([4.0])]
+    assert extrapolate(three, [1.0, -3.0, 3.0]).item() == pytest.approx(7.0) and three[0].item() == 1.0
+    alone = torch.tensor([5.0])
+    assert extrapolate([alone], [1.0]).add_(1).item() == 6.0 and alone.item() == 5.0

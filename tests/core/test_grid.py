@@ -103,3 +103,17 @@ def test_a_reference_in_front_is_of_no_film():
     assert token_weights(torch.ones(2, 2), grid).tolist() == [1.0] * 12
     with pytest.raises(BadMask, match=r"9 frames; the video has 5 frames \(3 latent frames\): use 1, 3 or 5"):
         token_weights(torch.zeros(9, 4, 4), grid)
+
+
+def test_a_window_takes_its_frames_of_the_whole_mask():
+    """Of 3 latent frames, 9 of pixels."""
+    window = Grid(2, 2, 2, window=(1, 2), whole=3)
+    frames = torch.zeros(9, 4, 4)
+    frames[5:] = 1.0
+    assert token_weights(frames, window).tolist() == [0.0] * 4 + [1.0] * 4
+    assert token_weights(frames[[0, 4, 8]], window).tolist() == [0.0] * 4 + [1.0] * 4
+    assert token_weights(frames[8], window).tolist() == [1.0] * 8
+    with pytest.raises(BadMask, match="5 frames; the video has 9 frames"):
+        token_weights(frames[:5], window)
+    late = Grid(2, 2, 2, still=1, window=(0, 2), whole=3)  # the first of three is of no film
+    assert token_weights(torch.ones(5, 4, 4), late).tolist() == [0.0] * 4 + [1.0] * 4

@@ -19,6 +19,7 @@ from synccache_core.planning.planned import settings_of
 from synccache_core.reuse.depths import Depths, Packed
 from synccache_core.reuse.live import LiveRows, beside, live_tokens
 from synccache_core.reuse.parts import Regions
+from synccache_core.run.call import Call
 
 GRID = Grid(1, 3, 4)
 EVENLY = [1 - step / 12 for step in range(13)]
@@ -336,3 +337,107 @@ def test_live_steps_that_cannot_be_do_not_choose_the_level(speedup):
     )
     assert asked.config == plain.config and plain.notes == () and not asked.livable
     assert asked.notes == ("live has no effect on Toy DiT, audio after: its blocks run on all rows only",)
+
+
+@pytest.mark.parametrize("case", [toy_live_case(), toy_packed_case()], ids=["no mask", "sound beside the video"])
+def test_live_without_what_it_needs_does_not_choose_the_level_either(case):
+    """On a large model, whose probe and audio cost little, "auto" reuses residuals; of runs with LIVE steps, outputs."""
+    mask = None if case.bound.layout.audio == "after" else spot()
+    costs = CostModel(100.0, 1.0, 1.0, Layout(40, tuple(range(0, 40, 4)), case.bound.layout.audio), probe=1.0)
+    case.adapter = replace(case.adapter, cost=lambda *_: costs)
+    config = Config(target_speedup=2.0, level="auto")
+    asked, plain = (
+        settings_of(replace(config, live=live), case.bound, case.grid, case.sigmas, Sampler(), mask=mask)
+        for live in (True, False)
+    )
+    assert asked.config == plain.config and plain.config.level == "residual"
+    assert len(asked.notes) == 1 and asked.notes[0].startswith("live has no effect: ") and plain.notes == ()
+
+
+def filmed(case, session, seed, away=None):
+    """x at the end of twelve Euler steps. away: multiplies x before each pass."""
+    rows, audio = case.tensors(seed)
+    x = torch.randn(1, 8, 1, 2, 3, generator=torch.Generator().manual_seed(seed))
+
+    def run(sigma):
+        hidden = torch.cat([x.flatten(2).mT, rows[:, 6:]], dim=1)
+        return 0.2 * case.model(hidden, sigma, audio).mT.reshape(x.shape)
+
+    for sigma, following in zip(case.sigmas, case.sigmas[1:]):
+        x = x + (following - sigma) * session.predict(sigma, partial(run, sigma))
+    return x
+
+
+@pytest.mark.parametrize("level", ["output", "residual"])
+def test_the_others_are_corrected_where_live_steps_closed_the_gap_of_the_live(level):
+    """A LIVE step ends each gap, so that at a computed one only the other rows have anything to put right."""
+    case, mask, errors, corrections = toy_live_case(), torch.zeros(1, 2, 3), [], []
+    mask[:, 0, 0] = 1
+    actions = "crlrlcrlrlcc"
+    settings = {"schedule": tuple(a == "c" for a in actions), "live": tuple(a == "l" for a in actions), "live_reach": 0}
+    for seed in range(3):
+        with running(case, None, target_speedup=1.0) as session:
+            plain = filmed(case, session, seed)
+        for correction in (False, True):
+            with running(case, mask, **settings, level=level, correction=correction, forecast_order=1) as session:
+                errors.append(((filmed(case, session, seed) - plain).norm() / plain.norm()).item())
+            corrections.append(session.report.corrections)
+    assert corrections == [0, 2] * 3
+    assert sum(errors[1::2]) < sum(errors[::2])
+
+
+def test_live_in_parts_of_the_video_stops_with_a_sentence():
+    case, mask = toy_live_case(), torch.zeros(1, 2, 3)
+    mask[:, 0, 0] = 1
+    with running(case, mask, schedule=(True, False, True), live=(False, True, False), level="output") as session:
+        rows, audio = case.tensors(0)
+        x = torch.randn(1, 8, 3, 2, 3, generator=torch.Generator().manual_seed(0))
+
+        def run():
+            passes = [torch.cat([part.flatten(2).mT, rows[:, 6:]], dim=1) for part in x.split(1, dim=2)]
+            return torch.cat([case.model(one, 0.5, audio).mT.reshape(1, 8, 1, 2, 3) for one in passes], dim=2)
+
+        for sigma in case.sigmas[:3]:
+            session.predict(sigma, run)
+    assert [step.action for step in session.report.steps] == ["compute"] * 3
+    assert "live needs passes over the whole latent of 3 frames, these have 1" in session.report.notes[-1]
+
+
+def failing_once(monkeypatch, method, at):
+    """The `at`-th call of a method of `Call` finds no memory."""
+    original, calls = getattr(Call, method), []
+
+    def fail(call, *args):
+        calls.append(args)
+        if len(calls) == at:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(call, *args)
+
+    monkeypatch.setattr(Call, method, fail)
+
+
+SOME = (True, True, False, False, False, True) + (False,) * 6
+
+
+def test_a_merged_group_whose_residual_is_in_the_state_is_not_computed_as_well(monkeypatch):
+    """Memory ends at its last segment, at an input for which residuals are exact."""
+    case = toy_case()
+    failing_once(monkeypatch, "_merge", 2)
+    rows, audio = case.tensors(0)
+    whole = case.call(case.model, rows.clone(), 0.5, audio)
+    with running(case, schedule=SOME, groups=((1, 2, 3),)) as session:
+        for sigma in case.sigmas[:3]:
+            with session.evaluation(sigma):
+                out = case.call(case.model, rows.clone(), 0.5, audio)
+    assert session.report.steps[-1].action == "compute" and "out of memory" in session.report.notes[-1]
+    assert session.residuals.peak > 0 and session.residuals.empty
+    assert_close(out, whole, 1e-6)
+
+
+def test_nothing_is_held_of_live_steps_once_memory_has_ended(monkeypatch):
+    case, mask = toy_live_case(), torch.zeros(1, 2, 3)
+    mask[:, 0, 0] = 1
+    failing_once(monkeypatch, "_before_live", 2)
+    with running(case, mask, schedule=SOME, live=(False, False, True) + (False,) * 9, live_reach=0) as session:
+        sample(case, session)
+        assert session.live.depths.peak > 0 and session.live.depths.bytes == 0 == session.residuals.depths.bytes

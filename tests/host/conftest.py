@@ -145,12 +145,12 @@ class Stage:
 
         return WithId.execute(**inputs).args
 
-    def attach(self, model=None, **config):
+    def attach(self, model=None, mask=None, **config):
         """(MODEL, run, events) with settings that no widget offers, such as a fixed schedule."""
         said = []
         handle = self.comfy.run.RunHandle(watcher=said.append)
         settings = self.comfy.core.Config(**{"forecast_order": 0, **config})
-        return self.comfy.host.attach(model or self.model, settings, None, handle), handle, said
+        return self.comfy.host.attach(model or self.model, settings, mask, handle), handle, said
 
 
 @pytest.fixture(scope="session")

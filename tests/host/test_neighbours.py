@@ -109,26 +109,6 @@ def test_our_own_bookkeeping_may_fail_without_harm(stage, monkeypatch):
     assert any("ZeroDivisionError" in note for note in run.reports[0].notes)
 
 
-def test_context_windows_are_kept_apart_and_warned_about(stage):
-    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
-
-    conditioning = stage.conditioning(frames=25)  # 7 latent frames
-
-    def windowed(model):
-        settings = {"context_length": 4, "context_overlap": 1, "context_stride": 1, "closed_loop": False, "dim": 2}
-        choices = {"context_schedule": "standard_static", "fuse_method": "flat", "freenoise": False}
-        return ContextWindowsManualNode.execute(model, **settings, **choices).args[0]
-
-    plain = stage.sample(windowed(stage.model), conditioning)
-    assert torch.equal(stage.sample(windowed(stage.attach(schedule=(True,) * 12)[0]), conditioning), plain)
-    model, run, _ = stage.attach(schedule=(True, True, False) * 4)
-    out = stage.sample(windowed(model), conditioning)
-    report = run.reports[0]
-    assert report.branches == 4 and report.reused == 3
-    assert any("context windows" in note for note in report.notes)
-    assert ((out - plain).norm() / plain.norm()) < 0.3
-
-
 def test_a_mask_weighs_the_probe_or_is_refused_with_both_numbers(stage):
     half = torch.zeros(1, 40, 30)
     half[:, :20] = 1.0
