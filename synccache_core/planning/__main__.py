@@ -3,33 +3,20 @@
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from .. import __version__
 from ..errors import SyncCacheError
-from ..model.layout import Layout
 from ..units import GIB, MIB
 from .plan import Budget, Plan
 from .planner import Choice, Planner
 from .recording import Recording
 from .saved import load_file
-from .schedule import Variant, solve_segments, solve_steps
-from .trajectory import trajectory
-
-BENCH_STEPS, BENCH_REFRESHES = 50, 40
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    if options.bench:
-        _write(*(f"{name:<40} {seconds * 1000:8.1f} ms" for name, seconds in bench()))
-        return 0
-    if options.calibration is None:
-        _parser().error("a calibration file is needed")
     try:
         return _run(options)
     except (SyncCacheError, OSError) as error:
@@ -77,41 +64,18 @@ def summary(plan: Plan) -> list[str]:
     ]
 
 
-def bench() -> list[tuple[str, float]]:
-    """(name, seconds) of solving 50 steps and 40 refresh points of random data, each for every budget at once."""
-    draw = np.random.default_rng(0)
-    path = draw.normal(size=(BENCH_STEPS, 2 * BENCH_STEPS)).cumsum(0)
-    recorded = trajectory(path @ path.T, np.linspace(1.0, 0.0, BENCH_STEPS + 1))
-    results = []
-    for order in range(3):
-        for correction in (False, True):
-            name = f"{BENCH_STEPS} steps, order {order}{', correction' if correction else ''}"
-            results.append((name, _timed(solve_steps, recorded, Variant("output", order, correction))))
-    audio = draw.normal(size=(BENCH_REFRESHES, 64))
-    layout = Layout(BENCH_REFRESHES, tuple(range(BENCH_REFRESHES)), "inside")
-    results.append((f"{BENCH_REFRESHES} refresh points", _timed(solve_segments, audio @ audio.T, layout)))
-    return results
-
-
-def _timed(function, *arguments) -> float:
-    started = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - started
-
-
 def _write(*lines: str) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m synccache_core.planning", description=__doc__)
-    parser.add_argument("calibration", type=Path, nargs="?", help="calibration.json")
+    parser.add_argument("calibration", type=Path, help="calibration.json")
     parser.add_argument("--speedup", type=float, default=3.0, help="wanted speed of the sampling loop (default 3)")
     parser.add_argument("--computed", type=int, help="number of computed steps, instead of --speedup")
     parser.add_argument("--cache-ratio", type=float, help="share of the residuals that get memory of their own, 0..1")
     parser.add_argument("--gib", type=float, help="memory for the cache, instead of --cache-ratio")
     parser.add_argument("--json", type=Path, help="write the table and the plan to this file")
-    parser.add_argument("--bench", action="store_true", help="print how long solving takes")
     return parser
 
 
