@@ -29,9 +29,10 @@ class Config:
     of their own, None = what is usual for the layout. forecast_order: 0 reuse, 1 line, 2 parabola, in steps; with backtest
     the highest that is tried, and each gap takes the order that forecast the last computed evaluation best. max_gain: bound
     on how far a forecast reaches.
-    memory_budget: bytes that stored residuals may take, None = no limit. cache_device: "same" as the model's, or "cpu"
-    (pinned where there is a GPU). max_reuse_run: longest run of reused evaluations. force_last: compute the last step
-    whatever the schedule says.
+    memory_budget: bytes that stored residuals may take, with what is kept of the states inside their segments and, at level
+    "output", with the outputs; None = no limit. Outputs that correction holds beside residuals are no part of it, they are
+    small. cache_device: "same" as the model's, or "cpu" (pinned where there is a GPU). max_reuse_run: longest run of reused
+    evaluations. force_last: compute the last step whatever the schedule says.
 
     choose: what decides which evaluations are computed. "schedule": a fixed one for the target speed, `schedules.blended`
     with alpha; or the one given as `schedule`, per evaluation True = compute. With `adapt` it is laid out anew behind a

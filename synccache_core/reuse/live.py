@@ -36,14 +36,15 @@ def beside(view: View, hidden: torch.Tensor) -> tuple[Rows, Rows]:
 
 
 class LiveRows:
-    """The rows of one run. mask: human mask. reach: see `live_tokens`. depths: of the rows that are not live.
+    """The rows of one run. mask: human mask. reach: see `live_tokens`. depths: of the rows that are not live; those that
+    share the byte budget with the run's residuals.
 
     What stands beside the video, such as the reference, is always live: nothing is stored of it.
     """
 
-    def __init__(self, mask: torch.Tensor, reach: int = 1, depths: Depths | None = None):
+    def __init__(self, mask: torch.Tensor, reach: int = 1):
         self.grid: Grid | None = None  # of the newest pass
-        self.depths = depths or Depths("same", None)
+        self.depths = Depths("same")
         self._mask, self._reach = mask, reach
         self._tokens: dict[Grid, torch.Tensor] = {}
         self._rows: dict[tuple, tuple[Rows, Rows]] = {}
@@ -68,7 +69,7 @@ class LiveRows:
         elif parts or layout.unknown or layout.audio != "after":
             reason = say("this model's audio is not between its blocks")
         else:
-            return config, cls(mask, config.live_reach, Depths(config.cache_device, config.memory_budget)), []
+            return config, cls(mask, config.live_reach), []
         return replace(config, live=False), None, [say("live has no effect: {reason}", reason=reason)]
 
     def fit_mask(self, grid: Grid) -> None:
