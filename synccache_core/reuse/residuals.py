@@ -46,8 +46,8 @@ class Group:
 class Residuals:
     """groups: tuples of segments, each with one stored residual per branch; fewer once a byte budget cuts them.
 
-    Without a byte budget every group fits; with one, `settle` decides after the first evaluation, when sizes are known. What
-    the residuals leave of it is for the depths.
+    Without a byte budget every group fits; with one, `settle` decides after the first evaluation, when sizes are known, and
+    once more where these outgrow it. What the residuals leave of it is for the depths.
     first_order: of the forecast, until a backtest knows better. beside: what `Call.remember` keeps with them, small.
     depths: where the video stands inside segments, for rows beside it that go through the blocks.
     """
@@ -130,6 +130,25 @@ class Residuals:
             self._store.clear()
         return value, sound
 
+    def measure(self, keys: Sequence[Hashable], size: int) -> None:
+        """A residual of each of these branches takes so many bytes. Where that outgrows the byte budget all is forgotten,
+        and is to be settled anew.
+        """
+        before = sum(self.sizes.values())
+        self.sizes.update(dict.fromkeys(keys, size))
+        if not self.settled or self._room is None or sum(self.sizes.values()) == before:
+            return
+        if self._needed > self._room:
+            self.clear()
+            self.groups, self.settled = wanted_groups(self._config, self._layout), False
+            self._store.order = self._config.forecast_order
+        self._share()
+
+    @property
+    def _needed(self) -> int:
+        """Bytes of all anchors of all groups."""
+        return len(self.groups) * (self._store.order + 1) * sum(self.sizes.values())
+
     def settle(self, taken: int = 0) -> str | None:
         """Choose groups and order that the byte budget allows; a remark where they are not what was wanted. taken: bytes of
         the budget that whole outputs need.
@@ -165,7 +184,7 @@ class Residuals:
 
     def _share(self) -> None:
         """Leave to the depths what the residuals do not need."""
-        self.depths.bound(self._room - len(self.groups) * (self._store.order + 1) * sum(self.sizes.values()))
+        self.depths.bound(max(0, self._room - self._needed))
         # The two were not at their most together where one makes room for the other.
         self._peak, self._store.peak, self.depths.peak = self.peak, self._store.bytes, self.depths.bytes
 

@@ -62,3 +62,51 @@ def test_what_correction_holds_beside_residuals_is_no_part_of_it():
         assert report.bytes_held == report.bytes_predicted == groups * (report.order + 1) * ONE + 3 * ONE
         limit = None if budget is None else budget + 3 * ONE
         assert report.correction_bytes == 3 * ONE and report.limit == report.live(12)["limit"] == limit
+
+
+def second_branch_late(budget, case=toy_case, **settings):
+    """Letters of the steps and the report, where a second branch appears at evaluation 3 of 12."""
+    case = case()
+    x, audio = case.tensors(0)
+    with torch.no_grad(), running(case, target_speedup=3.0, memory_budget=budget, **settings) as session:
+        for index, sigma in enumerate(case.sigmas[:-1]):
+            with session.evaluation(sigma):
+                for branch in ("cond", "uncond")[: 1 + (index > 2)]:
+                    with session.branch(branch):
+                        case.call(case.model, x + sigma, sigma, audio)
+    return "".join(step.action[0] for step in session.report.steps), session.report
+
+
+@pytest.mark.parametrize(
+    ("residuals", "steps", "groups", "order"),
+    [(12, "ccrrccrrrrrc", 3, 1), (11, "ccrrccrrrrrc", 3, 0), (6, "ccrrccrrrrrc", 3, 0), (5, "ccrrccrrrrrc", 2, 0),
+     (2, "ccrrccrrrrrc", 1, 0), (1, "ccrrcccccccc", 0, 0)],
+)  # fmt: skip
+def test_a_branch_that_appears_late_is_fitted_in(residuals, steps, groups, order):
+    """Three residuals of two anchors for either branch; `residuals` of all these fit."""
+    budget = residuals * ONE
+    did, report = second_branch_late(budget, forecast_order=1)
+    assert (did, report.groups, report.order, report.branches) == (steps, groups, order, 2)
+    assert report.bytes_held <= budget and not any("stopped" in note for note in report.notes)
+    assert any("nothing is cached" in note for note in report.notes) == (not groups)
+
+
+def test_a_late_branch_takes_the_room_of_what_is_inside_segments():
+    """144 bytes of a branch lie inside segments."""
+    free = second_branch_late(None, toy_packed_case)[1].bytes_held
+    assert free == 2 * (3 * ONE + 144)
+    did, report = second_branch_late(6 * ONE + 150, toy_packed_case)
+    assert did == "ccrrccrrrrrc" and 6 * ONE < report.bytes_held <= 6 * ONE + 150
+
+
+def test_another_size_in_the_run_is_fitted_in():
+    case = toy_case()
+    (x, audio), (both, sound) = case.tensors(0), case.tensors(0, batch=2)
+    settings = {"schedule": tuple(index in (0, 1, 5, 6) for index in range(12)), "memory_budget": 4 * ONE}
+    with torch.no_grad(), running(case, **settings) as session:
+        for index, sigma in enumerate(case.sigmas[:-1]):
+            with session.evaluation(sigma):
+                case.call(case.model, (x if index < 5 else both) + sigma, sigma, audio if index < 5 else sound)
+    report = session.report
+    assert "".join(step.action[0] for step in report.steps) == "ccrrrccrrrrc"
+    assert report.groups == 2 and report.bytes_held == 4 * ONE
