@@ -200,6 +200,21 @@ def test_incomplete_runs_make_no_recording(calibrated):
         assert session.recording() is None
 
 
+def test_a_recording_can_be_asked_for_early_and_twice():
+    case = toy_case()
+    with torch.no_grad(), calibrate(case.model, SIGMAS, case.grid, adapter=case.adapter) as session:
+        early = []
+
+        def call(*given):
+            early.append(session.recording())
+            return case.call(*given)
+
+        toy_run(case, session, call=call)
+        first, second = session.recording(), session.recording()
+    assert early == [None] * STEPS and first.to_json() == second.to_json()
+    assert first.residual_bytes == 6 * 8 * 4 == first.output_bytes and session.report.notes == []
+
+
 def test_samplers_that_evaluate_twice_are_refused_by_name():
     case = toy_case()
     x, audio = case.tensors(0)
