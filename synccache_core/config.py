@@ -1,6 +1,5 @@
 """Settings of a run, and what each may be."""
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
@@ -141,8 +140,9 @@ class Config:
 def _check(name: str, value, low, high, whole: bool = False, optional: bool = False) -> None:
     if value is None and optional:
         return
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not low <= value <= high or (whole and value != int(value)):
+    # A whole float would index nothing and count nothing later, in the midst of a run.
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not number or not low <= value <= high:  # which NaN and infinity are not either
         kind = "a whole number" if whole else "a number"
         raise BadConfig(f"{name} must be {kind} in {low}..{high}, got {value!r}")
 
@@ -164,5 +164,5 @@ def _check_groups(groups) -> None:
         return
     sound = isinstance(groups, tuple) and groups and all(isinstance(group, tuple) and group for group in groups)
     members = [segment for group in groups for segment in group] if sound else []
-    if not sound or members != list(range(1, len(members) + 1)):
+    if not sound or members != list(range(1, len(members) + 1)) or any(type(segment) is not int for segment in members):
         raise BadConfig(f"groups must be a tuple of tuples of the segments 1, 2, ... in order, or None, got {groups!r}")
