@@ -333,6 +333,12 @@ def test_a_recording_survives_json(tmp_path):
     [
         ('"adapter": "toy"', '"adapter": ""', "adapter must be text"),
         ('"cost": {"block": 10.0', '"cost": {"block": -1', "cost.block must be"),
+        ('"cost": {"block": 10.0', '"cost": {"block": 10.0, "probe": "x"', "cost.probe must be .* or null, got 'x'"),
+        ('"cost": {"block": 10.0', '"cost": {"block": 10.0, "probe": -1e9', "cost.probe must be"),
+        ('"cost": {"block": 10.0', '"cost": {"block": 10.0, "probe": {}', "cost.probe must be"),
+        ('"cost": {"block": 10.0', '"cost": {"block": 10.0, "steps": 1', "cost must be an object with block, other"),
+        ('"blocks": 9', '"blocks": 9, "probe": 1', "layout must be an object with audio, blocks, refresh"),
+        ('"blocks": 9', '"blocks": 9, "keys": 0', "layout must be an object with audio, blocks, refresh"),
         ('"blocks": 9', '"blocks": 3', "refresh points must rise"),
         ('"blocks": 9', '"blocks": 1e9', "layout.blocks must be a whole number"),
         ('"output/whole"', '"sound/whole"', "grams must hold sound|level must be one of|level output"),
