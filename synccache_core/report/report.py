@@ -148,14 +148,6 @@ class RunReport:
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
-    def progress(self, expected: int) -> str:
-        """One line for the node while it samples: "18/40 · 11 reused · 1.9×", the speed of the whole run."""
-        if self.calibration:
-            return f"{len(self.steps)}/{expected} · calibrating"
-        speed = self.speedup_expected(expected)
-        tail = f" · {speed:.1f}×" if speed else ""
-        return f"{len(self.steps)}/{expected} · {self.reused} reused{tail}"
-
     def live(self, expected: int) -> dict:
         """The run so far, small, for a picture of it: one letter and one probe change per step, counts, bytes."""
         return {

@@ -52,7 +52,7 @@ def test_what_is_measured_by_hand():
     assert recording.run.tokens == 2 and recording.adapter == "doubling" and 0 <= recording.shares["residual"] <= 1
     assert report.calibration and report.computed == 5 and report.bytes_held == 0
     assert report.summary().splitlines()[1] == "calibration: 5 steps, all computed"
-    assert report.progress(5) == "5/5 · calibrating" and "nothing was reused" not in report.summary()
+    assert "nothing was reused" not in report.summary()
 
 
 def test_a_mask_makes_a_region_of_its_own():
