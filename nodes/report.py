@@ -73,7 +73,7 @@ class SyncCacheReport(io.ComfyNode):
 
 def facts(report: RunReport) -> timeline.Run:
     """What the timeline shows of a run."""
-    room = max(report.bytes_held, report.settings["memory_budget"] or report.bytes_predicted)
+    room = max(report.bytes_held, report.limit or report.bytes_predicted)
     told = advice(report)
     return timeline.Run(
         title=recognised(report.model, report.blocks, report.refresh_points),
@@ -87,7 +87,7 @@ def facts(report: RunReport) -> timeline.Run:
         held=report.bytes_held,
         room=room,
         held_label=f"{readable(report.bytes_held)} held",
-        room_label=f"{'limit' if report.settings['memory_budget'] else 'expected'}: {readable(room)}",
+        room_label=f"{'limit' if report.limit else 'expected'}: {readable(room)}",
         notes=(*([f"Recommendation: {told}"] if told else []), *report.why_slow()),
     )
 

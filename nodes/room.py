@@ -48,4 +48,8 @@ def residual_bytes(
     wanted = cache_bytes(one, 4 * numbers, config.level, len(groups), order, held, live)
     if live or config.level == RESIDUAL and bound.runs_beside:
         wanted += depth_bytes(bound.layout, groups, one // size, size)
-    return min(wanted, config.memory_budget) if config.memory_budget is not None else wanted
+    if config.memory_budget is None:
+        return wanted
+    # What correction holds beside residuals is no part of the budget.
+    apart = cache_bytes(0, 4 * numbers, RESIDUAL, 0, order, held) if config.level == RESIDUAL else 0
+    return min(wanted, config.memory_budget + apart)

@@ -1,6 +1,5 @@
 """Settings of a run, and what each may be."""
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
@@ -29,9 +28,10 @@ class Config:
     of their own, None = what is usual for the layout. forecast_order: 0 reuse, 1 line, 2 parabola, in steps; with backtest
     the highest that is tried, and each gap takes the order that forecast the last computed evaluation best. max_gain: bound
     on how far a forecast reaches.
-    memory_budget: bytes that stored residuals may take, None = no limit. cache_device: "same" as the model's, or "cpu"
-    (pinned where there is a GPU). max_reuse_run: longest run of reused evaluations. force_last: compute the last step
-    whatever the schedule says.
+    memory_budget: bytes that stored residuals may take, with what is kept of the states inside their segments and, at level
+    "output", with the outputs; None = no limit. Outputs that correction holds beside residuals are no part of it, they are
+    small. cache_device: "same" as the model's, or "cpu" (pinned where there is a GPU). max_reuse_run: longest run of reused
+    evaluations. force_last: compute the last step whatever the schedule says.
 
     choose: what decides which evaluations are computed. "schedule": a fixed one for the target speed, `schedules.blended`
     with alpha; or the one given as `schedule`, per evaluation True = compute. With `adapt` it is laid out anew behind a
@@ -140,8 +140,9 @@ class Config:
 def _check(name: str, value, low, high, whole: bool = False, optional: bool = False) -> None:
     if value is None and optional:
         return
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not low <= value <= high or (whole and value != int(value)):
+    # A whole float would index nothing and count nothing later, in the midst of a run.
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not number or not low <= value <= high:  # which NaN and infinity are not either
         kind = "a whole number" if whole else "a number"
         raise BadConfig(f"{name} must be {kind} in {low}..{high}, got {value!r}")
 
@@ -163,5 +164,5 @@ def _check_groups(groups) -> None:
         return
     sound = isinstance(groups, tuple) and groups and all(isinstance(group, tuple) and group for group in groups)
     members = [segment for group in groups for segment in group] if sound else []
-    if not sound or members != list(range(1, len(members) + 1)):
+    if not sound or members != list(range(1, len(members) + 1)) or any(type(segment) is not int for segment in members):
         raise BadConfig(f"groups must be a tuple of tuples of the segments 1, 2, ... in order, or None, got {groups!r}")

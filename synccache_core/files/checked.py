@@ -16,6 +16,7 @@ MAX_DIGITS = 20
 # What copying from chats, web pages and word processors leaves in a text: marks without width, and spaces that do not break.
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad")) | {0xA0: " ", 0x202F: " "}
 FENCE = "```"
+STRING = r'"(?:[^"\\]|\\.)*"?'  # one without an end takes the rest of the text: what is in it is read once
 
 
 def parse(text: str, most: int) -> dict:
@@ -41,13 +42,17 @@ def parse(text: str, most: int) -> dict:
 
 
 def bare(text: str) -> str:
-    """The text without invisible characters, and of a block between code fences only what is in it."""
+    """The text without invisible characters, and of a block between code fences only what is in it. Fences in a JSON text
+    are its own.
+    """
     text = text.translate(INVISIBLE)
-    parts = text.split(FENCE)
-    if len(parts) < 3:
+    before, _, rest = text.partition(FENCE)
+    ends = (mark.start() for mark in re.finditer(f"{STRING}|{FENCE}", rest, re.DOTALL) if mark[0] == FENCE)
+    end = None if before.lstrip().startswith("{") else next(ends, None)
+    if end is None:
         return text
-    language, newline, body = parts[1].partition("\n")
-    return body if newline and language.strip().isalnum() else parts[1]
+    language, newline, body = rest[:end].partition("\n")
+    return body if newline and language.strip().isalnum() else rest[:end]
 
 
 def read(path: Path, most: int) -> str:
@@ -116,7 +121,7 @@ def check_numbers(where: str, value: object, low: float, high: float, most: int,
 
 def _depth(text: str) -> int:
     depth = deepest = 0
-    for mark in re.findall(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', text, re.DOTALL):
+    for mark in re.findall(STRING + r"|[\[{\]}]", text, re.DOTALL):
         if mark in "[{":
             depth += 1
             deepest = max(deepest, depth)

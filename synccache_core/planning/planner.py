@@ -22,7 +22,7 @@ from .recipes import Recipe, Tried, default, every, fallback, rounds, telling, u
 from .recording import Recording
 from .remarks import CARRIED, GUESSED, REPLAYED, remarks
 from .schedule import (
-    Objective,
+    MAX_RUN,
     Segmentation,
     Solution,
     Variant,
@@ -91,11 +91,11 @@ class Planner:
     """
 
     def __init__(
-        self, recording: Recording, how: Objective | None = None, human_weight: float = HUMAN_WEIGHT,
-        recipes: list[Recipe] | None = None, watch: Callable[[], None] | None = None,
+        self, recording: Recording, human_weight: float = HUMAN_WEIGHT, recipes: list[Recipe] | None = None,
+        watch: Callable[[], None] | None = None,
     ):
         self.recording = recording
-        self._how, self._human_weight, self._watch = how or Objective(), human_weight, watch
+        self._human_weight, self._watch = human_weight, watch
         orders = range(AUTO_ORDER + 1)
         known = [fallback(recording), *usual(recording), *every(recording, recording.levels, orders, (False, True))]
         self.recipes = list(dict.fromkeys(known)) if recipes is None else recipes
@@ -107,7 +107,7 @@ class Planner:
         if self._watch:
             self._watch()
         reused, output = self._paths(variant)
-        return solve_steps(reused, variant, self._how, output)
+        return solve_steps(reused, variant, output)
 
     @cached_property
     def segmentation(self) -> Segmentation:
@@ -125,15 +125,11 @@ class Planner:
         groups = self._most(recipe) if groups is None else groups
         schedule, size = self._schedule(recipe, computed), self._size(recipe, computed, groups)
         reused, output = self._paths(recipe.variant)
-        error = predicted_error(reused, schedule, recipe.variant, self._how, output)
+        error = predicted_error(reused, schedule, recipe.variant, output)
         skipped = 1.0 - self._path[list(schedule)].sum() / self._path.sum()
         stale = float(skipped * self.segmentation.costs[groups]) if groups else 0.0
         kept = self.segmentation.groups[groups] if groups else ()
         return Choice(recipe, schedule, kept, error, stale, size.speedup, size.bytes)
-
-    def candidates(self, computed: int) -> list[Choice]:
-        """Every recipe with `computed` steps and all residuals, least predicted error first. Raises BadConfig."""
-        return sorted((self.make(recipe, computed) for recipe in self.recipes), key=lambda choice: choice.error)
 
     def choose(self, budget: Budget) -> Choice:
         """What did best where it was tried, at this speed or the nearest one, made for the wanted speed and memory, with
@@ -173,9 +169,9 @@ class Planner:
         return list(found)
 
     def gaps(self, choice: Choice) -> np.ndarray:
-        """What each gap adds to step_error, [n]; with the default objective their squares add up to its square."""
+        """What each gap adds to step_error, [n]; their squares add up to its square."""
         reused, output = self._paths(choice.variant)
-        sizes = gap_sizes(reused, choice.schedule, choice.variant, self._how, output)
+        sizes = gap_sizes(reused, choice.schedule, choice.variant, output)
         return sizes * (choice.step_error / (np.linalg.norm(sizes) or 1.0))
 
     def plan(self, choice: Choice, budget: Budget, version: str, note: str = "", created: str | None = None) -> Plan:
@@ -231,7 +227,7 @@ class Planner:
             return adapted(schedule, self.recording.trajectory("output")) if recipe.backtest else schedule
         schedule = self.solve(recipe.variant).schedules[computed]
         if schedule is None:
-            raise BadConfig(f"{computed} computed steps are too few: no gap may be longer than {self._how.max_run} steps")
+            raise BadConfig(f"{computed} computed steps are too few: no gap may be longer than {MAX_RUN} steps")
         return schedule
 
     def _paths(self, variant: Variant) -> tuple[Trajectory, Trajectory]:
@@ -272,7 +268,7 @@ class Planner:
     @property
     def _fewest(self) -> int:
         """Computed steps between which no gap is longer than a forecast may reach."""
-        return -(-self.recording.steps // (self._how.max_run + 1))
+        return -(-self.recording.steps // (MAX_RUN + 1))
 
     def _computed(self, recipe: Recipe, groups: int, budget: Budget) -> int:
         """The number of computed steps nearest to the budget, for a speed the one that a preset takes."""

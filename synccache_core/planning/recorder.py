@@ -51,8 +51,10 @@ class CalibrationSession(Session):
         self.recorder = self.run.listener = Recorder(self.run, self.sampler.name, adapter, float(cfg), shift)
 
     def recording(self) -> Recording | None:
-        """What was measured, once the sampler is through; None, and a note that says why, where a run is no calibration."""
-        return self.guard.run(self.recorder.recording)
+        """What was measured, once the sampler is through, and None before. Where a run is no calibration, None and, at the
+        latest when it is closed, a note that says why.
+        """
+        return self.guard.run(self.recorder.recording) if self.recorder.complete else None
 
     def yardstick(self, recording: Recording) -> Yardstick | None:
         """To measure other results of this run by; None where the sampler's x was never given."""
@@ -60,6 +62,9 @@ class CalibrationSession(Session):
 
     def close(self, finished: bool = False) -> None:
         super().close(finished)
+        if not self.recorder.complete and not self.guard.broken:
+            reason = f"the run ended after {len(self.report.steps)} of {self.clock.steps} steps"
+            self.report.note(say("{activity} stopped: {reason}", activity=self.activity, reason=reason))
         self.recorder.clear()
 
 
@@ -91,7 +96,8 @@ class Recorder:
         self._tracks: dict[Hashable, Track] = {}
         self._audio = AudioDrift(run.clock.sigmas, len(run.layout.refresh))
         self._gamma = Gamma(run.layout.segments)
-        self._sizes: dict[Hashable, int] = {"output": 0}
+        self._sizes: dict[Hashable, int] = {}  # bytes of a residual of each branch, and of an output
+        self._output = 0
         self._seconds: list[tuple[float, float]] = []  # of the segments, and of the whole evaluation
         self._skippable = self._own = 0.0  # of the evaluation in progress: seconds of the segments, and of the recorder
 
@@ -129,19 +135,21 @@ class Recorder:
             self._grid = Grid.of_any(velocity.shape)
         rows, weights = positions(velocity, self._grid, run.history.weights(self._grid) if self._grid else None)
         if self._outputs is None:
-            self._sizes["output"] = 4 * velocity.numel()
-            most = LIMIT * rows.shape[1] // (self._sizes["output"] * run.clock.steps)
+            self._output = 4 * velocity.numel()
+            most = LIMIT * rows.shape[1] // (self._output * run.clock.steps)
             self._outputs = Track(run.clock.steps, Subset.draw(rows.shape[1], max(1, most), weights))
         self._outputs.put(tick.index, self._outputs.subset.rows(rows))
         if x is not None and tick.last:
             self.end = landing(x, out, *run.clock.sigmas[-2:])
 
+    @property
+    def complete(self) -> bool:
+        """Whether every step of the run was seen."""
+        return self._outputs is not None and self._outputs.complete and self._run.steps.cost is not None
+
     def recording(self) -> Recording:
-        """Raises StateError where the run was no calibration."""
+        """Of a run that is complete; it can be asked for again."""
         clock = self._run.clock
-        if self._outputs is None or not self._outputs.complete or self._run.steps.cost is None:
-            raise StateError(f"the run ended after {len(self._run.report.steps)} of {clock.steps} steps")
-        output = self._sizes.pop("output")
         sigmas, tracks = np.array(clock.sigmas), [t for t in self._tracks.values() if t.complete]
         grams, region = {}, "human" if self._tokens is not None and self._tokens.human is not None else "whole"
         for name in dict.fromkeys(("whole", region)):
@@ -152,8 +160,8 @@ class Recorder:
         facts = RunFacts(clock.steps, tuple(clock.sigmas), tokens=self._grid.tokens, **self._facts)
         gamma = self._gamma.matrix()
         return Recording(
-            self._adapter, facts, self._run.steps.cost, grams, self._audio.gram(moved), sum(self._sizes.values()), output,
-            self._shares(), boundaries=() if gamma is None else boundaries(gamma, stored(self._run.layout)),
+            self._adapter, facts, self._run.steps.cost, grams, self._audio.gram(moved), sum(self._sizes.values()),
+            self._output, self._shares(), boundaries=() if gamma is None else boundaries(gamma, stored(self._run.layout)),
         )
 
     def yardstick(self, recording: Recording) -> Yardstick:

@@ -74,6 +74,7 @@ class Recording:
             check_number(name, getattr(self, name), 0, 1 << 50, whole=True)
         for name in ("block", "refresh", "other", "keys"):
             check_number(f"cost.{name}", getattr(self.cost, name), 0.0, 1e30)
+        check_number("cost.probe", self.cost.probe, 0.0, 1e30, optional=True)
         if not self.cost.full > 0:
             raise BadInput("cost must not be 0 altogether")
         _check_shares(self.shares)
@@ -226,9 +227,9 @@ def _check_replays(recording: Recording) -> None:
 
 def _cost(layout: object, cost: object) -> CostModel:
     """From the layout's and the cost's JSON objects, with their sizes bounded before anything is built from them."""
-    wanted = {"layout": {"blocks", "refresh", "audio"}, "cost": {"block", "refresh", "other"}}
-    for (name, keys), value in zip(wanted.items(), (layout, cost)):
-        if not isinstance(value, dict) or set(value) - {"probe", "keys"} != keys:
+    wanted = {"layout": ({"blocks", "refresh", "audio"}, set()), "cost": ({"block", "refresh", "other"}, {"probe", "keys"})}
+    for (name, (keys, more)), value in zip(wanted.items(), (layout, cost)):
+        if not isinstance(value, dict) or set(value) - more != keys:
             raise BadInput(f"{name} must be an object with {', '.join(sorted(keys))}, got {shown(value)}")
     check_number("layout.blocks", layout["blocks"], 0, MAX_BLOCKS, whole=True)
     check_choice("layout.audio", layout["audio"], AUDIO)

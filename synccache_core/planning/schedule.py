@@ -24,6 +24,14 @@ from ..model.layout import Layout
 from ..sentences import say
 from .trajectory import Trajectory, forecast_weights, square_root
 
+# What the errors of gaps, each the norm of its displacement, count for. These had the best rank correlation with the
+# measured error on flows to mixtures of Gaussians (0.97; the norm of the summed gap vectors 0.90, since real dynamics do not
+# let gaps cancel), and the better schedules without correction. Sizes come out too large by up to 4 times there, because the
+# flow forgets early errors; see `recipes.Tried`.
+POWER = 2.0  # p of the p-norm over gaps; 1 is the triangle inequality, 2 takes gaps as orthogonal
+TRANSIENT = 0.1  # weight of the extrapolated error of a gap that is corrected later
+MAX_RUN = 32  # reused steps in a row, `Config.max_reuse_run`
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -32,28 +40,6 @@ class Variant:
     level: Literal["output", "residual"] = "output"
     order: int = 1
     correction: bool = False
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What the errors of gaps count for.
-
-    kind: "vector" = norm of the gap's displacement, in which errors within a gap may cancel; "bound" = sum of their norms,
-    in which they may not. power: p of the p-norm over gaps; 1 is the triangle inequality, sure and pessimistic;
-    2 takes gaps as orthogonal. transient: weight of the extrapolated error of a gap that is corrected later.
-    max_gain, max_run: `policy.Config`'s max_gain and max_reuse_run. force_last: always compute the last step.
-
-    The defaults had the best rank correlation with the measured error on flows to mixtures of Gaussians (0.97; the norm of
-    the summed gap vectors 0.90, since real dynamics do not let gaps cancel), and the better schedules without correction.
-    Sizes come out too large by up to 4 times there, because the flow forgets early errors; see `recipes.Tried`.
-    """
-
-    kind: Literal["vector", "bound"] = "vector"
-    power: float = 2.0
-    transient: float = 0.1
-    max_gain: float = MAX_GAIN
-    max_run: int = 32
-    force_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,9 +54,7 @@ class Solution:
     schedules: tuple[tuple[int, ...] | None, ...]
 
 
-def solve_steps(
-    reused: Trajectory, variant: Variant, how: Objective | None = None, output: Trajectory | None = None
-) -> Solution:
+def solve_steps(reused: Trajectory, variant: Variant, output: Trajectory | None = None) -> Solution:
     """The best n of T steps to compute, for every n at once; step 0 is always one of them.
 
     reused: trajectory of what is forecast. output: that of the model's output, which correction interpolates; None = the
@@ -81,7 +65,7 @@ def solve_steps(
     Histories that are too short repeat step 0. Order o takes O(T^{o+3}) time for o >= 1, with O(T^{o+1} r) memory for
     errors of r numbers; order 0 is solved as order 1 with equal costs. Raises BadConfig for an order out of 0..2.
     """
-    how, output = how or Objective(), output or reused
+    output = output or reused
     if variant.order not in range(MAX_ORDER + 1):
         raise BadConfig(f"order must be a whole number in 0..{MAX_ORDER}, got {variant.order!r}")
     steps, held = reused.steps, max(1, variant.order)
@@ -91,7 +75,7 @@ def solve_steps(
     errors: np.ndarray = np.full(steps + 1, np.inf)  # of the best path with each count
     ends: list[tuple[int, tuple[int, ...], int] | None] = [None] * (steps + 1)  # its (count, older anchors, newest one)
     for j in range(steps):
-        total = least[j][..., None] + gap_costs(reused, output, variant, how, j)
+        total = least[j][..., None] + gap_costs(reused, output, variant, j)
         reached = total.min(1)
         oldest.append(total.argmin(1))
         older = (slice(max(1, j)),) * (held - 1)
@@ -101,7 +85,7 @@ def solve_steps(
             best = np.unravel_index(table.argmin(), table.shape)
             if table[best] < errors[count]:
                 errors[count], ends[count] = table[best], (count, tuple(map(int, best)), j)
-    return Solution(variant, errors ** (1 / how.power), tuple(_trace(oldest, end) for end in ends))
+    return Solution(variant, errors ** (1 / POWER), tuple(_trace(oldest, end) for end in ends))
 
 
 def _trace(oldest: list[np.ndarray], end: tuple[int, tuple[int, ...], int] | None) -> tuple[int, ...] | None:
@@ -118,21 +102,19 @@ def _trace(oldest: list[np.ndarray], end: tuple[int, tuple[int, ...], int] | Non
     return tuple(reversed(path))
 
 
-def gap_costs(reused: Trajectory, output: Trajectory, variant: Variant, how: Objective, j: int) -> np.ndarray:
+def gap_costs(reused: Trajectory, output: Trajectory, variant: Variant, j: int) -> np.ndarray:
     """C_j[..., k - j - 1]: cost of the gap from computed step j to each k in j+1..T (T = the end, no correction there).
 
-    The leading axes are the older anchors, each 0..j-1 (one axis of length 1 for order 0). To the power of the objective.
+    The leading axes are the older anchors, each 0..j-1 (one axis of length 1 for order 0). To the power of the norm.
     """
     steps, older = reused.steps, _older(j, variant.order)
     anchors = np.concatenate([older, np.full((*older.shape[:-1], 1), j)], -1)
     cost = np.zeros((*older.shape[:-1], steps - j))
-    cost[..., 1:] = _sizes_so_far(reused, anchors, np.arange(j + 1, steps), how)
+    cost[..., 1:] = _sizes_so_far(reused, anchors, np.arange(j + 1, steps))
     if variant.correction:
-        cost[..., :-1] = how.transient * cost[..., :-1] + _corrected(output, older, how, j)
-    cost[..., how.max_run + 1 :] = np.inf
-    if how.force_last and j < steps - 1:
-        cost[..., -1] = np.inf
-    return cost.reshape((1, -1) if variant.order == 0 else cost.shape) ** how.power
+        cost[..., :-1] = TRANSIENT * cost[..., :-1] + _corrected(output, older, j)
+    cost[..., MAX_RUN + 1 :] = np.inf
+    return cost.reshape((1, -1) if variant.order == 0 else cost.shape) ** POWER
 
 
 def _older(j: int, order: int) -> np.ndarray:
@@ -140,54 +122,41 @@ def _older(j: int, order: int) -> np.ndarray:
     return np.moveaxis(np.indices((max(1, j),) * order), 0, -1) if order else np.zeros((0,), dtype=int)
 
 
-def _forecast_errors(path: Trajectory, anchors: np.ndarray, at: np.ndarray, how: Objective) -> np.ndarray:
-    """(sigma_{t+1} - sigma_t) (f(t) - y_t) for t in `at`: anchors [..., m] -> [..., t, r]."""
-    weights = forecast_weights(anchors, at, how.max_gain)
-    return path.moves[at, None] * (weights @ path.y[anchors] - path.y[at])
-
-
-def _sizes_so_far(path: Trajectory, anchors: np.ndarray, at: np.ndarray, how: Objective) -> np.ndarray:
+def _sizes_so_far(path: Trajectory, anchors: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Size of a gap after each of its steps `at`: anchors [..., m] -> [..., t]."""
-    if how.kind == "bound":
-        return np.linalg.norm(_forecast_errors(path, anchors, at, how), axis=-1).cumsum(-1)
     moves = path.moves[at, None]
-    weights = (moves * forecast_weights(anchors, at, how.max_gain)).cumsum(-2)
+    weights = (moves * forecast_weights(anchors, at, MAX_GAIN)).cumsum(-2)
     return np.linalg.norm(weights @ path.y[anchors] - (moves * path.y[at]).cumsum(0), axis=-1)
 
 
-def _corrected(output: Trajectory, older: np.ndarray, how: Objective, j: int) -> np.ndarray:
+def _corrected(output: Trajectory, older: np.ndarray, j: int) -> np.ndarray:
     """Size of what interpolation leaves of the gap before each computed k: [..., k], k in j+1..T-1."""
     at = np.arange(j + 1, output.steps)
     known = older[..., -1:] if older.shape[-1] < MAX_ORDER else older[:1, :, -1:]  # i; h before it plays no part
     anchors = np.empty((*known.shape[:-1], len(at), known.shape[-1] + 2), dtype=int)
     anchors[..., :-2], anchors[..., -2], anchors[..., -1] = known[..., None, :], j, at
     before = (at[:, None] > at)[..., None]  # [k, t, 1]: only what lies before k
-    if how.kind == "bound":
-        return np.linalg.norm(_forecast_errors(output, anchors, at, how) * before, axis=-1).sum(-1)
     moves = before * output.moves[at, None]
-    weights = (moves * forecast_weights(anchors, at, how.max_gain)).sum(-2, keepdims=True)
+    weights = (moves * forecast_weights(anchors, at, MAX_GAIN)).sum(-2, keepdims=True)
     return np.linalg.norm((weights @ output.y[anchors])[..., 0, :] - (moves * output.y[at]).sum(-2), axis=-1)
 
 
 def gap_sizes(
-    reused: Trajectory, schedule: Sequence[int], variant: Variant, how: Objective | None = None,
-    output: Trajectory | None = None,
+    reused: Trajectory, schedule: Sequence[int], variant: Variant, output: Trajectory | None = None
 ) -> np.ndarray:
-    """What each gap of a schedule adds to the predicted error, [n]; with the default objective their squares add up."""
-    how, output, sizes = how or Objective(), output or reused, []
+    """What each gap of a schedule adds to the predicted error, [n]: their squares add up."""
+    output, sizes = output or reused, []
     for position, (j, k) in enumerate(zip(schedule, [*schedule[1:], reused.steps])):
         older = tuple(([0] * variant.order + list(schedule[:position]))[position:]) if variant.order else (0,)
-        sizes.append(gap_costs(reused, output, variant, how, j)[(*older, k - j - 1)])
-    return np.array(sizes) ** (1 / how.power)
+        sizes.append(gap_costs(reused, output, variant, j)[(*older, k - j - 1)])
+    return np.array(sizes) ** (1 / POWER)
 
 
 def predicted_error(
-    reused: Trajectory, schedule: Sequence[int], variant: Variant, how: Objective | None = None,
-    output: Trajectory | None = None,
+    reused: Trajectory, schedule: Sequence[int], variant: Variant, output: Trajectory | None = None
 ) -> float:
     """What `solve_steps` would predict for a schedule that somebody else made: relative L2 of the final latent."""
-    how = how or Objective()
-    return float((gap_sizes(reused, schedule, variant, how, output) ** how.power).sum() ** (1 / how.power))
+    return float((gap_sizes(reused, schedule, variant, output) ** POWER).sum() ** (1 / POWER))
 
 
 def adapted(schedule: Sequence[int], output: Trajectory) -> tuple[int, ...]:

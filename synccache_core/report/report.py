@@ -93,6 +93,18 @@ class RunReport:
         return sum(step.action == "live" for step in self.steps)
 
     @property
+    def limit(self) -> int | None:
+        """Bytes that may be held, None = any: the budget, and the outputs beside residuals, of which it is not."""
+        budget = self.settings.get("memory_budget")
+        return None if budget is None else budget + self.correction_bytes
+
+    @property
+    def whole_bytes(self) -> int:
+        """Of outputs that are reused or held to correct these, at their most; 0 at level "residual"."""
+        reused = self.level == "output"
+        return cache_bytes(0, self.output_bytes, self.level, 0, self.order, self.outputs_corrected) if reused else 0
+
+    @property
     def speedup_measured(self) -> float | None:
         slow = [step.seconds for step in self.steps if step.action == "compute"]
         total = sum(step.seconds for step in self.steps)
@@ -136,14 +148,6 @@ class RunReport:
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
-    def progress(self, expected: int) -> str:
-        """One line for the node while it samples: "18/40 · 11 reused · 1.9×", the speed of the whole run."""
-        if self.calibration:
-            return f"{len(self.steps)}/{expected} · calibrating"
-        speed = self.speedup_expected(expected)
-        tail = f" · {speed:.1f}×" if speed else ""
-        return f"{len(self.steps)}/{expected} · {self.reused} reused{tail}"
-
     def live(self, expected: int) -> dict:
         """The run so far, small, for a picture of it: one letter and one probe change per step, counts, bytes."""
         return {
@@ -151,7 +155,7 @@ class RunReport:
             "cells": "".join(step.action[0] for step in self.steps),
             "changes": [None if step.change is None else float(f"{step.change:.3g}") for step in self.steps],
             "computed": self.computed, "reused": self.reused, "live": self.lived, "speedup": self.speedup_expected(expected),
-            "held": self.bytes_held, "limit": self.settings.get("memory_budget"), "calibration": self.calibration,
+            "held": self.bytes_held, "limit": self.limit, "calibration": self.calibration,
             "finished": self.finished, "why": [told(line) for line in self.why_slow()], "plan": self.plan,
             "storable": self.storable,
             "share": self.reuse_share, "took": self.share_measured, "residual_bytes": self.residual_bytes,
@@ -227,8 +231,8 @@ def _share_of(slow: Sequence[float], fast: Sequence[float]) -> float | None:
     return min(1.0, median(fast) / median(slow)) if slow and fast and median(slow) > 0 else None
 
 
-def account(report: RunReport, config: Config, residuals, outputs, live, cost: CostModel | None) -> None:
-    """Sizes and speed as they stand after an evaluation. residuals, outputs, live, cost: of the session."""
+def account(report: RunReport, config: Config, residuals, outputs, cost: CostModel | None) -> None:
+    """Sizes and speed as they stand after an evaluation. residuals, outputs, cost: of the session."""
     if cost:
         share = cost.share(config.level, len(residuals.groups), config.merge, config.probe)
         lived = report.lived * (report.live_share or 0.0)
@@ -237,14 +241,13 @@ def account(report: RunReport, config: Config, residuals, outputs, live, cost: C
     report.residual_bytes = sum(residuals.sizes.values())
     if config.level == "residual":
         report.order = residuals.order
-    report.bytes_held = residuals.peak + (outputs.peak if outputs else 0) + (live.depths.peak if live else 0)
+    report.bytes_held = residuals.peak + (outputs.peak if outputs else 0)
     size, corrected = (outputs.size, outputs.held_for_correction) if outputs else (0, 0)
     report.output_bytes, report.outputs_corrected = size, corrected
-    if config.level == "residual":
-        report.correction_bytes = cache_bytes(0, size, config.level, 0, report.order, corrected)
-    report.bytes_predicted = cache_bytes(
-        report.residual_bytes, size, config.level, report.groups, report.order, corrected, bool(config.live)
-    ) + (live.depths.peak if live else 0)
+    kept = cache_bytes(0, size, config.level, 0, config.forecast_order, corrected)  # a byte budget lowers no order of these
+    report.correction_bytes = kept if config.level == "residual" else 0
+    stored = report.groups * report.residual_bytes * (residuals.order + 1)
+    report.bytes_predicted = stored + kept + residuals.depths.peak
 
 
 def without_blocks(config: Config, mask) -> list[str]:

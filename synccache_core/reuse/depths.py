@@ -48,7 +48,7 @@ class Depths:
     not kept.
     """
 
-    def __init__(self, device: str, limit: int | None):
+    def __init__(self, device: str, limit: int | None = None):
         self._device = torch.device("cpu") if device == "cpu" else None
         self._limit = limit
         self._held: dict[tuple[Hashable, int], Packed] = {}
@@ -64,6 +64,12 @@ class Depths:
         self._held[branch, block] = made
         self.bytes += made.nbytes
         self.peak = max(self.peak, self.bytes)
+
+    def bound(self, limit: int) -> None:
+        """From now on they may take so many bytes."""
+        self._limit = limit
+        if self.bytes > limit:
+            self.clear()
 
     def of(self, branch: Hashable, block: int, like: torch.Tensor) -> torch.Tensor | None:
         """A new tensor of this shape, on its device; None where nothing is held."""

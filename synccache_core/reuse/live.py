@@ -13,7 +13,6 @@ from ..model.layout import Layout
 from ..model.live import Rows
 from ..model.view import View
 from ..sentences import say
-from .depths import Depths
 
 EDGE = 0.05  # a token that the mask covers by so much is the person's: soft edges are rounded up
 
@@ -48,14 +47,13 @@ def why_not(layout: Layout, mask: torch.Tensor | None, parts: Sequence[Sequence[
 
 
 class LiveRows:
-    """The rows of one run. mask: human mask. reach: see `live_tokens`. depths: of the rows that are not live.
+    """The rows of one run. mask: human mask. reach: see `live_tokens`.
 
     What stands beside the video, such as the reference, is always live: nothing is stored of it.
     """
 
-    def __init__(self, mask: torch.Tensor, reach: int = 1, depths: Depths | None = None):
+    def __init__(self, mask: torch.Tensor, reach: int = 1):
         self.grid: Grid | None = None  # of the newest pass
-        self.depths = depths or Depths("same", None)
         self._mask, self._reach = mask, reach
         self._tokens: dict[Grid, torch.Tensor] = {}
         self._rows: dict[tuple, tuple[Rows, Rows]] = {}
@@ -78,7 +76,7 @@ class LiveRows:
         said = why_not(layout, mask, parts)
         if said:
             return replace(config, live=False), None, [said]
-        return config, cls(mask, config.live_reach, Depths(config.cache_device, config.memory_budget)), []
+        return config, cls(mask, config.live_reach), []
 
     def fit_mask(self, grid: Grid) -> None:
         """A pass on this grid begins. Raises BadMask where the mask does not fit it."""
@@ -121,6 +119,5 @@ class LiveRows:
 
     def clear(self) -> None:
         self._mask = None
-        self.depths.clear()
         self._tokens.clear()
         self._rows.clear()

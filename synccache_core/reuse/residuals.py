@@ -46,7 +46,8 @@ class Group:
 class Residuals:
     """groups: tuples of segments, each with one stored residual per branch; fewer once a byte budget cuts them.
 
-    Without a byte budget every group fits; with one, `settle` decides after the first evaluation, when sizes are known.
+    Without a byte budget every group fits; with one, `settle` decides after the first evaluation, when sizes are known, and
+    once more where these outgrow it. What the residuals leave of it is for the depths.
     first_order: of the forecast, until a backtest knows better. beside: what `Call.remember` keeps with them, small.
     depths: where the video stands inside segments, for rows beside it that go through the blocks.
     """
@@ -60,7 +61,8 @@ class Residuals:
         self._store = ResidualStore(config.forecast_order, config.memory_budget, device, config.max_gain)
         self._magnitudes: list[torch.Tensor] = []
         self.beside: dict[Hashable, torch.Tensor] = {}
-        self.depths = Depths(config.cache_device, config.memory_budget)
+        self.depths = Depths(config.cache_device)
+        self._room, self._peak = config.memory_budget, 0  # bytes for residuals and depths; held before that was shared anew
         self._backtest = Backtest(config.forecast_order, first_order, config.max_gain, config.backtest)
 
     @property
@@ -69,7 +71,7 @@ class Residuals:
 
     @property
     def peak(self) -> int:
-        return self._store.peak + self.depths.peak
+        return max(self._peak, self._store.peak + self.depths.peak)
 
     @property
     def order(self) -> int:
@@ -128,14 +130,37 @@ class Residuals:
             self._store.clear()
         return value, sound
 
-    def settle(self) -> str | None:
-        """Choose groups and order that the byte budget allows; a remark where they are not what was wanted."""
+    def measure(self, keys: Sequence[Hashable], size: int) -> None:
+        """A residual of each of these branches takes so many bytes. Where that outgrows the byte budget all is forgotten,
+        and is to be settled anew.
+        """
+        before = sum(self.sizes.values())
+        self.sizes.update(dict.fromkeys(keys, size))
+        if not self.settled or self._room is None or sum(self.sizes.values()) == before:
+            return
+        if self._needed > self._room:
+            self.clear()
+            self.groups, self.settled = wanted_groups(self._config, self._layout), False
+            self._store.order = self._config.forecast_order
+        self._share()
+
+    @property
+    def _needed(self) -> int:
+        """Bytes of all anchors of all groups."""
+        return len(self.groups) * (self._store.order + 1) * sum(self.sizes.values())
+
+    def settle(self, taken: int = 0) -> str | None:
+        """Choose groups and order that the byte budget allows; a remark where they are not what was wanted. taken: bytes of
+        the budget that whole outputs need.
+        """
         self.settled = True
+        self._room = self._store.limit = max(0, self._config.memory_budget - taken)
         per_group, wanted, order = sum(self.sizes.values()), len(self.groups), self._store.order
-        count, self._store.order = fit(self._config.memory_budget, per_group, wanted, order)
+        count, self._store.order = fit(self._room, per_group, wanted, order)
         have = readable(self._config.memory_budget)
         if count < wanted:
             self.groups = self._fewer(count)
+        self._share()
         if not self.groups:
             return say(
                 "memory_budget {budget} is too small: one residual needs {need}; nothing is cached",
@@ -156,6 +181,12 @@ class Residuals:
         self.beside.clear()
         self.depths.clear()
         self._backtest.clear()
+
+    def _share(self) -> None:
+        """Leave to the depths what the residuals do not need."""
+        self.depths.bound(max(0, self._room - self._needed))
+        # The two were not at their most together where one makes room for the other.
+        self._peak, self._store.peak, self.depths.peak = self.peak, self._store.bytes, self.depths.bytes
 
     def _fewer(self, count: int) -> tuple[tuple[int, ...], ...]:
         """Even groups, `count` with that of segment 0 where it has one; none where that leaves nothing for the others."""

@@ -13,7 +13,6 @@ from ..model.grid import Grid
 from ..model.layout import REFRESH, SPREAD
 from ..model.live import LiveBlock, Rows
 from ..model.view import State, View, ViewOf
-from ..reuse.depths import Depths
 from ..reuse.live import beside
 from .evaluation import IDLE, STORE, UNDECIDED, Evaluation
 
@@ -192,7 +191,7 @@ class Call(AudioCall):
             self._origin = held
             return
         for key, offset in zip(self.keys, (held - self._origin).chunk(len(self.keys))):
-            self._depths.put(key, index, offset)
+            self.residuals.depths.put(key, index, offset)
 
     def _group_at(self, index: int) -> tuple[int | None, int]:
         """(first block, number of blocks) of the group that a block belongs to; None where nothing is stored for it."""
@@ -233,14 +232,10 @@ class Call(AudioCall):
         if not share:
             return self._origin
         parts = self._origin.chunk(len(self.keys))
-        offsets = [self._depths.of(key, index, part) for key, part in zip(self.keys, parts)]
+        offsets = [self.residuals.depths.of(key, index, part) for key, part in zip(self.keys, parts)]
         if any(offset is None for offset in offsets):
             return torch.lerp(self._origin, self._end, share)
         return torch.cat(offsets).add_(self._origin)
-
-    @property
-    def _depths(self) -> Depths:
-        return self.live.depths if self.live else self.residuals.depths
 
     def _rows(self, block: int, hidden: State) -> tuple[Rows, Rows]:
         """(live, the rest)"""

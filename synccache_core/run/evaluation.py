@@ -1,5 +1,6 @@
 """One evaluation of the sampler while it is in progress: what is done at it is decided here."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Hashable
@@ -64,12 +65,12 @@ class Evaluation:
         change = run.history.changes(keys, grid, sampled)[0] if sampled is not None else None
         self.device = probed.device
         shape = (probed.shape[0] // len(keys), grid.tokens, probed.shape[2])
+        residuals.measure(keys, math.prod(shape) * probed.element_size())
         missing = say("nothing cached") if run.odd_branch else residuals.missing(keys, shape, probed.dtype)
         if run.steps.cost is None:
             run.price(grid, call.length, self.tick.expected)
         if self.decision is None:
             self._decide(change, missing)
-        residuals.sizes.update(dict.fromkeys(keys, shape[0] * shape[1] * shape[2] * probed.element_size()))
         if not run.config.stores:
             return IDLE
         if self.decision.reuse:

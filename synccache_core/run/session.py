@@ -182,14 +182,14 @@ class Session:
         if current.odd_branch:
             self.report.note(say("a branch appeared that had nothing stored: it was computed while the others were reused"))
         self.report.steps.append(current.record(decision))
-        account(self.report, self.config, self.residuals, self.outputs, self.live, self.steps.cost)
+        account(self.report, self.config, self.residuals, self.outputs, self.steps.cost)
         if decision.reuse:
             run.streak, run.stale = run.streak + 1, 0 if decision.live else run.stale + 1
         else:
             run.history.restart(run.streak > 0)
             run.streak = run.stale = 0
         if not self.residuals.settled and self.residuals.sizes and self.config.stores:
-            self.report.note(self.residuals.settle())
+            self.report.note(self.residuals.settle(self.report.whole_bytes))
         if self._on_step:
             self._on_step(self.report, current.tick.expected)
 
@@ -198,8 +198,6 @@ class Session:
         self.residuals.clear()
         if self.outputs:
             self.outputs.clear()
-        if self.live:
-            self.live.depths.clear()
         for call in self._calls:
             call.stop()
         self.report.note(reason)

@@ -190,7 +190,7 @@ def test_states_of_the_other_rows_are_as_far_as_at_the_computed_step_or_on_a_lin
         states.append(call.view(block).of(state).clone())
 
     with running(case, mask, schedule=(True, False), live=True, live_reach=0, force_last=False) as session:
-        session.live.depths = Depths("same", None if held else 0)
+        session.residuals.depths = Depths("same", None if held else 0)
         for _ in range(2):
             states.clear()
             with watched(look), session.evaluation(1.0):
@@ -440,4 +440,4 @@ def test_nothing_is_held_of_live_steps_once_memory_has_ended(monkeypatch):
     failing_once(monkeypatch, "_before_live", 2)
     with running(case, mask, schedule=SOME, live=(False, False, True) + (False,) * 9, live_reach=0) as session:
         sample(case, session)
-        assert session.live.depths.peak > 0 and session.live.depths.bytes == 0 == session.residuals.depths.bytes
+        assert session.residuals.depths.peak > 0 == session.residuals.depths.bytes

@@ -85,6 +85,8 @@ NOT_PLANS = {
     "deep": ("[" * 10_000 + "]" * 10_000, "nested 10000 deep"),
     "deep object": ('{"a":' * 5000 + "1" + "}" * 5000, "nested 5000 deep"),
     "unclosed": ("[" * 100_000, "nested 100000 deep"),
+    "unclosed string": ('{"a": "' + '\\"' * 200_000, "not JSON"),  # in a second, not in an hour
+    "unclosed string in a block": ('```{"a": "' + '\\"' * 200_000, "not JSON"),
     "constant": (CURRENT.replace("4.5", "NaN"), "NaN is not"),
     "infinite": (CURRENT.replace("4.5", "-Infinity"), "-Infinity is not"),
     "huge float": (CURRENT.replace("4.5", "1e400"), "'1e400' is too large"),
@@ -185,6 +187,16 @@ BAD_FIELDS = [
 def test_a_bad_field_is_refused_by_name(fields, message):
     with pytest.raises(BadInput, match=message):
         Plan.from_json(changed(**fields))
+
+
+NOTED = "as in ```json here``` and ``` there"
+
+
+@pytest.mark.parametrize("around", ["{}", "\n {}", "```json\n{}\n```", "Here:\n```\n{}```\nand ```more```", "```{}```"])
+def test_a_note_may_hold_code_fences(plan, around):
+    noted = replace(plan, provenance=replace(plan.provenance, note=NOTED))
+    assert Plan.from_json(around.format(noted.to_json())) == noted
+    assert Plan.from_json(around.format(plan.to_json())) == plan
 
 
 def test_samplers_of_several_evaluations(plan):

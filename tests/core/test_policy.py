@@ -154,7 +154,8 @@ def test_warm_up_of_the_probe_is_fifteen_per_cent_but_at_most_a_quarter_of_the_b
         ("cache_device", "disk"), ("level", "latent"), ("merge", None), ("probe", 0), ("correction", "yes"),
         ("force_last", None), ("groups", ()), ("groups", ((1, 3),)), ("groups", ((2, 1),)), ("groups", ((1,), ())),
         ("groups", 5), ("alpha", 1.5), ("omega", 0.5), ("choose", "luck"), ("backtest", 1), ("adapt", 1),
-        ("schedule", (1, 0)), ("schedule", [True]),
+        ("schedule", (1, 0)), ("schedule", [True]), ("forecast_order", 1.0), ("warmup", 2.0), ("memory_budget", 1e3),
+        ("max_reuse_run", 4.0), ("live_reach", 1.0), ("groups", ((1.0, 2),)), ("groups", ((True,),)), ("alpha", math.nan),
     ],
 )
 def test_bad_settings_name_field_and_value(field, value):

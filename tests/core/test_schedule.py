@@ -12,6 +12,7 @@ from synccache_core.decide.schedules import evened
 from synccache_core.errors import BadConfig, BadInput
 from synccache_core.model.cost import CostModel
 from synccache_core.model.layout import Layout, even_groups
+from synccache_core.planning import schedule as solving
 from synccache_core.planning.__main__ import main
 from synccache_core.planning.plan import Budget, RunFacts
 from synccache_core.planning.planned import carried_over
@@ -20,7 +21,6 @@ from synccache_core.planning.recipes import Recipe
 from synccache_core.planning.recording import Recording, merge
 from synccache_core.planning.saved import load_file
 from synccache_core.planning.schedule import (
-    Objective,
     Variant,
     adapted,
     predicted_error,
@@ -33,7 +33,6 @@ from synccache_core.reuse.corrector import CORRECTOR_ANCHORS
 from synccache_core.reuse.forecast import bounded_weights
 from tests.conftest import ROOT
 
-EXACT = Objective(power=1.0, transient=0.0)
 VARIANTS = [Variant("output", *v) for v in product((0, 1, 2), (False, True))]
 LAYOUT = Layout(9, (0, 2, 5, 8))
 
@@ -73,52 +72,63 @@ def euler(sigmas, velocity, schedule, order, correction, x=0.0):
     return positions, outputs
 
 
-def brute_force(path, variant, how, count):
-    """Least objective of all schedules, each gap by its definition."""
+@pytest.fixture
+def counting(monkeypatch):
+    """counting(POWER=1.0, ...): what gaps count for."""
+    return lambda **constants: [monkeypatch.setattr(solving, name, value) for name, value in constants.items()]
+
+
+@pytest.fixture
+def exact(counting):
+    """Errors of gaps add up, and one that is corrected leaves nothing."""
+    counting(POWER=1.0, TRANSIENT=0.0)
+
+
+def brute_force(path, variant, count):
+    """Least error of all schedules, each gap by its definition."""
     best = np.inf
     for rest in combinations(range(1, path.steps), count - 1):
-        best = min(best, cost_of(path, (0, *rest), variant, how))
+        best = min(best, cost_of(path, (0, *rest), variant))
     return best
 
 
-def cost_of(path, schedule, variant, how):
+def cost_of(path, computed, variant):
     total = 0.0
-    for position, (j, k) in enumerate(zip(schedule, [*schedule[1:], path.steps])):
-        if k - j - 1 > how.max_run or (how.force_last and k == path.steps and j < k - 1):
+    for position, (j, k) in enumerate(zip(computed, [*computed[1:], path.steps])):
+        if k - j - 1 > solving.MAX_RUN:
             return np.inf
-        history = schedule[: position + 1]
+        history = computed[: position + 1]
 
         def size(anchors, gap=range(j + 1, k)):
-            errors = [path.moves[t] * (forecast(path.y, anchors, t, how.max_gain) - path.y[t]) for t in gap]
-            if not errors:
-                return 0.0
-            return sum(map(np.linalg.norm, errors)) if how.kind == "bound" else np.linalg.norm(sum(errors))
+            errors = [path.moves[t] * (forecast(path.y, anchors, t, solving.MAX_GAIN) - path.y[t]) for t in gap]
+            return np.linalg.norm(sum(errors)) if errors else 0.0
 
         cost = size(history[-variant.order - 1 :])
         if variant.correction and k < path.steps:
-            cost = how.transient * cost + size((*history[-min(variant.order, 1) - 1 :], k))
-        total += cost**how.power
-    return total ** (1 / how.power)
+            cost = solving.TRANSIENT * cost + size((*history[-min(variant.order, 1) - 1 :], k))
+        total += cost**solving.POWER
+    return total ** (1 / solving.POWER)
 
 
-def test_order_0_by_hand():
+def test_order_0_by_hand(exact):
     # four steps of 0.25, outputs 0, 4, 4, 6 along one direction: the way is 0.25 * 14 = 3.5
     path = path_of(np.array([1.0, 0.75, 0.5, 0.25, 0.0]), np.array([[0.0], [4.0], [4.0], [6.0]]))
-    got = solve_steps(path, Variant("output", 0), EXACT)
+    got = solve_steps(path, Variant("output", 0))
     assert got.schedules == (None, (0,), (0, 1), (0, 1, 3), (0, 1, 2, 3))
     # reusing 0 everywhere misses all 14 quarters; from step 1 on, 4 4 4 for 4 4 6 misses 2
     assert got.errors[1:] * 3.5 == pytest.approx([3.5, 0.5, 0.0, 0.0], abs=1e-6)
 
 
-def test_correction_by_hand():
+def test_correction_by_hand(exact, counting):
     # outputs 0 1 2 of a line in steps: order 0 misses step 1 by 1 * 1/3, the line from 0 to 2 does not
     path = path_of(np.array([1.0, 2 / 3, 1 / 3, 0.0]), np.array([[0.0], [1.0], [2.0]]))
-    plain = predicted_error(path, (0, 2), Variant("output", 0), EXACT)
+    plain = predicted_error(path, (0, 2), Variant("output", 0))
     assert plain == pytest.approx(1 / 3)  # of a displacement of (0 + 1 + 2) / 3 = 1
     corrected = Variant("output", 0, True)
-    assert predicted_error(path, (0, 2), corrected, EXACT) == pytest.approx(0.0, abs=1e-7)
-    assert predicted_error(path, (0, 2), corrected, replace(EXACT, transient=0.5)) == pytest.approx(1 / 6)
-    assert predicted_error(path, (0, 1), corrected, EXACT) == pytest.approx(1 / 3)  # nothing after the last gap corrects it
+    assert predicted_error(path, (0, 2), corrected) == pytest.approx(0.0, abs=1e-7)
+    assert predicted_error(path, (0, 1), corrected) == pytest.approx(1 / 3)  # nothing after the last gap corrects it
+    counting(TRANSIENT=0.5)
+    assert predicted_error(path, (0, 2), corrected) == pytest.approx(1 / 6)
 
 
 @pytest.mark.parametrize("gain", [1.0, 3.0, 9.0, 1e9])
@@ -135,26 +145,24 @@ def test_weights_are_the_run_time_s(gain):
     assert padded[0] == pytest.approx([0.0, -1.0, 2.0])
 
 
-OBJECTIVES = [
-    Objective(), EXACT, Objective("bound", 1.0), Objective("bound", 2.0, 1.0), Objective(max_run=2, force_last=True),
-    Objective(max_gain=2.0, power=1.0),
-]
+COUNTS = [{}, {"POWER": 1.0, "TRANSIENT": 0.0}, {"TRANSIENT": 1.0}, {"MAX_RUN": 2}, {"MAX_GAIN": 2.0, "POWER": 1.0}]
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-@pytest.mark.parametrize("how", OBJECTIVES, ids=range(len(OBJECTIVES)))
-def test_steps_equal_brute_force(variant, how):
+@pytest.mark.parametrize("constants", COUNTS, ids=str)
+def test_steps_equal_brute_force(variant, constants, counting):
+    counting(**constants)
     for steps in (1, 2, 3, 5, 8):
         path = path_of(*random_path(steps, seed=steps))
-        got = solve_steps(path, variant, how)
+        got = solve_steps(path, variant)
         for count in range(1, steps + 1):
-            assert got.errors[count] == pytest.approx(brute_force(path, variant, how, count), abs=1e-9)
-            schedule = got.schedules[count]
-            if schedule is None:
+            assert got.errors[count] == pytest.approx(brute_force(path, variant, count), abs=1e-9)
+            computed = got.schedules[count]
+            if computed is None:
                 assert np.isinf(got.errors[count])
                 continue
-            assert len(schedule) == count and schedule[0] == 0
-            assert predicted_error(path, schedule, variant, how) == pytest.approx(got.errors[count], abs=1e-12)
+            assert len(computed) == count and computed[0] == 0
+            assert predicted_error(path, computed, variant) == pytest.approx(got.errors[count], abs=1e-12)
 
 
 def test_equal_outputs_cost_nothing_anywhere():
@@ -173,11 +181,12 @@ def test_a_single_step_and_a_single_segment():
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_a_polynomial_trajectory_is_free(order):
+def test_a_polynomial_trajectory_is_free(order, counting):
+    counting(MAX_GAIN=1e9)
     sigmas, _ = random_path(12)
     slopes = np.random.default_rng(3).normal(size=(order + 1, 6))
     path = path_of(sigmas, np.vander(np.arange(12) / 12, order + 1) @ slopes)
-    got = solve_steps(path, Variant("output", order), Objective(max_gain=1e9))
+    got = solve_steps(path, Variant("output", order))
     assert got.errors[order + 1 :] == pytest.approx(0.0, abs=1e-6)
     assert got.errors[order] > 1e-3
 
@@ -189,7 +198,7 @@ def gap_errors(path, schedule, variant):
         history, at = schedule[: position + 1], np.arange(j + 1, k)
         closed = variant.correction and k < path.steps
         known = [*history[-min(variant.order + 1, CORRECTOR_ANCHORS) :], k] if closed else history[-variant.order - 1 :]
-        weights = forecast_weights(np.array(known), at, EXACT.max_gain)
+        weights = forecast_weights(np.array(known), at, solving.MAX_GAIN)
         off = path.moves[at, None] * (weights @ path.y[np.array(known)] - path.y[at])
         (corrected if closed else left).append(off.sum(0))
     return np.array(left), np.array(corrected)
@@ -248,13 +257,15 @@ def test_predictions_rank_the_errors_of_real_dynamics(shift):
     assert 1 / 5 < np.median(np.array(predicted) / measured) < 5  # contracting dynamics forget errors
 
 
-def test_a_residual_is_forecast_and_the_output_corrected():
+def test_a_residual_is_forecast_and_the_output_corrected(counting):
+    counting(POWER=1.0, TRANSIENT=0.5)
     output, residual = path_of(*random_path(6, seed=1)), path_of(random_path(6, seed=1)[0], random_path(6, seed=2)[1])
-    variant, how = Variant("residual", 1, True), Objective(power=1.0, transient=0.5)
-    got = predicted_error(residual, (0, 3), variant, how, output)
-    plain = predicted_error(residual, (0, 3), replace(variant, correction=False), how)
-    last = predicted_error(residual, (0, 3, 4, 5), replace(variant, correction=False), how)
-    interpolated = predicted_error(output, (0, 3, 4, 5), variant, replace(how, transient=0.0))
+    variant = Variant("residual", 1, True)
+    got = predicted_error(residual, (0, 3), variant, output)
+    plain = predicted_error(residual, (0, 3), replace(variant, correction=False))
+    last = predicted_error(residual, (0, 3, 4, 5), replace(variant, correction=False))
+    counting(TRANSIENT=0.0)
+    interpolated = predicted_error(output, (0, 3, 4, 5), variant)
     assert got == pytest.approx(0.5 * last + interpolated + plain - last)
 
 
@@ -333,6 +344,12 @@ def test_a_recording_survives_json(tmp_path):
     [
         ('"adapter": "toy"', '"adapter": ""', "adapter must be text"),
         ('"cost": {"block": 10.0', '"cost": {"block": -1', "cost.block must be"),
+        ('"cost": {"block": 10.0', '"cost": {"block": 10.0, "probe": "x"', "cost.probe must be .* or null, got 'x'"),
+        ('"cost": {"block": 10.0', '"cost": {"block": 10.0, "probe": -1e9', "cost.probe must be"),
+        ('"cost": {"block": 10.0', '"cost": {"block": 10.0, "probe": {}', "cost.probe must be"),
+        ('"cost": {"block": 10.0', '"cost": {"block": 10.0, "steps": 1', "cost must be an object with block, other"),
+        ('"blocks": 9', '"blocks": 9, "probe": 1', "layout must be an object with audio, blocks, refresh"),
+        ('"blocks": 9', '"blocks": 9, "keys": 0', "layout must be an object with audio, blocks, refresh"),
         ('"blocks": 9', '"blocks": 3', "refresh points must rise"),
         ('"blocks": 9', '"blocks": 1e9', "layout.blocks must be a whole number"),
         ('"output/whole"', '"sound/whole"', "grams must hold sound|level must be one of|level output"),

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from demo.toys import toy_case
 from synccache_core import Adapter, Config, Grid, Layout, Pass, UnknownView, View, attach, calibrate
 from synccache_core.contract.case import running, sample
+from synccache_core.model.adapters import find
 from synccache_core.model.adapters.wan_s2v import view as wan_s2v
 from synccache_core.model.cost import parameter_cost
 
@@ -276,11 +278,52 @@ def test_a_calibration_that_does_not_know_the_video_says_so():
 
 
 class WanModel_S2V(nn.Module):
-    """Of this name alone is it known how many tokens there are."""
+    """ComfyUI's. Of its arguments alone is it known how many tokens there are."""
 
 
 class WanS2VModel(nn.Module):
-    """The class of the official code and of diffsynth, which give no arguments by these names."""
+    """Diffsynth's, which gives no arguments by these names."""
+
+
+class Adding(nn.Module):
+    def forward(self, x, e=None):
+        return x + 0.1 * torch.tanh(x)
+
+
+def official_s2v() -> nn.Module:
+    """With the name and the forward's signature of Wan-Video/Wan2.2, wan/modules/s2v/model_s2v.py: six tokens of video, then
+    those of the reference and of the motion frames, of which it returns the video's.
+    """
+
+    def forward(
+        self, x, t, context, seq_len, ref_latents, motion_latents, cond_states, audio_input=None, motion_frames=(17, 5),
+        add_last_motion=2, drop_motion_frames=False, *extra_args, **extra_kwargs,
+    ):
+        hidden = torch.cat([x[0], ref_latents[0], motion_latents[0]], 1)
+        for index, block in enumerate(self.blocks):
+            hidden = block(hidden, e=t)
+            if index in self.audio_injector.injected_block_id:
+                hidden[:, :6] = hidden[:, :6] + 0.1
+        return [hidden[:, :6]]
+
+    model = type("WanModel_S2V", (nn.Module,), {"forward": forward})()
+    model.blocks = nn.ModuleList(Adding() for _ in range(10))
+    model.audio_injector = SimpleNamespace(injected_block_id={0: 0, 4: 1, 8: 2})
+    return model
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_the_official_s2v_is_cached_although_it_has_the_name_of_comfyuis(by_name):
+    model, sigmas = official_s2v(), [1 - index / 12 for index in range(13)]
+    rest = {"ref_latents": [torch.randn(1, 2, 8)], "motion_latents": [torch.randn(1, 3, 8)], "cond_states": None}
+    cost = parameter_cost(Layout(10, (0, 4, 8)), 9, 1, 1)
+    adapter = replace(find(model), cost=lambda model, grid, tokens, text=None: cost)
+    with torch.no_grad(), attach(model, Config(), sigmas, Grid(1, 2, 3), adapter=adapter) as session:
+        for sigma in sigmas[:-1]:
+            with session.evaluation(sigma):
+                given = [torch.randn(1, 6, 8)], torch.tensor([sigma]), None, 6
+                model(*given, **rest) if by_name else model(*given, *rest.values())
+    assert adapter.name == "wan_s2v" and session.report.reused > 0 and session.report.notes == []
 
 
 def test_wan_s2v_counts_every_token():

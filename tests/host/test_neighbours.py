@@ -159,6 +159,20 @@ def test_room_for_the_residuals_is_asked_of_the_host(stage):
     assert asked[1] == shape
 
 
+def test_room_for_outputs_beside_residuals_is_asked_for_above_the_budget(stage):
+    core, shape = stage.comfy.core, [1, 16, 3, 4, 4]
+    one, settings = 2 * 12 * 48 * 4, {"level": "residual", "correction": True, "forecast_order": 0}
+    need = {
+        budget: stage.comfy.host.residual_bytes(
+            stage.model, shape, core.Config(**settings, memory_budget=budget), core.Sampler()
+        )
+        for budget in (None, 2 * one, 2 * one + 7)
+    }
+    outputs = need[2 * one] - 2 * one
+    assert outputs == 2 * 16 * 3 * 4 * 4 * 4  # an anchor and the sum of the gap, in float32
+    assert need[2 * one + 7] == need[2 * one] + 7 and need[None] == 3 * one + outputs
+
+
 def test_a_report_without_a_run_says_so(stage):
     _, run = stage.node()
     samples = {"samples": torch.zeros(1)}

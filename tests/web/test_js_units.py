@@ -74,7 +74,7 @@ def cases() -> list[dict]:
         output, corrected = residual // 80, order // 2  # with correction at order 2
         held = cache_bytes(residual, output, "residual", groups, order, corrected)
         beside = cache_bytes(0, output, "residual", 0, order, corrected)
-        held = min(held, limit) if limit else held
+        held = min(held, limit + beside) if limit else held  # outputs beside residuals are no part of it
         size = {"expected": steps, "share": cost.reuse_share, "storable": layout.storable(), "blocks": layout.blocks,
                 "refreshes": len(layout.refresh), "residual_bytes": residual, "correction_bytes": beside,
                 "level": "residual", "fresh_share": cost.reuse_share, "output_bytes": output,
@@ -94,7 +94,8 @@ def elsewhere(size: dict, wish: dict, cost: CostModel) -> dict:
     computed = max(MIN_COMPUTED, cost.computed_steps(steps, wish["target"], cost.share(level, 0, "refresh", True)))
     groups = groups_for_ratio(cost.layout, wish["ratio"])
     held = cache_bytes(size["residual_bytes"], size["output_bytes"], level, groups, order, size["outputs_corrected"])
-    held = min(held, wish["limit"]) if wish["limit"] else held
+    beside = size["correction_bytes"] if level == "residual" else 0
+    held = min(held, wish["limit"] + beside) if wish["limit"] else held
     speedup = cost.speedup(steps, computed, cost.share(level, 0, "refresh", True))
     core = {"level": level, "computed": computed, "steps": steps, "speedup": speedup, "bytes": held, "here": False}
     return {"size": size, "wish": {**wish, "reuse": "auto"}, "core": core, "readable": readable(held)}

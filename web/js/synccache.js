@@ -144,10 +144,10 @@ export function predict(size, wish) {
   const took = same ? size.took ?? null : null;
   const least = Math.min(size.expected, MIN_COMPUTED); // the first step and the last
   const computed = Math.max(least, budget(size.expected, wish.target, share));
-  const held = heldBytes(size, wish, level);
+  const held = heldBytes(size, wish, level), apart = level === RESIDUAL ? size.correction_bytes ?? 0 : 0; // no part of the limit
   return {
     level, computed, steps: size.expected, speedup: idealSpeedup(size.expected, computed, took ?? share), here: took !== null,
-    bytes: held !== null && wish.limit > 0 ? Math.min(held, wish.limit) : held,
+    bytes: held !== null && wish.limit > 0 ? Math.min(held, wish.limit + apart) : held,
   };
 }
 

@@ -1,7 +1,7 @@
 """Wan2.2-S2V: audio cross-attention after blocks 0, 4, 8, ..., 39, outside the block, on the video tokens only, which
 come first; behind them stand those of the reference and of the motion frames.
 
-Serves ComfyUI's WanModel_S2V and the official and diffsynth classes, which share names and layout.
+Serves ComfyUI's WanModel_S2V, the official class of that name and diffsynth's WanS2VModel, which share names and layout.
 """
 
 from ..cost import CostModel
@@ -19,8 +19,10 @@ def layout(model) -> Layout:
 
 
 def view(one: Pass, block: int) -> View:
-    """Of ComfyUI's class every token is accounted for; the others take their reference apart inside their forward."""
-    if type(one.model).__name__ != "WanModel_S2V":
+    """Of ComfyUI's class every token is accounted for; the others, of which the official one has the same name, take their
+    reference apart inside their forward.
+    """
+    if type(one.model).__name__ != "WanModel_S2V" or "ref_latents" in one.arguments:
         return View(one.grid.tokens, behind=None)
     reference, motion = map(one.arguments.get, ("reference_latent", "reference_motion"))
     behind = joined(one) + (0 if reference is None else patches(reference.shape[-3:]))
