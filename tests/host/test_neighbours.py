@@ -204,6 +204,18 @@ def test_a_report_after_a_run_is_json_and_text(stage, monkeypatch):
     assert sent[0][0] == "7" and f"{report['computed']} computed, {report['reused']} reused" in "\n".join(sent[0][1])
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_report_takes_grey_and_transparent_pictures(stage, channels):
+    model, run = stage.node()
+    grey = torch.rand(2, 40, 30, 1).expand(-1, -1, -1, 3)
+    given = {"run": run, "samples": {"samples": stage.sample(model)}}
+    maps = [stage.execute(stage.comfy.ids["SyncCacheReport"], **given, image=image)[3]
+            for image in (grey, torch.cat([grey, torch.ones(2, 40, 30, 1)], dim=-1)[..., :channels])]
+    assert torch.equal(*maps)
+    black = torch.full((1, 40, 30, channels), float("nan"))  # of a VAE that went wrong: what ran is reported all the same
+    assert stage.execute(stage.comfy.ids["SyncCacheReport"], **given, image=black)[3].isfinite().all()
+
+
 def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
     """Fault 61: scripts, tests and comfy-cli have no server."""
     from server import PromptServer
