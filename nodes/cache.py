@@ -18,9 +18,12 @@ from .run import RunHandle, RunType
 from .text import PLACE, Strip
 
 PAPER, CUSTOM = "Paper", "Custom"
+ERROR = "error"
 # What a preset asks for: target_speedup, cache_ratio, less where less is usual, see `Layout.usual_ratio`. Faithful and Fast
 # bracket the paper's 3.75x and 4.12x.
 PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0), PAPER: (paper.SPEEDUP, paper.RATIO)}
+DEVICES = (AUTO, "gpu", "cpu")
+UNSUPPORTED = (ERROR, "pass through")
 LIVE = {"off": False, "person": True}
 REUSE = {AUTO: settings.AUTO, "residuals": settings.RESIDUAL, "outputs": settings.OUTPUT}
 
@@ -100,7 +103,7 @@ class SyncCache(io.ComfyNode):
                 "least 2, at most a quarter of the computed ones.",
             ),
             io.Combo.Input(
-                "cache_device", options=[AUTO, "gpu", "cpu"], default=AUTO, optional=True, advanced=True,
+                "cache_device", options=list(DEVICES), default=AUTO, optional=True, advanced=True,
                 tooltip="Where residuals rest. auto: on the GPU, in host memory once they would take a quarter of it.",
             ),
             io.Float.Input(
@@ -108,7 +111,7 @@ class SyncCache(io.ComfyNode):
                 tooltip="Most GiB that residuals may take; order and residuals are cut to fit. 0: no limit.",
             ),
             io.Combo.Input(
-                "if_unsupported", options=["error", "pass through"], default="error", optional=True, advanced=True,
+                "if_unsupported", options=list(UNSUPPORTED), default=ERROR, optional=True, advanced=True,
                 tooltip="What to do with a model that cannot be served at all, or not as asked, such as residuals of one "
                 "that SyncCache does not know: stop with an error, or pass it through as it is.",
             ),
@@ -134,11 +137,13 @@ class SyncCache(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, preset, target_speedup, cache_ratio, human_mask=None, human_weight=HUMAN_WEIGHT, forecast_order=-1,
-        warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported="error", plan_json="", reuse=AUTO,
+        warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported=ERROR, plan_json="", reuse=AUTO,
         probe_threshold=0.0, live="off",
     ) -> io.NodeOutput:
         check_number("probe_threshold", probe_threshold, 0.0, 100.0)
-        check_choice("live", live, tuple(LIVE))
+        check_choice("live", live, LIVE)
+        check_choice("cache_device", cache_device, DEVICES)
+        check_choice("if_unsupported", if_unsupported, UNSUPPORTED)
         threshold = probe_threshold if preset in (PAPER, CUSTOM) else 0.0
         # Checked before a preset replaces them: the API can bypass the widgets' limits, and nothing is corrected silently.
         config = Config(
@@ -163,7 +168,7 @@ class SyncCache(io.ComfyNode):
         try:
             return io.NodeOutput(attach(model, config, human_mask, handle, cache_device, plan, preset == PAPER), handle)
         except UnsupportedModel as error:
-            if if_unsupported == "error":
+            if if_unsupported == ERROR:
                 raise
             handle.tell(say("passed through unchanged: {error}", error=str(error)))
             return io.NodeOutput(model, handle)

@@ -83,6 +83,12 @@ def test_values_that_bypass_the_widgets_are_named(stage, field, value):
         stage.node(**{field: value})
 
 
+@pytest.mark.parametrize("field", ["cache_device", "if_unsupported", "live", "reuse"])
+def test_words_that_no_widget_has_are_named(stage, field):
+    with pytest.raises(stage.comfy.core.SyncCacheError, match=f"{field} must be one of .*, got 'gpu0'"):
+        stage.node(**{field: "gpu0"})
+
+
 def test_a_failing_cleanup_does_not_hide_the_models_exception(stage, monkeypatch, caplog):
     model, _ = stage.node()
 
