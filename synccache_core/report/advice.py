@@ -3,6 +3,7 @@
 from itertools import takewhile
 from statistics import mean
 
+from ..config import PROBE
 from ..sentences import say
 from ..units import GIB
 
@@ -68,8 +69,10 @@ def _wanted_groups(report) -> int:
 
 
 def _out_of_reach(report) -> str:
-    """Reused steps themselves cost too much for the wished speed."""
+    """Reused steps themselves cost too much for the wished speed. Whole outputs have no probe that could decide."""
     target = report.settings.get("target_speedup", 1.0)
+    if report.settings.get("choose") == PROBE:
+        return ""
     if report.plan or report.level == "output" or not report.reused or not report.reuse_share:
         return ""
     if report.speedup_ideal >= OUT_OF_REACH * target:

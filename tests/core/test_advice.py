@@ -66,6 +66,12 @@ def test_a_target_out_of_reach_leads_to_outputs():
     assert advice(run(settings={"target_speedup": 4.0}, speedup_ideal=3.0, plan="8 of 40")) == ""
 
 
+def test_where_the_probe_decides_outputs_are_no_way_out():
+    """With a probe_threshold they are refused, and preset Paper does not ask."""
+    far = {"speedup_ideal": 3.0, "reuse_share": 0.2}
+    assert advice(run(settings={"target_speedup": 4.0, "choose": "probe"}, **far)) == ""
+
+
 def test_slow_host_memory_is_named_only_where_it_is_used():
     slow = {"reused_seconds": 0.5}  # 10 steps, 3 computed: 10 / (3 + 3.5) = 1.5x of 3x
     assert "cache_device to gpu if 22.0 GiB fit there" in advice(run(settings={"cache_device": "cpu"}, **slow))
