@@ -57,7 +57,8 @@ class SyncCache(io.ComfyNode):
                     "target_speedup",
                     default=3.0, min=1.0, max=5.0, step=0.1,
                     display_mode=io.NumberDisplay.slider,
-                    tooltip="With preset Custom: how much faster sampling shall be. 1 is off, bit for bit.",
+                    tooltip="With preset Custom: how much faster sampling shall be. 1 is off, bit for bit. Without a "
+                    "probe_threshold: with one the probe decides.",
                 ),
                 io.Float.Input(
                     "cache_ratio",

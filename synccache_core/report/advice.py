@@ -23,8 +23,12 @@ def advice(report) -> str:
 
 
 def _few_steps(report) -> str:
-    """So few that each makes much of the result; where they are LIVE, the person is computed at every step."""
+    """So few that each makes much of the result; where they are LIVE, the person is computed at every step. With a threshold
+    of its own the probe decides, and no target is off.
+    """
     count, target = len(report.steps), report.settings.get("target_speedup", 1.0)
+    if report.settings.get("threshold") is not None:
+        return ""
     if count > FEW_STEPS or target <= 1.0 or report.plan or report.lived:
         return ""
     head = say(

@@ -72,6 +72,12 @@ def test_where_the_probe_decides_outputs_are_no_way_out():
     assert advice(run(settings={"target_speedup": 4.0, "choose": "probe"}, **far)) == ""
 
 
+def test_with_a_threshold_a_target_of_one_is_not_off():
+    assert advice(run("crrrrrrc", livable=True, settings={"choose": "probe", "threshold": 0.1})) == ""
+    steered = run("crrrrrrc", settings={"choose": "probe", "threshold": None})  # preset Paper
+    assert advice(steered).startswith("set target_speedup to 1, which is off")
+
+
 def test_slow_host_memory_is_named_only_where_it_is_used():
     slow = {"reused_seconds": 0.5}  # 10 steps, 3 computed: 10 / (3 + 3.5) = 1.5x of 3x
     assert "cache_device to gpu if 22.0 GiB fit there" in advice(run(settings={"cache_device": "cpu"}, **slow))

@@ -30,6 +30,7 @@ export const WORDS = {
     predicted: "Predicted: {speed}× faster, {computed} of {steps} steps, {memory}",
     predicted_here: "Predicted: {speed}× faster on this machine, {computed} of {steps} steps, {memory}",
     off: "Predicted: off, the model runs as it is",
+    probed: "The probe decides by its threshold: how many steps are computed, and so the speed, shows as it runs.",
     few: "{steps} steps are few, so there is little to gain: each makes much of the video, and a reused one shows. Compare with SyncCache bypassed.",
     few_live: "To be faster all the same, connect a human_mask, set live to person and target_speedup to 1.4, and compare: in this pack's test of 8 steps, reusing whole steps came closer to the uncached video.",
     planned: "Plan: {speed}× faster, {computed} of {steps} steps, error {error}, {memory} ({how})",
@@ -51,6 +52,7 @@ export const WORDS = {
     predicted: "预估：加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     predicted_here: "预估：在本机加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     off: "预估：已关闭，模型照常运行",
+    probed: "由探测按其阈值决定：计算多少步、因而快多少，运行时显示。",
     few: "{steps} 步很少，加速的余地不大：每一步都对视频影响很大，复用会看得出来。请与绕过 SyncCache 的结果比较。",
     few_live: "仍想加速的话，可连接 human_mask，把 live 设为 person、target_speedup 设为 1.4，再作比较：在本扩展的 8 步测试中，复用整步更接近不加缓存的视频。",
     planned: "方案：加速 {speed}×，计算 {computed}/{steps} 步，误差 {error}，{memory}（{how}）",
@@ -72,6 +74,7 @@ export const WORDS = {
     predicted: "予測：{speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     predicted_here: "予測：このマシンで {speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     off: "予測：オフ、モデルはそのまま動きます",
+    probed: "プローブがしきい値で決めます。計算するステップの数と速度は、実行中に表示されます。",
     few: "{steps} ステップは少なく、高速化の余地はわずかです。1 ステップの影響が大きく、再利用が見た目に表れます。SyncCache をバイパスした結果と比べてください。",
     few_live: "それでも速くするには、human_mask をつなぎ、live を person、target_speedup を 1.4 にして比べてください。この拡張機能の 8 ステップのテストでは、ステップ全体を再利用するほうがキャッシュなしの動画に近い結果でした。",
     planned: "プラン：{speed} 倍速、{steps} ステップ中 {computed} を計算、誤差 {error}、{memory}（{how}）",
@@ -274,9 +277,9 @@ export function countsText(run, language = locale()) {
 /** Where a run of so many steps leaves little to skip, else "". steps: of the run to come, null = not known. */
 export function fewText(facts, steps, language = locale()) {
   const known = steps ?? facts.size?.expected ?? null;
-  const some = known !== null && known <= FEW_STEPS && !facts.linked && facts.wish.target > 1;
+  const some = known !== null && known <= FEW_STEPS && !facts.linked && (facts.wish.target > 1 || facts.wish.threshold > 0);
   if (!some) return "";
-  const offered = facts.size?.livable && facts.wish.live === OFF ? [say("few_live", {}, language)] : [];
+  const offered = facts.size?.livable && facts.wish.live === OFF && !facts.wish.threshold ? [say("few_live", {}, language)] : [];
   return [say("few", { steps: known }, language), ...offered].join(say("space", {}, language));
 }
 
@@ -285,6 +288,7 @@ export function predictionText(facts, language = locale()) {
     if (!facts.plan) return say("plan_unknown", {}, language);
     return say("planned", { ...planValues(facts.plan), how: say(facts.plan.measured ? "how_measured" : "how_predicted", {}, language) }, language);
   }
+  if (facts.wish.threshold) return say("probed", {}, language);
   if (facts.wish.target <= 1) return say("off", {}, language);
   if (!facts.size) return say("waiting", { speed: facts.wish.target.toFixed(1) }, language);
   const guess = predict(facts.size, facts.wish);
@@ -474,9 +478,10 @@ class Strip {
     const asked = widget(this.node, "forecast_order")?.value;
     const order = paper ? 0 : asked >= 0 ? asked : AUTO_ORDER;
     const custom = widget(this.node, "preset")?.value === CUSTOM;
-    const probing = paper || (custom && value("probe_threshold", 0) > 0);
+    const threshold = paper || custom ? value("probe_threshold", 0) : 0;
+    const probing = paper || threshold > 0;
     const reuse = REUSE[widget(this.node, "reuse")?.value] ?? AUTO;
-    return { linked, wish: { target, ratio, order, paper, preset: Boolean(preset), reuse, probing, live: widget(this.node, "live")?.value, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
+    return { linked, wish: { target, ratio, order, paper, preset: Boolean(preset), reuse, probing, threshold, live: widget(this.node, "live")?.value, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
   }
 }
 
