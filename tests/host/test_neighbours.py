@@ -229,11 +229,15 @@ def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
     sent = []
 
     class Server:
-        def send_progress_text(self, text, node_id):
+        client_id = "alice"
+
+        def send_progress_text(self, text, node_id, sid):
+            assert sid == self.client_id
             sent.append((text, node_id))
 
-        def send_sync(self, event, data):
+        def send_sync(self, event, data, sid):
             json.dumps(data, allow_nan=False)  # as it goes over the wire
+            assert sid == self.client_id
             sent.append((event, data))
 
     seven, nobody = SimpleNamespace(unique_id="7"), SimpleNamespace(unique_id=None)
@@ -259,6 +263,13 @@ def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
     assert [len(run["cells"]) for run in runs] == [*range(1, 13), 12]
     assert runs[-1]["ended"] and runs[-1]["finished"] and runs[-1]["computed"] == runs[-1]["cells"].count("c")
     assert runs[-1]["held"] > 3 * runs[-1]["residual_bytes"] * 2 and 0 < runs[-1]["share"] < 1
+    sent.clear()
+    for client in ("bob", None):  # of a model that the host kept, and of a prompt that nobody watches
+        Server.client_id = client
+        text(["to whoever runs it now"])
+        stage.sample(model)
+        assert bool(sent) == (client is not None)
+        sent.clear()
 
 
 def sent_events(sent):
