@@ -24,6 +24,7 @@ ERROR = "error"
 PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0), PAPER: (paper.SPEEDUP, paper.RATIO)}
 DEVICES = (AUTO, "gpu", "cpu")
 UNSUPPORTED = (ERROR, "pass through")
+OVERRULED = say("preset Paper: of the plan only its boundaries (which blocks share a residual) are used")
 LIVE = {"off": False, "person": True}
 REUSE = {AUTO: settings.AUTO, "residuals": settings.RESIDUAL, "outputs": settings.OUTPUT}
 
@@ -50,7 +51,8 @@ class SyncCache(io.ComfyNode):
                     default="Balanced",
                     tooltip="Faithful asks for 2×, Balanced for 3×, Fast for 4×, each with full memory, or 0.4 of it where "
                     "every block hears the audio; faster means further from the uncached video. Paper: the published method "
-                    "at 3.75×. Custom: the two sliders below; moving one selects it.",
+                    "at 3.75×, whatever reuse, forecast_order and live say. Custom: the two sliders below; moving one "
+                    "selects it.",
                     extra_dict={"synccache_presets": PRESETS},
                 ),
                 io.Float.Input(
@@ -76,7 +78,8 @@ class SyncCache(io.ComfyNode):
                 io.String.Input(
                     "plan_json", optional=True, force_input=True,
                     tooltip="From the SyncCache Schedule Optimizer or Load Plan. A plan decides in place of preset, "
-                    "target_speedup, cache_ratio, reuse, forecast_order, warmup and live.",
+                    "target_speedup, cache_ratio, reuse, forecast_order, warmup and live. With preset Paper it decides only "
+                    "which blocks share a residual.",
                 ),
             ],
             outputs=[
@@ -164,8 +167,9 @@ class SyncCache(io.ComfyNode):
         )
         config = with_preset(config, preset)
         plan = Plan.from_json(plan_json) if plan_json and plan_json.strip() else None
-        handle = RunHandle(watcher=Strip(cls.hidden))
-        handle.send(plan=None if plan is None or preset == PAPER else view(plan))
+        overruled = plan is not None and preset == PAPER
+        handle = RunHandle(watcher=Strip(cls.hidden), note=OVERRULED if overruled else "")
+        handle.send(plan=None if plan is None or overruled else view(plan))
         try:
             return io.NodeOutput(attach(model, config, human_mask, handle, cache_device, plan, preset == PAPER), handle)
         except UnsupportedModel as error:
