@@ -115,13 +115,13 @@ def _shorter_warmup(report) -> str:
 
 
 def _budget_spent(report) -> str:
-    """Everything that may be computed was, long before the end."""
+    """Everything that may be computed was, long before the end. Of the nodes' presets this is Paper, which takes no plan."""
     before_last = report.steps[-2::-1]
     tail = len(list(takewhile(lambda step: step.reason == "budget spent", before_last)))
     if report.plan or tail < LONG_TAIL * len(report.steps):
         return ""
     return say(
-        "calibrate once and use a plan: the {computed} computed steps were spent {early} steps before the last one, and a "
-        "plan knows the whole run",
+        "calibrate once and use a plan, with a preset other than Paper: the {computed} computed steps were spent {early} "
+        "steps before the last one, and a plan knows the whole run",
         computed=report.budget, early=tail,
     )  # fmt: skip

@@ -92,5 +92,6 @@ def test_a_warm_up_that_eats_the_budget(warmup, said):
 
 
 def test_a_budget_spent_too_early():
-    assert "spent 4 steps before the last one" in advice(run(reasons={i: "budget spent" for i in (5, 6, 7, 8)}))
+    said = advice(run(reasons={i: "budget spent" for i in (5, 6, 7, 8)}))
+    assert "spent 4 steps before the last one" in said and "use a plan, with a preset other than Paper" in said
     assert advice(run(reasons={7: "budget spent", 8: "budget spent"})) == ""
