@@ -18,9 +18,13 @@ from .run import RunHandle, RunType
 from .text import PLACE, Strip
 
 PAPER, CUSTOM = "Paper", "Custom"
+ERROR = "error"
 # What a preset asks for: target_speedup, cache_ratio, less where less is usual, see `Layout.usual_ratio`. Faithful and Fast
 # bracket the paper's 3.75x and 4.12x.
 PRESETS = {"Faithful": (2.0, 1.0), "Balanced": (3.0, 1.0), "Fast": (4.0, 1.0), PAPER: (paper.SPEEDUP, paper.RATIO)}
+DEVICES = (AUTO, "gpu", "cpu")
+UNSUPPORTED = (ERROR, "pass through")
+OVERRULED = say("preset Paper: of the plan only its boundaries (which blocks share a residual) are used")
 LIVE = {"off": False, "person": True}
 REUSE = {AUTO: settings.AUTO, "residuals": settings.RESIDUAL, "outputs": settings.OUTPUT}
 
@@ -47,14 +51,16 @@ class SyncCache(io.ComfyNode):
                     default="Balanced",
                     tooltip="Faithful asks for 2×, Balanced for 3×, Fast for 4×, each with full memory, or 0.4 of it where "
                     "every block hears the audio; faster means further from the uncached video. Paper: the published method "
-                    "at 3.75×. Custom: the two sliders below; moving one selects it.",
+                    "at 3.75×, whatever reuse, forecast_order and live say. Custom: the two sliders below; moving one "
+                    "selects it.",
                     extra_dict={"synccache_presets": PRESETS},
                 ),
                 io.Float.Input(
                     "target_speedup",
                     default=3.0, min=1.0, max=5.0, step=0.1,
                     display_mode=io.NumberDisplay.slider,
-                    tooltip="With preset Custom: how much faster sampling shall be. 1 is off, bit for bit.",
+                    tooltip="With preset Custom: how much faster sampling shall be. 1 is off, bit for bit. Without a "
+                    "probe_threshold: with one the probe decides.",
                 ),
                 io.Float.Input(
                     "cache_ratio",
@@ -72,7 +78,8 @@ class SyncCache(io.ComfyNode):
                 io.String.Input(
                     "plan_json", optional=True, force_input=True,
                     tooltip="From the SyncCache Schedule Optimizer or Load Plan. A plan decides in place of preset, "
-                    "target_speedup, cache_ratio, reuse, forecast_order, warmup and live.",
+                    "target_speedup, cache_ratio, reuse, forecast_order, warmup and live. With preset Paper it decides only "
+                    "which blocks share a residual.",
                 ),
             ],
             outputs=[
@@ -100,7 +107,7 @@ class SyncCache(io.ComfyNode):
                 "least 2, at most a quarter of the computed ones.",
             ),
             io.Combo.Input(
-                "cache_device", options=[AUTO, "gpu", "cpu"], default=AUTO, optional=True, advanced=True,
+                "cache_device", options=list(DEVICES), default=AUTO, optional=True, advanced=True,
                 tooltip="Where residuals rest. auto: on the GPU, in host memory once they would take a quarter of it.",
             ),
             io.Float.Input(
@@ -108,7 +115,7 @@ class SyncCache(io.ComfyNode):
                 tooltip="Most GiB that residuals may take; order and residuals are cut to fit. 0: no limit.",
             ),
             io.Combo.Input(
-                "if_unsupported", options=["error", "pass through"], default="error", optional=True, advanced=True,
+                "if_unsupported", options=list(UNSUPPORTED), default=ERROR, optional=True, advanced=True,
                 tooltip="What to do with a model that cannot be served at all, or not as asked, such as residuals of one "
                 "that SyncCache does not know: stop with an error, or pass it through as it is.",
             ),
@@ -134,11 +141,13 @@ class SyncCache(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, preset, target_speedup, cache_ratio, human_mask=None, human_weight=HUMAN_WEIGHT, forecast_order=-1,
-        warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported="error", plan_json="", reuse=AUTO,
+        warmup=-1, cache_device=AUTO, memory_budget_gb=0.0, if_unsupported=ERROR, plan_json="", reuse=AUTO,
         probe_threshold=0.0, live="off",
     ) -> io.NodeOutput:
         check_number("probe_threshold", probe_threshold, 0.0, 100.0)
-        check_choice("live", live, tuple(LIVE))
+        check_choice("live", live, LIVE)
+        check_choice("cache_device", cache_device, DEVICES)
+        check_choice("if_unsupported", if_unsupported, UNSUPPORTED)
         threshold = probe_threshold if preset in (PAPER, CUSTOM) else 0.0
         # Checked before a preset replaces them: the API can bypass the widgets' limits, and nothing is corrected silently.
         config = Config(
@@ -158,12 +167,13 @@ class SyncCache(io.ComfyNode):
         )
         config = with_preset(config, preset)
         plan = Plan.from_json(plan_json) if plan_json and plan_json.strip() else None
-        handle = RunHandle(watcher=Strip(cls.hidden))
-        handle.send(plan=None if plan is None or preset == PAPER else view(plan))
+        overruled = plan is not None and preset == PAPER
+        handle = RunHandle(watcher=Strip(cls.hidden), note=OVERRULED if overruled else "")
+        handle.send(plan=None if plan is None or overruled else view(plan))
         try:
             return io.NodeOutput(attach(model, config, human_mask, handle, cache_device, plan, preset == PAPER), handle)
         except UnsupportedModel as error:
-            if if_unsupported == "error":
+            if if_unsupported == ERROR:
                 raise
             handle.tell(say("passed through unchanged: {error}", error=str(error)))
             return io.NodeOutput(model, handle)

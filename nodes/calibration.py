@@ -1,6 +1,7 @@
 """Calibration in the host: a vanilla run that is recorded, then a few plans sampled and measured against it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -44,11 +45,24 @@ class ReplayRun(CacheRun):
     title = "SyncCache Calibrate"
     made = ReplaySession
 
-    def progress(self, report, expected: int) -> None:
-        self.watcher.show(report, expected, replay=told(self.place))
+    @contextmanager
+    def running(self, guider: CFGGuider, args: Sequence, kwargs: dict):
+        """Told of as ended where it does not go through, its first step included, of which nothing was told."""
+        session, through = None, False
+        try:
+            with super().running(guider, args, kwargs) as (session, given):
+                yield session, given
+            through = True
+        finally:
+            if session is not None and not through:
+                evaluations = len(session.sampler.evaluated(session.clock.sigmas)) - 1
+                self.progress(session.report, evaluations, ended=True)
+
+    def progress(self, report, expected: int, **more) -> None:
+        self.watcher.show(report, expected, replay=told(self.place), **more)
 
     def ended(self, report) -> None:
-        """The calibration says what came of it."""
+        """The calibration says what came of it, and `running` that nothing did."""
 
 
 @dataclass

@@ -8,6 +8,7 @@ from PIL import Image
 
 from ..synccache_core import RunReport
 from ..synccache_core.decide.policy import COMPUTE, LIVE
+from ..synccache_core.human.mask import as_pictures
 from ..synccache_core.report.advice import advice
 from ..synccache_core.report.report import recognised
 from ..synccache_core.sentences import say
@@ -110,5 +111,5 @@ def heat_map(reports: list[RunReport], image: torch.Tensor | None):
     mapped = next((report for report in reversed(reports) if report.heat), None)
     if mapped is None:
         return timeline.blank("No heat map: no step was reused, or the plan uses no probe and no forecast of outputs.")
-    picture = None if image is None else Image.fromarray((255 * image[0, ..., :3]).clamp(0, 255).byte().cpu().numpy())
+    picture = None if image is None else Image.fromarray((255 * as_pictures(image[:1].nan_to_num())[0]).byte().numpy())
     return heat.draw(mapped.heat, picture, HEAT_TITLES[mapped.heat_of], HEAT_LINES[mapped.heat_of])

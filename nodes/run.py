@@ -98,12 +98,12 @@ class RunHandle(Shared):
     """The runs of a patched model. It outlives them: a host that keeps the outputs of nodes may hand out an older latent,
     so every run is found again by the latent that came of it.
 
-    watcher(event): shows how far a run is.
+    watcher(event): shows how far a run is. note: for the report of every run, "" = none.
     """
 
-    def __init__(self, remark: str = "", watcher: Callable[[dict], None] | None = None):
+    def __init__(self, remark: str = "", watcher: Callable[[dict], None] | None = None, note: str = ""):
         self.remark = remark
-        self._watcher = watcher
+        self._watcher, self._note = watcher, note
         self._prompts: list[list[Ran]] = []
         self._prompt: str | None = None
 
@@ -113,6 +113,7 @@ class RunHandle(Shared):
         return self.of(None).reports
 
     def add(self, report: RunReport) -> None:
+        report.note(self._note)
         context = get_executing_context()
         prompt = context.prompt_id if context else None
         if prompt != self._prompt or not self._prompts:

@@ -13,7 +13,8 @@ PLACE = [io.Hidden.unique_id, io.Hidden.dynprompt]  # what a node that shows som
 
 
 class NodeText:
-    """say(lines) for one node; silent where there is no server (scripts, tests) or no node id.
+    """say(lines) for one node; silent where there is no server (scripts, tests), no node id, or
+    nobody who listens (prompts of the API).
 
     hidden: that of the node, with PLACE. A copy that a loop or another expanding node made has an id that the editor does
     not know: what it says is shown on the node that it is a copy of.
@@ -26,13 +27,17 @@ class NodeText:
 
     def __call__(self, lines: Sequence[str]) -> None:
         """In English as every editor shows it, and as sentences, which web/js puts in its place in another language."""
-        server = self._server()
-        if server is not None:
-            server.send_progress_text(BREAK.join(lines), self.node_id)
-            server.send_sync(EVENT, {"node": self.node_id, "lines": [told(line) for line in lines]})
+        server, client = self._listener()
+        if client is not None:
+            server.send_progress_text(BREAK.join(lines), self.node_id, client)
+            server.send_sync(EVENT, {"node": self.node_id, "lines": [told(line) for line in lines]}, client)
 
-    def _server(self):
-        return getattr(PromptServer, "instance", None) if self.node_id is not None else None
+    def _listener(self):
+        """The server, and who queued the prompt that runs now, as the host has it: of a model that it kept, another may have
+        run than who made it. None where nobody listens; without a name the host would tell every browser.
+        """
+        server = getattr(PromptServer, "instance", None) if self.node_id is not None else None
+        return server, getattr(server, "client_id", None)
 
 
 class Strip(NodeText):
@@ -41,6 +46,6 @@ class Strip(NodeText):
     """
 
     def __call__(self, event: dict) -> None:
-        server = self._server()
-        if server is not None:
-            server.send_sync(EVENT, {"node": self.node_id, **event})
+        server, client = self._listener()
+        if client is not None:
+            server.send_sync(EVENT, {"node": self.node_id, **event}, client)

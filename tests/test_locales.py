@@ -22,6 +22,7 @@ SYNTAX = re.compile(r"[{}@|]|</?[a-zA-Z][^>]*>")
 # CommonMark does not close emphasis after punctuation with a letter next: "**text.**letter", easily written in Chinese.
 EMPHASIS = re.compile(r"(\*{1,2})(?=\S)([^*]+?)(?<=\S)\1(.?)")
 NUMBER = re.compile(r"(?<![A-Za-z_.\d])\d+(?:\.\d+)?")
+MODELS = ("S2V", "WanDancer", "Wan-Animate", "HuMo", "HunyuanVideo", "InfiniteTalk", "MultiTalk", "LTX-2", "MiniMax-H3")
 EVERY_PAGE = list(product(NODES, LANGUAGES))
 translated = pytest.mark.parametrize(("node", "language"), list(product(NODES, TRANSLATIONS)))
 
@@ -138,6 +139,13 @@ def test_help_gives_the_code_and_the_numbers_of_the_english_page(node, language)
     english, text = page(node, "en"), page(node, language)
     assert set(re.findall("`[^`]+`", " ".join(english.split()))) <= set(re.findall("`[^`]+`", text))
     assert numbers(english) - numbers(text) == Counter()
+
+
+@translated
+def test_help_names_the_models_of_the_english_page(node, language):
+    """In the same row of a table."""
+    for english, text in zip(rows(page(node, "en")), rows(page(node, language)), strict=True):
+        assert [name for name in MODELS if name in english and name not in text] == [], text
 
 
 @pytest.mark.parametrize(("node", "language"), EVERY_PAGE)

@@ -142,7 +142,8 @@ class SyncCacheAvatarConditioning(io.ComfyNode):
                     min=5,
                     max=2049,
                     step=4,
-                    tooltip="Frames. The model was trained on 129; for more, put ComfyUI's Context Windows on the model.",
+                    tooltip="Frames. The model was trained on 129; for more, put ComfyUI's Context Windows (Manual) on the "
+                    "model, with dim 2 and context_schedule standard_static.",
                 ),
                 io.Combo.Input(
                     "fps",

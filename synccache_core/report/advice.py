@@ -3,6 +3,7 @@
 from itertools import takewhile
 from statistics import mean
 
+from ..config import PROBE
 from ..sentences import say
 from ..units import GIB
 
@@ -22,8 +23,12 @@ def advice(report) -> str:
 
 
 def _few_steps(report) -> str:
-    """So few that each makes much of the result; where they are LIVE, the person is computed at every step."""
+    """So few that each makes much of the result; where they are LIVE, the person is computed at every step. With a threshold
+    of its own the probe decides, and no target is off.
+    """
     count, target = len(report.steps), report.settings.get("target_speedup", 1.0)
+    if report.settings.get("threshold") is not None:
+        return ""
     if count > FEW_STEPS or target <= 1.0 or report.plan or report.lived:
         return ""
     head = say(
@@ -68,8 +73,10 @@ def _wanted_groups(report) -> int:
 
 
 def _out_of_reach(report) -> str:
-    """Reused steps themselves cost too much for the wished speed."""
+    """Reused steps themselves cost too much for the wished speed. Whole outputs have no probe that could decide."""
     target = report.settings.get("target_speedup", 1.0)
+    if report.settings.get("choose") == PROBE:
+        return ""
     if report.plan or report.level == "output" or not report.reused or not report.reuse_share:
         return ""
     if report.speedup_ideal >= OUT_OF_REACH * target:
@@ -110,13 +117,13 @@ def _shorter_warmup(report) -> str:
 
 
 def _budget_spent(report) -> str:
-    """Everything that may be computed was, long before the end."""
+    """Everything that may be computed was, long before the end. Of the nodes' presets this is Paper, which takes no plan."""
     before_last = report.steps[-2::-1]
     tail = len(list(takewhile(lambda step: step.reason == "budget spent", before_last)))
     if report.plan or tail < LONG_TAIL * len(report.steps):
         return ""
     return say(
-        "calibrate once and use a plan: the {computed} computed steps were spent {early} steps before the last one, and a "
-        "plan knows the whole run",
+        "calibrate once and use a plan, with a preset other than Paper: the {computed} computed steps were spent {early} "
+        "steps before the last one, and a plan knows the whole run",
         computed=report.budget, early=tail,
     )  # fmt: skip

@@ -96,8 +96,8 @@ class Steps:
         return gap_trust(ends, self._sampler.evaluated(self._clock.sigmas), index, self._guidance)
 
     def adapt(self, index: int, rate: float) -> None:
-        """See `schedules.evened`."""
-        if self._schedule and not any(self._lives):
+        """See `schedules.evened`. Behind a warm-up of more than one step the first gap is too short to tell anything."""
+        if self._schedule and not any(self._lives) and (self._config.warmup or 1) == 1:
             sigmas = self._sampler.evaluated(self._clock.sigmas)
             self._schedule = evened(sigmas, self._schedule, index, rate, self._config.force_last and self._clock.ends)
 

@@ -73,6 +73,18 @@ def test_a_target_out_of_reach_leads_to_outputs():
     assert advice(run(settings={"target_speedup": 4.0}, speedup_ideal=3.0, plan="8 of 40")) == ""
 
 
+def test_where_the_probe_decides_outputs_are_no_way_out():
+    """With a probe_threshold they are refused, and preset Paper does not ask."""
+    far = {"speedup_ideal": 3.0, "reuse_share": 0.2}
+    assert advice(run(settings={"target_speedup": 4.0, "choose": "probe"}, **far)) == ""
+
+
+def test_with_a_threshold_a_target_of_one_is_not_off():
+    assert advice(run("crrrrrrc", livable=True, settings={"choose": "probe", "threshold": 0.1})) == ""
+    steered = run("crrrrrrc", settings={"choose": "probe", "threshold": None})  # preset Paper
+    assert advice(steered).startswith("set target_speedup to 1, which is off")
+
+
 def test_slow_host_memory_is_named_only_where_it_is_used():
     slow = {"reused_seconds": 0.5}  # 10 steps, 3 computed: 10 / (3 + 3.5) = 1.5x of 3x
     assert "cache_device to gpu if 22.0 GiB fit there" in advice(run(settings={"cache_device": "cpu"}, **slow))
@@ -87,5 +99,6 @@ def test_a_warm_up_that_eats_the_budget(warmup, said):
 
 
 def test_a_budget_spent_too_early():
-    assert "spent 4 steps before the last one" in advice(run(reasons={i: "budget spent" for i in (5, 6, 7, 8)}))
+    said = advice(run(reasons={i: "budget spent" for i in (5, 6, 7, 8)}))
+    assert "spent 4 steps before the last one" in said and "use a plan, with a preset other than Paper" in said
     assert advice(run(reasons={7: "budget spent", 8: "budget spent"})) == ""

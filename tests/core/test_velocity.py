@@ -372,3 +372,12 @@ def test_a_run_that_starts_still_computes_later(second, adapt, moved):
     later = evened(sigmas, schedule, 2, 0.5, end=False)
     assert later != schedule
     assert calls == [step for step, computed in enumerate(later if moved else schedule) if computed]
+
+
+@pytest.mark.parametrize("warmup", [3, 5])
+def test_a_warm_up_that_was_set_leaves_the_schedule_as_it_was_laid_out(warmup):
+    """Its gaps of one step tell nothing, and what was laid out anew came on top of what the warm-up computes."""
+    sigmas = [8 * t / (1 + 7 * t) for t in (1 - step / 20 for step in range(21))]
+    runs = [session(None, sigmas, adapt=adapt, warmup=warmup, target_speedup=20 / 7) for adapt in (False, True)]
+    plain, adapted = (loop(run, sigmas, known([4.0] * 20))[1] for run in runs)
+    assert plain == adapted and plain[:warmup] == list(range(warmup)) and len(plain) == 7

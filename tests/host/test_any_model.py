@@ -149,7 +149,7 @@ def test_whole_results_are_reused(unknown, sampler):
 
 def test_the_report_the_strip_and_the_picture_say_so(unknown, monkeypatch):
     sent = []
-    server = SimpleNamespace(send_sync=lambda _, event: sent.append(event), send_progress_text=print)
+    server = SimpleNamespace(client_id="us", send_sync=lambda _, event, sid: sent.append(event), send_progress_text=print)
     monkeypatch.setattr(unknown.comfy.text, "PromptServer", SimpleNamespace(instance=server))
     model, run = unknown.node(human_mask=torch.ones(1, 8, 8), cache_ratio=0.5)
     latent = unknown.sample(model)

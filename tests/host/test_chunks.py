@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.host.running import PATIENCE_S
+from tests.host.running import run as run_prompt
 from tests.host.workflow import node, stem
 
 pytestmark = pytest.mark.host
@@ -66,6 +68,14 @@ def looped(server, iterations: int, inside: bool) -> dict:
     return prompt
 
 
+def sampled(server, seed=1) -> dict:
+    prompt = stem(server, STEPS)
+    prompt["3"] = node(server, "SyncCache", model=["1", 0])
+    prompt["4"]["inputs"] |= {"model": ["3", 0], "seed": seed}
+    prompt["r"] = {"class_type": "SyncCacheReport", "inputs": {"samples": ["4", 0], "run": ["3", 1]}}
+    return prompt
+
+
 def watched(server, prompt: dict) -> list[dict]:
     """Data of all our events, for strips and of texts, until the prompt is done."""
     async def watching():
@@ -82,6 +92,26 @@ def watched(server, prompt: dict) -> list[dict]:
                     return found
 
     return asyncio.run(asyncio.wait_for(watching(), PATIENCE_S))
+
+
+@pytest.mark.slow
+def test_only_who_queued_a_prompt_hears_of_it(server):
+    """Another browser would take the run for its own, and its workflow for changed."""
+    async def listening():
+        import aiohttp
+
+        heard = []
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{server.url}/ws?clientId=them") as other:
+            told = await asyncio.to_thread(watched, server, sampled(server))
+            await asyncio.to_thread(run_prompt, server, sampled(server, seed=2))  # nobody's
+            with suppress(asyncio.TimeoutError):
+                while True:
+                    heard.append(await other.receive(timeout=1))
+        return told, [message.data for message in heard]
+
+    told, heard = asyncio.run(asyncio.wait_for(listening(), PATIENCE_S))
+    assert [event for event in told if "lines" in event] and [event for event in told if "run" in event]
+    assert heard and [data for data in heard if isinstance(data, bytes) or '"synccache"' in data] == []
 
 
 @pytest.mark.slow

@@ -49,6 +49,8 @@ def test_a_plan_gives_the_papers_preset_its_boundaries_alone(stage, comfy):
     assert plan.boundaries == recording.boundaries == tuple(map(tuple, json.loads(plan.to_json())["boundaries"]))
     report = sampled(stage, preset="Paper", plan_json=plan.to_json())
     assert report.plan == "" and report.settings["groups"] == ((1, 2, 3),) and report.settings["choose"] == "probe"
+    note = "preset Paper: of the plan only its boundaries (which blocks share a residual) are used"
+    assert note in report.notes and note not in sampled(stage, preset="Paper").notes
     other = json.loads(plan.to_json()) | {"layout": "after-9x9-00000000"}
     with pytest.raises(comfy.core.SyncCacheError, match="after-9x9"):
         stage.node(preset="Paper", plan_json=json.dumps(other))

@@ -11,6 +11,7 @@ from tests.host.running import launched
 from tests.test_locales import DEFS, LANGUAGES, NODES, TRANSLATIONS, page
 
 pytestmark = pytest.mark.host
+PICKED = re.compile(r"`(context_length|dim|context_schedule)`[^`]{0,6}?(\d+|[a-z]+_[a-z]+)")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,21 @@ def test_values_of_combos_keep_their_names(schemas, node):
         assert [v for v in values if re.search(rf"\b{re.escape(v)}\b", english) and v not in text] == [], name
         english, text = page(node, "en"), page(node, language)
         assert [v for v in values if f"*{v}*" in english and f"*{v}*" not in text] == [], name
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_help_says_how_windows_are_had(comfy, language):
+    """The host's node windows the batch unless it is told otherwise. With windows that move nothing can be reused."""
+    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+
+    wanted = {"context_length": "33", "dim": "2", "context_schedule": "standard_static"}
+    told = page("SyncCacheAvatarConditioning", language)
+    assert wanted == dict(PICKED.findall(told))
+    short = DEFS[language]["SyncCacheAvatarConditioning"]["inputs"]["length"]["tooltip"]
+    assert re.search(r"dim \D{0,4}2.*context_schedule \D{0,4}standard_static", short)
+    inputs = {each.id: each for each in ContextWindowsManualNode.GET_SCHEMA().inputs}
+    assert inputs["dim"].default == 0 and "standard_static" in inputs["context_schedule"].options
+    assert inputs["context_length"].min <= 33
 
 
 def test_the_host_merges_the_translations(comfy, tmp_path, monkeypatch):

@@ -83,6 +83,12 @@ def test_values_that_bypass_the_widgets_are_named(stage, field, value):
         stage.node(**{field: value})
 
 
+@pytest.mark.parametrize("field", ["cache_device", "if_unsupported", "live", "reuse"])
+def test_words_that_no_widget_has_are_named(stage, field):
+    with pytest.raises(stage.comfy.core.SyncCacheError, match=f"{field} must be one of .*, got 'gpu0'"):
+        stage.node(**{field: "gpu0"})
+
+
 def test_a_failing_cleanup_does_not_hide_the_models_exception(stage, monkeypatch, caplog):
     model, _ = stage.node()
 
@@ -198,6 +204,18 @@ def test_a_report_after_a_run_is_json_and_text(stage, monkeypatch):
     assert sent[0][0] == "7" and f"{report['computed']} computed, {report['reused']} reused" in "\n".join(sent[0][1])
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_report_takes_grey_and_transparent_pictures(stage, channels):
+    model, run = stage.node()
+    grey = torch.rand(2, 40, 30, 1).expand(-1, -1, -1, 3)
+    given = {"run": run, "samples": {"samples": stage.sample(model)}}
+    maps = [stage.execute(stage.comfy.ids["SyncCacheReport"], **given, image=image)[3]
+            for image in (grey, torch.cat([grey, torch.ones(2, 40, 30, 1)], dim=-1)[..., :channels])]
+    assert torch.equal(*maps)
+    black = torch.full((1, 40, 30, channels), float("nan"))  # of a VAE that went wrong: what ran is reported all the same
+    assert stage.execute(stage.comfy.ids["SyncCacheReport"], **given, image=black)[3].isfinite().all()
+
+
 def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
     """Fault 61: scripts, tests and comfy-cli have no server."""
     from server import PromptServer
@@ -205,11 +223,15 @@ def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
     sent = []
 
     class Server:
-        def send_progress_text(self, text, node_id):
+        client_id = "alice"
+
+        def send_progress_text(self, text, node_id, sid):
+            assert sid == self.client_id
             sent.append((text, node_id))
 
-        def send_sync(self, event, data):
+        def send_sync(self, event, data, sid):
             json.dumps(data, allow_nan=False)  # as it goes over the wire
+            assert sid == self.client_id
             sent.append((event, data))
 
     seven, nobody = SimpleNamespace(unique_id="7"), SimpleNamespace(unique_id=None)
@@ -235,6 +257,13 @@ def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
     assert [len(run["cells"]) for run in runs] == [*range(1, 13), 12]
     assert runs[-1]["ended"] and runs[-1]["finished"] and runs[-1]["computed"] == runs[-1]["cells"].count("c")
     assert runs[-1]["held"] > 3 * runs[-1]["residual_bytes"] * 2 and 0 < runs[-1]["share"] < 1
+    sent.clear()
+    for client in ("bob", None):  # of a model that the host kept, and of a prompt that nobody watches
+        Server.client_id = client
+        text(["to whoever runs it now"])
+        stage.sample(model)
+        assert bool(sent) == (client is not None)
+        sent.clear()
 
 
 def sent_events(sent):

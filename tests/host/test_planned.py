@@ -246,6 +246,29 @@ def test_replays_measure_what_plans_really_give(stage, core):
     assert again.predicted.error == pytest.approx(again.measured.error)
 
 
+@pytest.mark.parametrize(("trial", "done"), [(1, 0), (1, 3), (2, 0)])
+def test_an_interrupted_replay_is_told_as_ended(stage, monkeypatch, trial, done):
+    """At the first step of a trial too, of which nothing was told yet."""
+    from comfy.model_management import InterruptProcessingException
+
+    said = []
+    monkeypatch.setattr(stage.comfy.text.Strip, "__call__", lambda self, event: said.append(event.get("run", {})))
+    model, _ = calibrate(stage, replays=2)
+
+    def cancel(executor, *args, **kwargs):
+        steps = sum(bool(run) and not run.get("ended") for run in said)  # 12 of the calibration, then of each trial
+        if steps >= 12 * trial + done:
+            raise InterruptProcessingException()
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key("diffusion_model", "cancel", cancel)
+    with pytest.raises(InterruptProcessingException):
+        stage.sample(model)
+    last = said[-1]
+    assert last["ended"] and not last["finished"] and done <= len(last["cells"]) < last["expected"] <= 12
+    assert last["replay"]["values"] == {"number": str(trial), "count": "2"}
+
+
 def test_an_interrupted_replay_keeps_nothing(stage, tmp_path, monkeypatch):
     import folder_paths
     from comfy.model_management import InterruptProcessingException

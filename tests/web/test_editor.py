@@ -72,6 +72,8 @@ def test_the_strip_grows_with_a_run_and_is_there_after_a_reload(talker):
     talker.shot("reloaded")
     assert talker.cells("SyncCache", "cells") == cells
     assert talker.values("SyncCache") == settings and settings["preset"] == "Custom"
+    talker.set_value("SyncCache", "warmup", STEPS)
+    talker.expect(talker.part("SyncCache", "prediction")).to_contain_text(f"{STEPS} of {STEPS} steps")
 
 
 def test_sliders_and_preset_follow_each_other(talker):

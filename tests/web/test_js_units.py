@@ -12,7 +12,7 @@ import pytest
 from synccache_core.compare.findings import Findings, Mouths
 from synccache_core.compare.likeness import Likeness
 from synccache_core.config import Config
-from synccache_core.decide.policy import MIN_COMPUTED, least_left, level_for
+from synccache_core.decide.policy import MIN_COMPUTED, fixed_schedule, least_left, level_for, warmup_steps
 from synccache_core.model.cost import CostModel, cache_bytes
 from synccache_core.model.layout import Layout, groups_for_ratio
 from synccache_core.model.samplers import Sampler
@@ -83,7 +83,21 @@ def cases() -> list[dict]:
         core = {"level": "residual", "computed": computed, "steps": steps, "speedup": cost.speedup(steps, computed),
                 "bytes": held, "here": False}  # fmt: skip
         made.append({"size": size, "wish": wish, "core": core, "readable": readable(held)})
-        made.append(elsewhere(size, wish, cost))
+        made += [elsewhere(size, wish, cost), *warmed(size, wish, core, cost)]
+    return made
+
+
+def warmed(size: dict, wish: dict, core: dict, cost: CostModel) -> list[dict]:
+    """The same with a warm-up: 2 and 9 steps of a fixed schedule, and what the probe's steps have by themselves."""
+    steps, computed, made = size["expected"], core["computed"], []
+    sigmas = [1 - step / steps for step in range(steps + 1)]
+    for warmup, probing in ((2, False), (9, False), (-1, True), (9, True)):
+        config = Config(warmup=None if warmup < 0 else warmup, choose="probe" if probing else "schedule")
+        first = warmup_steps(config, steps, computed)
+        taken = sum(step < first or at for step, at in enumerate(fixed_schedule(config, sigmas, computed, True)))
+        told = core | {"computed": taken, "speedup": cost.speedup(steps, taken)}
+        more = wish | {"warmup": warmup, "probing": probing}
+        made.append({"size": size, "wish": more, "core": told, "readable": readable(core["bytes"])})
     return made
 
 

@@ -116,6 +116,28 @@ test("what is predicted, and from what", () => {
   assert.doesNotMatch(predictionText({ linked: false, wish, size, plan }, "en"), /Plan/);
 });
 
+test("with a threshold the probe decides, whatever the target", () => {
+  const size = { expected: 40, share: 0.05, storable: 11, refreshes: 12, residual_bytes: 2 ** 28 };
+  const facts = { linked: false, wish: { target: 1, ratio: 1, order: 1, limit: 0, probing: true, threshold: 0.1, live: "off" }, size };
+  for (const other of [{}, { size: null }, { wish: { ...facts.wish, target: 4 } }]) {
+    assert.equal(predictionText({ ...facts, ...other }, "en"), "The probe decides by its threshold: how many steps are computed, and so the speed, shows as it runs.");
+  }
+  assert.match(predictionText({ ...facts, linked: true, plan: cleanPlan(PLAN) }, "en"), /^Plan: /);
+  const few = { ...facts, size: cleanRun({ ...RUN, livable: true }) };
+  assert.match(fewText(few, 4, "en"), /^4 steps are few, .* bypassed\.$/);
+});
+
+test("live steps are not predicted, and said so where there will be some", () => {
+  const size = cleanRun({ ...RUN, expected: 20, residual_bytes: 2 ** 28, livable: true });
+  const wish = { target: 3, ratio: 1, order: 1, limit: 0, live: "person", masked: true };
+  assert.equal(predictionText({ linked: false, wish, size }, "en"), "Asks for 3.0× faster with live steps: how many are computed and how many live shows as it runs.");
+  for (const other of [{ live: "off" }, { masked: false }, { probing: true }]) {
+    assert.match(predictionText({ linked: false, wish: { ...wish, ...other }, size }, "en"), /^Predicted: \d/);
+  }
+  assert.match(predictionText({ linked: false, wish, size: { ...size, livable: false } }, "en"), /^Predicted: \d/);
+  assert.match(predictionText({ linked: false, wish: { ...wish, target: 1 }, size }, "en"), /off/);
+});
+
 test("few steps are told of before the run", () => {
   const facts = { linked: false, wish: { target: 3 } };
   assert.match(fewText(facts, 4, "en"), /^4 steps are few, so there is little to gain/);

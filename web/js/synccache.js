@@ -14,7 +14,7 @@ const CUSTOM = "Custom", PAPER = "Paper";
 const AUTO = "auto", RESIDUAL = "residual", OUTPUT = "output"; // levels, synccache_core/config.py
 const REUSE = { residuals: RESIDUAL, outputs: OUTPUT }; // the widget's words for them
 const OFF = "off"; // nodes/cache.py, of live
-const MIN_COMPUTED = 2; // decide/policy.py
+const MIN_COMPUTED = 2, MIN_WARMUP = 2; // decide/policy.py
 const FEW_STEPS = 8; // report/advice.py
 const AUTO_ORDER = 1; // forecast_order -1: the highest that is tried
 const BREAK = "  \n"; // as in nodes/text.py
@@ -30,6 +30,8 @@ export const WORDS = {
     predicted: "Predicted: {speed}× faster, {computed} of {steps} steps, {memory}",
     predicted_here: "Predicted: {speed}× faster on this machine, {computed} of {steps} steps, {memory}",
     off: "Predicted: off, the model runs as it is",
+    probed: "The probe decides by its threshold: how many steps are computed, and so the speed, shows as it runs.",
+    live_ahead: "Asks for {speed}× faster with live steps: how many are computed and how many live shows as it runs.",
     few: "{steps} steps are few, so there is little to gain: each makes much of the video, and a reused one shows. Compare with SyncCache bypassed.",
     few_live: "To be faster all the same, connect a human_mask, set live to person and target_speedup to 1.4, and compare: in this pack's test of 8 steps, reusing whole steps came closer to the uncached video.",
     planned: "Plan: {speed}× faster, {computed} of {steps} steps, error {error}, {memory} ({how})",
@@ -51,6 +53,8 @@ export const WORDS = {
     predicted: "预估：加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     predicted_here: "预估：在本机加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     off: "预估：已关闭，模型照常运行",
+    probed: "由探测按其阈值决定：计算多少步、因而快多少，运行时显示。",
+    live_ahead: "要求加速 {speed}×，部分步仅算人物：计算多少步、仅算人物多少步，运行时显示。",
     few: "{steps} 步很少，加速的余地不大：每一步都对视频影响很大，复用会看得出来。请与绕过 SyncCache 的结果比较。",
     few_live: "仍想加速的话，可连接 human_mask，把 live 设为 person、target_speedup 设为 1.4，再作比较：在本扩展的 8 步测试中，复用整步更接近不加缓存的视频。",
     planned: "方案：加速 {speed}×，计算 {computed}/{steps} 步，误差 {error}，{memory}（{how}）",
@@ -72,6 +76,8 @@ export const WORDS = {
     predicted: "予測：{speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     predicted_here: "予測：このマシンで {speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     off: "予測：オフ、モデルはそのまま動きます",
+    probed: "プローブがしきい値で決めます。計算するステップの数と速度は、実行中に表示されます。",
+    live_ahead: "{speed} 倍速を要求、一部のステップは人物だけ計算。計算と人物だけのステップの数は、実行中に表示されます。",
     few: "{steps} ステップは少なく、高速化の余地はわずかです。1 ステップの影響が大きく、再利用が見た目に表れます。SyncCache をバイパスした結果と比べてください。",
     few_live: "それでも速くするには、human_mask をつなぎ、live を person、target_speedup を 1.4 にして比べてください。この拡張機能の 8 ステップのテストでは、ステップ全体を再利用するほうがキャッシュなしの動画に近い結果でした。",
     planned: "プラン：{speed} 倍速、{steps} ステップ中 {computed} を計算、誤差 {error}、{memory}（{how}）",
@@ -122,6 +128,13 @@ export function levelFor(size, wish) {
   return left >= least * bare && roundHalfEven(left) >= rounded * roundHalfEven(bare) ? RESIDUAL : OUTPUT;
 }
 
+/** As warmup_steps in synccache_core/decide/policy.py. wish.warmup: -1 = as it finds. */
+function warmupSteps(expected, computed, wish) {
+  if (wish.warmup >= 0) return Math.max(1, wish.warmup);
+  if (!wish.probing) return 1;
+  return Math.min(Math.max(MIN_WARMUP, Math.ceil(0.15 * expected)), Math.max(MIN_WARMUP, Math.floor(computed / 4)));
+}
+
 /** Bytes that are held, null where the last run did not show them. */
 function heldBytes(size, wish, level) {
   if (level === OUTPUT) {
@@ -137,13 +150,14 @@ function heldBytes(size, wish, level) {
 
 /** What the sliders will give at the size of the last run. size.took: seconds of a reused step over those of a computed one,
  * where that was measured; what is computed goes by the operations, size.share, as the nodes have it. wish: {target, ratio, order, limit, paper, preset}, limit in bytes, 0 =
- * none; paper: whether the ratio is rounded down, as in the paper; preset: whether the ratio is what is usual for the model; reuse, probing: see levelFor. A target of 1 is off, which is nobody's question. */
+ * none; paper: whether the ratio is rounded down, as in the paper; preset: whether the ratio is what is usual for the model; reuse, probing: see levelFor; warmup: see warmupSteps. A target of 1 is off, which is nobody's question. */
 export function predict(size, wish) {
   const level = levelFor(size, wish), same = level === (size.level || RESIDUAL);
   const share = same ? size.share : level === OUTPUT ? 0 : size.fresh_share ?? size.share;
   const took = same ? size.took ?? null : null;
   const least = Math.min(size.expected, MIN_COMPUTED); // the first step and the last
-  const computed = Math.max(least, budget(size.expected, wish.target, share));
+  const afforded = Math.max(least, budget(size.expected, wish.target, share));
+  const computed = Math.max(afforded, Math.min(size.expected, warmupSteps(size.expected, afforded, wish) + 1)); // and the last
   const held = heldBytes(size, wish, level), apart = level === RESIDUAL ? size.correction_bytes ?? 0 : 0; // no part of the limit
   return {
     level, computed, steps: size.expected, speedup: idealSpeedup(size.expected, computed, took ?? share), here: took !== null,
@@ -274,10 +288,15 @@ export function countsText(run, language = locale()) {
 /** Where a run of so many steps leaves little to skip, else "". steps: of the run to come, null = not known. */
 export function fewText(facts, steps, language = locale()) {
   const known = steps ?? facts.size?.expected ?? null;
-  const some = known !== null && known <= FEW_STEPS && !facts.linked && facts.wish.target > 1;
+  const some = known !== null && known <= FEW_STEPS && !facts.linked && (facts.wish.target > 1 || facts.wish.threshold > 0);
   if (!some) return "";
-  const offered = facts.size?.livable && facts.wish.live === OFF ? [say("few_live", {}, language)] : [];
+  const offered = facts.size?.livable && facts.wish.live === OFF && !facts.wish.threshold ? [say("few_live", {}, language)] : [];
   return [say("few", { steps: known }, language), ...offered].join(say("space", {}, language));
+}
+
+/** Whether some steps will be live: as the nodes have it, not where the probe decides, nor without a mask. */
+function lives({ wish, size }) {
+  return Boolean(wish.live && wish.live !== OFF && wish.masked && !wish.probing && size.livable);
 }
 
 export function predictionText(facts, language = locale()) {
@@ -285,8 +304,10 @@ export function predictionText(facts, language = locale()) {
     if (!facts.plan) return say("plan_unknown", {}, language);
     return say("planned", { ...planValues(facts.plan), how: say(facts.plan.measured ? "how_measured" : "how_predicted", {}, language) }, language);
   }
+  if (facts.wish.threshold) return say("probed", {}, language);
   if (facts.wish.target <= 1) return say("off", {}, language);
   if (!facts.size) return say("waiting", { speed: facts.wish.target.toFixed(1) }, language);
+  if (lives(facts)) return say("live_ahead", { speed: facts.wish.target.toFixed(1) }, language);
   const guess = predict(facts.size, facts.wish);
   const values = { speed: guess.speedup.toFixed(1), computed: guess.computed, steps: guess.steps, memory: guess.bytes === null ? say("unmeasured", {}, language) : readable(guess.bytes) };
   return say(guess.here ? "predicted_here" : "predicted", values, language);
@@ -474,9 +495,12 @@ class Strip {
     const asked = widget(this.node, "forecast_order")?.value;
     const order = paper ? 0 : asked >= 0 ? asked : AUTO_ORDER;
     const custom = widget(this.node, "preset")?.value === CUSTOM;
-    const probing = paper || (custom && value("probe_threshold", 0) > 0);
+    const threshold = paper || custom ? value("probe_threshold", 0) : 0;
+    const probing = paper || threshold > 0;
+    const masked = this.node.inputs?.some((input) => input.name === "human_mask" && input.link != null) ?? false;
+    const warmup = widget(this.node, "warmup")?.value ?? -1;
     const reuse = REUSE[widget(this.node, "reuse")?.value] ?? AUTO;
-    return { linked, wish: { target, ratio, order, paper, preset: Boolean(preset), reuse, probing, live: widget(this.node, "live")?.value, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
+    return { linked, wish: { target, ratio, order, paper, preset: Boolean(preset), reuse, probing, threshold, masked, warmup, live: widget(this.node, "live")?.value, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
   }
 }
 
@@ -498,7 +522,7 @@ function couple(node, strip) {
       if (asked && asked[i] !== slider.value) setValue(node, preset, CUSTOM);
     })));
   }
-  for (const name of ["forecast_order", "memory_budget_gb", "reuse", "probe_threshold", "live"]) {
+  for (const name of ["forecast_order", "warmup", "memory_budget_gb", "reuse", "probe_threshold", "live"]) {
     const other = widget(node, name);
     if (other) onChange(other, () => strip.render());
   }
