@@ -1,7 +1,7 @@
 """One way to sample a clip at a setting, and how it is sampled."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from zlib import crc32
 
@@ -12,7 +12,7 @@ from demo.standalone import LATENT, Standalone
 from demo.table import WAN_14B, live_share_14b
 from demo.worlds import WORLDS
 from synccache_core import Config, Grid, attach, fewer
-from synccache_core.model.adapters import find
+from synccache_core.model.adapters import Adapter, find
 from synccache_core.model.cost import CostModel
 from synccache_core.planning.plan import Plan
 from synccache_core.reuse.live import live_tokens
@@ -123,8 +123,9 @@ class Run:
         sigmas, cfg = self.setting.sigmas, self.setting.guidance
         if plan is not None and plan.plain:
             sigmas = [*(sigmas[step] for step in fewer(plan, sigmas)[0]), sigmas[-1]]
-        kind, evaluated = sampler_of(sampler, sigmas), evaluated_at(sampler, sigmas)
-        with attach(dit, config or Config(), evaluated, grid, mask, plan=plan, sampler=kind, cfg=cfg) as session:
+        kind, evaluated, config = sampler_of(sampler, sigmas), evaluated_at(sampler, sigmas), config or Config()
+        adapter = as_on_14b(dit) if config.live is True else None
+        with attach(dit, config, evaluated, grid, mask, adapter, plan, kind, cfg) as session:
             latents = integrate(sampler, self.on.noise(), sigmas, lambda x, sigma: self.on.guided(x, sigma, session))
         return latents, session.report
 
@@ -137,6 +138,21 @@ class Run:
         lived = (report.lived * c for c in self._live_shares(row, mask)) if report.lived else (0.0, 0.0)
         spent = (report.computed + reused * share + more for share, more in zip(shares, lived))
         return latents, costs(report.computed, *spent)
+
+
+class AsOn14B(CostModel):
+    """Prices of Wan2.2-S2V-14B."""
+
+    def live_share(self, rows: float, probe: bool) -> float:
+        """rows: share of all rows here that are live, those of the reference among them."""
+        grid = Grid.from_latent(LATENT)
+        return live_share_14b(1 - (1 - rows) * (grid.tokens + grid.height * grid.width) / grid.tokens, probe)
+
+
+def as_on_14b(dit: torch.nn.Module) -> Adapter:
+    """The adapter of a model whose LIVE evaluations are chosen by what they would cost there."""
+    prices = AsOn14B(**{field.name: getattr(WAN_14B, field.name) for field in fields(WAN_14B)})
+    return replace(find(dit), cost=lambda *_: prices)
 
 
 def costs(computed: int, here: float, there: float) -> dict[str, float]:

@@ -37,16 +37,7 @@ def _few_steps(report) -> str:
     )  # fmt: skip
     if report.reused:
         head = say("{head}; compare with {computed} steps without SyncCache", head=head, computed=report.computed)
-    return head if not report.livable or report.settings.get("live") else _offer_live(head)
-
-
-def _offer_live(head: str) -> str:
-    """What may help all the same, and what `bench.live --part few` has of it, see docs/live.md."""
-    return say(
-        "{head}; to be faster all the same, connect a human_mask, set live to person and target_speedup to 1.4, and "
-        "compare: in this pack's test of 8 steps, reusing whole steps came closer to the uncached video",
-        head=head,
-    )  # fmt: skip
+    return head
 
 
 def _more_memory(report) -> str:

@@ -1,17 +1,21 @@
 """Which evaluations of a run are computed, which are LIVE, what they cost, and how far to trust a forecast between them."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..config import Config
 from ..decide.clock import Clock
 from ..decide.policy import MIN_COMPUTED, fixed_schedule, least_left, live_schedule
-from ..decide.schedules import evened, gap_trust
+from ..decide.schedules import STILL, STILL_ALPHA, evened, gap_trust
 from ..model.cost import CostModel
 from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
 from ..report.report import RunReport
 from ..reuse.residuals import Residuals
 from ..sentences import say
+
+MOST_LIVE = 0.5  # of a computed evaluation: at 0.7, where a person fills the picture, whole steps are as near
 
 Schedule = tuple[bool, ...]
 
@@ -97,19 +101,52 @@ class Steps:
 
     def adapt(self, index: int, rate: float) -> None:
         """See `schedules.evened`. Behind a warm-up of more than one step the first gap is too short to tell anything."""
-        if self._schedule and not any(self._lives) and (self._config.warmup or 1) == 1:
-            sigmas = self._sampler.evaluated(self._clock.sigmas)
-            self._schedule = evened(sigmas, self._schedule, index, rate, self._config.force_last and self._clock.ends)
+        config, sigmas = self._config, self._sampler.evaluated(self._clock.sigmas)
+        if not self._schedule or any(self._lives) or (config.warmup or 1) != 1:
+            return
+        if config.live is True and self.rows:
+            self._liven(sigmas, index, rate)
+        if not any(self._lives):
+            self._schedule = evened(sigmas, self._schedule, index, rate, config.force_last and self._clock.ends)
+
+    def _liven(self, sigmas: Sequence[float], index: int, rate: float) -> None:
+        """LIVE evaluations behind the first gap, which ends at `index`, where little changed in it and they are cheap. Where
+        much did, what is not live needs the computed ones that they would be paid with (`bench.live`: 1 to 2 dB of the
+        person of the Wild Talker).
+        """
+        if not rate < STILL:
+            self._report.note(say("no step is live: the video changes too much from step to step"))
+            return
+        if self.live_share > MOST_LIVE:
+            said = say(
+                "no step is live: it would cost {share} of a computed one, too much to gain by it",
+                share=f"{self.live_share:.0%}",
+            )  # fmt: skip
+            self._report.note(said)
+            return
+        steps, share = len(sigmas) - 1, self.share
+        left = steps / self._config.target_speedup - 1 - (index - 1) * share
+        if left > 1:
+            config = replace(self._config, alpha=STILL_ALPHA)
+            computed, lives = live_schedule(config, sigmas[index:], (steps - index) / left, share, self.live_share)
+            if any(lives):
+                self._schedule = (*self._schedule[:index], *computed)
+                self._lives = (*(False for _ in range(index)), *lives)
+        if not any(self._lives):
+            self._none_live()
+
+    def _none_live(self) -> None:
+        speed = f"{self._config.target_speedup:g}"
+        self._report.note(say("no step is live: {speed}× leaves nothing beside the computed ones", speed=speed))
 
     def _make(self) -> None:
         sigmas, config = self._sampler.evaluated(self._clock.sigmas), self._config
         steps = len(sigmas) - 1
-        if config.live is True and self.rows:
+        if config.live is True and self.rows and not config.adapt:
             found = live_schedule(config, sigmas, config.target_speedup, self.share, self.live_share)
             self._schedule, self._lives = found
             if not any(self._lives):
-                speed = f"{config.target_speedup:g}"
-                self._report.note(say("no step is live: {speed}× leaves nothing beside the computed ones", speed=speed))
+                self._none_live()
         else:
             self._schedule = fixed_schedule(config, sigmas, self._affordable(steps), self._clock.ends)
 

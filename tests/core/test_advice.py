@@ -40,15 +40,6 @@ def test_few_steps_are_told_that_there_is_little_to_gain():
     assert advice(run("clrlc")) == ""
 
 
-def test_few_steps_are_offered_live_tokens_where_the_model_has_them():
-    """With what `bench.live --part few` has of them."""
-    few, offered = run("crrrrrrc"), run("crrrrrrc", livable=True)
-    assert advice(offered).startswith(f"{advice(few)}; to be faster all the same, connect a human_mask, set live to person")
-    assert "8 steps, reusing whole steps came closer to the uncached video" in advice(offered)
-    assert "live" not in advice(run("crrrrrrc", livable=True, settings={"live": True}))
-    assert advice(run("crrrrrrrc", livable=True)) == ""
-
-
 def test_a_run_whose_steps_are_all_live_gets_none():
     """Slow as it is, nothing was fetched of what its reused steps would have been."""
     slow = {"settings": {"cache_device": "cpu"}, "speedup_ideal": 30.0}

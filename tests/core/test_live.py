@@ -11,15 +11,19 @@ from demo.toys import toy_case
 from synccache_core import BadConfig, BadMask, Config, CostModel, Grid, Layout, Sampler, View
 from synccache_core.contract import checks, live_checks
 from synccache_core.contract.case import assert_close, running, sample, watched
+from synccache_core.decide.clock import Clock
 from synccache_core.decide.policy import live_schedule
 from synccache_core.decide.schedules import filled
 from synccache_core.model.adapters.wan_block import each, rotated
 from synccache_core.model.cost import cache_bytes
 from synccache_core.planning.planned import settings_of
+from synccache_core.report.report import RunReport
 from synccache_core.reuse.depths import Depths, Packed
 from synccache_core.reuse.live import LiveRows, beside, live_tokens
 from synccache_core.reuse.parts import Regions
+from synccache_core.reuse.residuals import Residuals
 from synccache_core.run.call import Call
+from synccache_core.run.steps import Steps
 
 GRID = Grid(1, 3, 4)
 EVENLY = [1 - step / 12 for step in range(13)]
@@ -441,3 +445,41 @@ def test_nothing_is_held_of_live_steps_once_memory_has_ended(monkeypatch):
     with running(case, mask, schedule=SOME, live=(False, False, True) + (False,) * 9, live_reach=0) as session:
         sample(case, session)
         assert session.residuals.depths.peak > 0 == session.residuals.depths.bytes
+
+
+def chosen(rate, speed, share=0.2, adapt=True):
+    """"c", "l" and "-" of twelve even steps, whose first gap changed as much per unit of sigma; and the notes."""
+    layout, sampler, report = Layout(10, tuple(range(10))), Sampler(), RunReport("a model", 10, 10, {})
+    config = Config(target_speedup=speed, level="output", live=True, adapt=adapt, alpha=0.0)
+    steps = Steps(config, layout, Clock(EVENLY, sampler), sampler, 1.0, Residuals(config, layout), report)
+    steps.price(CostModel(100.0, 0.0, 0.0, layout), share, 12)
+    actions = ""
+    for index in range(12):
+        _, computed, live = steps.planned(index, 12)
+        actions += "c" if computed or not index else "l" if live else "-"
+        if index and computed and adapt and actions.count("c") == 2:
+            steps.adapt(index, rate)
+    return actions, report.notes
+
+
+def test_steps_are_live_behind_a_first_gap_in_which_little_changed():
+    """At 2x 6 may be computed, at 0 2 4 7 9 11. Behind 2, with 5 left, 4 are computed, and 5 are live at a fifth."""
+    whole = "c-c-c--c-c-c"
+    assert chosen(1.0, 2.0) == (whole, ["no step is live: the video changes too much from step to step"])
+    assert chosen(float("nan"), 2.0)[0] == whole
+    found, notes = chosen(0.5, 2.0)
+    assert found[:3] == "c-c" and found.count("c") == 5 and found.count("l") == 5 and notes == []
+    assert found.count("c") + found.count("l") * 0.2 <= 6
+    assert "l" in chosen(1.0, 2.0, adapt=False)[0][:2]
+
+
+def test_a_speed_that_leaves_nothing_has_whole_steps_behind_the_first_gap():
+    found, notes = chosen(0.5, 6.0)
+    assert found == "c----------c" and notes == ["no step is live: 6× leaves nothing beside the computed ones"]
+
+
+def test_steps_of_a_person_who_fills_the_picture_are_whole():
+    found, notes = chosen(0.5, 2.0, share=0.55)
+    assert "l" not in found and found.count("c") == 6
+    assert notes == ["no step is live: it would cost 55% of a computed one, too much to gain by it"]
+    assert "l" in chosen(0.5, 2.0, share=0.45)[0]

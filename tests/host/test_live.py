@@ -110,9 +110,14 @@ def test_without_a_mask_live_is_off_and_said(stage):
     assert handle.reports[0].lived == 0 and handle.reports[0].reused == 5
 
 
-def test_the_node(stage, comfy):
-    """Off where nobody asks; whole outputs beside LIVE steps, at the speed that was asked for."""
-    given = stage.conditioning(size=96)
+def test_the_node(stage, comfy, monkeypatch):
+    """Off where nobody asks; whole outputs beside LIVE steps at the speed that was asked for, where a run starts still."""
+    given, still = stage.conditioning(size=96), comfy.core.run.steps.STILL
+    model, run = stage.node(human_mask=spot(), live="person", reuse="auto", target_speedup=2.0)
+    stage.sample(model, given, steps=20)
+    assert run.reports[0].lived == 0 and run.reports[0].computed == 10
+    assert run.reports[0].notes == ["no step is live: the video changes too much from step to step"]
+    monkeypatch.setattr(comfy.core.run.steps, "STILL", 99 * still)  # random weights
     model, run = stage.node(human_mask=spot(), live="person", reuse="auto", target_speedup=2.0)
     stage.sample(model, given, steps=20)
     report = run.reports[0]

@@ -148,17 +148,6 @@ test("few steps are told of before the run", () => {
   assert.equal(fewText({ ...facts, wish: { target: 1 } }, 4, "en"), "");
 });
 
-test("few steps are offered live tokens where the last run's model has them", () => {
-  const facts = { linked: false, wish: { target: 3, live: "off" }, size: cleanRun({ ...RUN, livable: true }) };
-  assert.match(fewText(facts, 4, "en"), /bypassed\. To be faster all the same, connect a human_mask, set live to person .* whole steps came closer/);
-  assert.match(fewText(facts, 4, "zh"), /比较。仍想加速的话，可连接 human_mask，把 live 设为 person/);
-  assert.match(fewText(facts, 4, "ja"), /ください。それでも速くするには、human_mask をつなぎ、live を person/);
-  for (const other of [{ wish: { target: 3, live: "person" } }, { size: cleanRun({ ...RUN, livable: "yes" }) }, { size: null }]) {
-    assert.doesNotMatch(fewText({ ...facts, ...other }, 4, "en"), /human_mask/);
-  }
-  assert.equal(fewText(facts, 9, "en"), "");
-});
-
 test("the steps are those of the first sampler or scheduler that the model reaches", () => {
   const nodes = {}, links = {};
   const graph = { getNodeById: (id) => nodes[id], getLink: (id) => links[id] };

@@ -33,7 +33,6 @@ export const WORDS = {
     probed: "The probe decides by its threshold: how many steps are computed, and so the speed, shows as it runs.",
     live_ahead: "Asks for {speed}× faster with live steps: how many are computed and how many live shows as it runs.",
     few: "{steps} steps are few, so there is little to gain: each makes much of the video, and a reused one shows. Compare with SyncCache bypassed.",
-    few_live: "To be faster all the same, connect a human_mask, set live to person and target_speedup to 1.4, and compare: in this pack's test of 8 steps, reusing whole steps came closer to the uncached video.",
     planned: "Plan: {speed}× faster, {computed} of {steps} steps, error {error}, {memory} ({how})",
     plan_unknown: "A plan decides; what it gives appears with the next run.",
     how_predicted: "predicted", how_measured: "measured",
@@ -43,7 +42,7 @@ export const WORDS = {
     compute: "computed", live: "live", reuse: "reused", wait: "to come", cell: "step {step}: {action}", probe: ", probe change {change}",
     point: "{speed}× faster, error {error}, {memory}", choose: "Press Run to make this plan.", about: "About this plan: ",
     front: "Plans by speed and error", error: "error", faster: "speed", empty: "Press Run to see the plan.",
-    room: "{held} of {limit}", unmeasured: "memory known after a run", advice: "Recommendation: {advice}", comma: ", ", space: " ",
+    room: "{held} of {limit}", unmeasured: "memory known after a run", advice: "Recommendation: {advice}", comma: ", ",
   },
   zh: {
     strip: "SyncCache 运行", plan: "SyncCache 方案", waiting: "要求加速 {speed}×；首次运行得知模型和尺寸后，显示预估的代价。",
@@ -56,7 +55,6 @@ export const WORDS = {
     probed: "由探测按其阈值决定：计算多少步、因而快多少，运行时显示。",
     live_ahead: "要求加速 {speed}×，部分步仅算人物：计算多少步、仅算人物多少步，运行时显示。",
     few: "{steps} 步很少，加速的余地不大：每一步都对视频影响很大，复用会看得出来。请与绕过 SyncCache 的结果比较。",
-    few_live: "仍想加速的话，可连接 human_mask，把 live 设为 person、target_speedup 设为 1.4，再作比较：在本扩展的 8 步测试中，复用整步更接近不加缓存的视频。",
     planned: "方案：加速 {speed}×，计算 {computed}/{steps} 步，误差 {error}，{memory}（{how}）",
     plan_unknown: "由方案决定；下次运行时显示它的效果。",
     how_predicted: "预计", how_measured: "实测",
@@ -66,7 +64,7 @@ export const WORDS = {
     compute: "计算", live: "仅人物", reuse: "复用", wait: "未到", cell: "第 {step} 步：{action}", probe: "，探测到变化 {change}",
     point: "加速 {speed}×，误差 {error}，{memory}", choose: "点击“运行”生成此方案。", about: "大致如此：",
     front: "按速度和误差排列的方案", error: "误差", faster: "速度", empty: "点击“运行”查看方案。",
-    room: "{held} / {limit}", unmeasured: "内存在运行后得知", advice: "建议：{advice}", comma: "、", space: "",
+    room: "{held} / {limit}", unmeasured: "内存在运行后得知", advice: "建议：{advice}", comma: "、",
   },
   ja: {
     strip: "SyncCache の実行", plan: "SyncCache のプラン", waiting: "{speed} 倍速を要求。最初の実行でモデルとサイズが分かると、必要なものを予測します。",
@@ -79,7 +77,6 @@ export const WORDS = {
     probed: "プローブがしきい値で決めます。計算するステップの数と速度は、実行中に表示されます。",
     live_ahead: "{speed} 倍速を要求、一部のステップは人物だけ計算。計算と人物だけのステップの数は、実行中に表示されます。",
     few: "{steps} ステップは少なく、高速化の余地はわずかです。1 ステップの影響が大きく、再利用が見た目に表れます。SyncCache をバイパスした結果と比べてください。",
-    few_live: "それでも速くするには、human_mask をつなぎ、live を person、target_speedup を 1.4 にして比べてください。この拡張機能の 8 ステップのテストでは、ステップ全体を再利用するほうがキャッシュなしの動画に近い結果でした。",
     planned: "プラン：{speed} 倍速、{steps} ステップ中 {computed} を計算、誤差 {error}、{memory}（{how}）",
     plan_unknown: "プランに従います。効果は次の実行で表示されます。",
     how_predicted: "予測", how_measured: "実測",
@@ -89,7 +86,7 @@ export const WORDS = {
     compute: "計算", live: "人物のみ", reuse: "再利用", wait: "これから", cell: "ステップ {step}：{action}", probe: "、プローブの変化 {change}",
     point: "{speed} 倍速、誤差 {error}、{memory}", choose: "「実行」でこのプランを作ります。", about: "おおよそ：",
     front: "速度と誤差で見たプラン", error: "誤差", faster: "速度", empty: "「実行」でプランが表示されます。",
-    room: "{held} / {limit}", unmeasured: "メモリは実行後に分かります", advice: "提案：{advice}", comma: "、", space: "",
+    room: "{held} / {limit}", unmeasured: "メモリは実行後に分かります", advice: "提案：{advice}", comma: "、",
   },
 };
 
@@ -290,8 +287,7 @@ export function fewText(facts, steps, language = locale()) {
   const known = steps ?? facts.size?.expected ?? null;
   const some = known !== null && known <= FEW_STEPS && !facts.linked && (facts.wish.target > 1 || facts.wish.threshold > 0);
   if (!some) return "";
-  const offered = facts.size?.livable && facts.wish.live === OFF && !facts.wish.threshold ? [say("few_live", {}, language)] : [];
-  return [say("few", { steps: known }, language), ...offered].join(say("space", {}, language));
+  return say("few", { steps: known }, language);
 }
 
 /** Whether some steps will be live: as the nodes have it, not where the probe decides, nor without a mask. */
