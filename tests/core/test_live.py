@@ -447,11 +447,11 @@ def test_nothing_is_held_of_live_steps_once_memory_has_ended(monkeypatch):
         assert session.residuals.depths.peak > 0 == session.residuals.depths.bytes
 
 
-def chosen(rate, speed, share=0.2, adapt=True):
+def chosen(rate, speed, share=0.2, adapt=True, guidance=6.0):
     """"c", "l" and "-" of twelve even steps, whose first gap changed as much per unit of sigma; and the notes."""
     layout, sampler, report = Layout(10, tuple(range(10))), Sampler(), RunReport("a model", 10, 10, {})
     config = Config(target_speedup=speed, level="output", live=True, adapt=adapt, alpha=0.0)
-    steps = Steps(config, layout, Clock(EVENLY, sampler), sampler, 1.0, Residuals(config, layout), report)
+    steps = Steps(config, layout, Clock(EVENLY, sampler), sampler, guidance, Residuals(config, layout), report)
     steps.price(CostModel(100.0, 0.0, 0.0, layout), share, 12)
     actions = ""
     for index in range(12):
@@ -476,6 +476,14 @@ def test_steps_are_live_behind_a_first_gap_in_which_little_changed():
 def test_a_speed_that_leaves_nothing_has_whole_steps_behind_the_first_gap():
     found, notes = chosen(0.5, 6.0)
     assert found == "c----------c" and notes == ["no step is live: 6× leaves nothing beside the computed ones"]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.9])
+def test_without_much_guidance_steps_are_whole(guidance):
+    found, notes = chosen(0.5, 2.0, guidance=guidance)
+    assert found.count("c") == 6 and "l" not in found
+    assert notes == ["no step is live: at this guidance whole steps are nearer"]
+    assert "l" in chosen(0.5, 2.0, guidance=4.0)[0]
 
 
 def test_steps_of_a_person_who_fills_the_picture_are_whole():

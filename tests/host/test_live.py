@@ -114,12 +114,12 @@ def test_the_node(stage, comfy, monkeypatch):
     """Off where nobody asks; whole outputs beside LIVE steps at the speed that was asked for, where a run starts still."""
     given, still = stage.conditioning(size=96), comfy.core.run.steps.STILL
     model, run = stage.node(human_mask=spot(), live="person", reuse="auto", target_speedup=2.0)
-    stage.sample(model, given, steps=20)
+    stage.sample(model, given, steps=20, cfg=6.0)
     assert run.reports[0].lived == 0 and run.reports[0].computed == 10
     assert run.reports[0].notes == ["no step is live: the video changes too much from step to step"]
     monkeypatch.setattr(comfy.core.run.steps, "STILL", 99 * still)  # random weights
     model, run = stage.node(human_mask=spot(), live="person", reuse="auto", target_speedup=2.0)
-    stage.sample(model, given, steps=20)
+    stage.sample(model, given, steps=20, cfg=6.0)
     report = run.reports[0]
     assert report.level == "output" and report.lived > 0 and report.notes == [] and report.speedup_ideal > 1.8
     assert report.live(20)["cells"].count("l") == report.lived == report.live_budget and report.livable
