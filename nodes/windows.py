@@ -31,8 +31,10 @@ class Windows:
     def of(cls, model_options: dict, shape: Sequence[int]) -> "Windows":
         """shape: of the video's latent. Windows of an extension of its own are taken to stay."""
         handler = model_options.get("context_handler")
+        if handler is None:
+            return cls()
         total = shape[getattr(handler, "dim", 2)]
-        if handler is None or total <= getattr(handler, "context_length", 0):
+        if total <= getattr(handler, "context_length", 0):
             return cls()
         schedule = getattr(handler, "context_schedule", None)
         name = getattr(schedule, "name", "")

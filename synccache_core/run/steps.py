@@ -15,7 +15,7 @@ from ..report.report import RunReport
 from ..reuse.residuals import Residuals
 from ..sentences import say
 
-# Guidance multiplies late errors, which LIVE evaluations keep small; at 2 and 1 the talkers lost 11 to 17 dB of the frame.
+# Guidance multiplies late errors, which LIVE evaluations keep small; at 2 and 1 both talkers lost by them.
 LEAST_GUIDANCE = 4.0
 MOST_LIVE = 0.5  # of a computed evaluation: at 0.7, where a person fills the picture, whole steps are as near
 
