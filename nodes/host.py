@@ -229,14 +229,14 @@ class CacheRun(HostRun):
         return fewer(self.plan, sigmas) if self.plan is not None else super().steps(sigmas)
 
     def session(self, guider: CFGGuider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
-        text = text_tokens(guider)
+        text, scale = text_tokens(guider), guidance(guider)
         grid, windows = grid_of(bound, video_of(shapes)), Windows.of(guider.model_options, video_of(shapes))
-        settings = settings_of(self.config, bound, grid, sigmas, sampler, self.plan, text, self.mask)
+        settings = settings_of(self.config, bound, grid, sigmas, sampler, self.plan, text, self.mask, scale)
         config, said = windows.fit(settings.config)
         session = self.made(
             replace(config, cache_device=self._device(guider.model_patcher, shapes)), bound.layout, sigmas,
             partial(bound.cost, text=text), self.mask, model=bound.adapter.title, on_step=self.progress, sampler=sampler,
-            ranges=ranges(guider), guidance=guidance(guider), parts=shapes[1:],
+            ranges=ranges(guider), guidance=scale, parts=shapes[1:],
         )
         if self.plan is not None:
             overruled = "preset, target_speedup, cache_ratio, reuse, forecast_order, warmup and live"

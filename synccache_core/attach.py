@@ -79,7 +79,7 @@ def attach(
     """
     kind = sampler if isinstance(sampler, Sampler) else Sampler(sampler)
     bound, plain = Bound(adapter or find(model), model), plan is not None and plan.plain
-    settings = settings_of(config, bound, grid, sigmas, kind, plan, mask=mask)
+    settings = settings_of(config, bound, grid, sigmas, kind, plan, mask=mask, guidance=cfg)
     if plain and len(sigmas) - 1 != len(plan.schedule):  # the loop is not ours to change
         raise BadInput(
             f"the plan takes {len(plan.schedule)} steps and reuses nothing, got sigmas of {len(sigmas) - 1} steps: sample "

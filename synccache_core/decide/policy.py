@@ -20,6 +20,9 @@ COMPUTED_SHARE = 0.7  # of what is spent where some evaluations are LIVE
 # Of all evaluations: what is not the person, and so the person too, needs these. With 4 of 20 computed instead of 5 the Wild
 # Talker lost 5 dB, more than LIVE evaluations brought.
 LEAST_COMPUTED = 0.25
+# Guidance multiplies late errors, which LIVE evaluations keep small; at 2 and 1 both talkers lost by them.
+LEAST_GUIDANCE = 4.0
+MOST_LIVE = 0.5  # of a computed evaluation: at 0.7, where a person fills the picture, whole steps are as near
 # Of both, where sound has a stream of its own: whole results make it rest, and it is heard alone. At equal cost its error is
 # a third with residuals, and the picture's grows: with 61 % left (MiniMax-H3 at 3x) both stay below that of a sound that
 # rests, with 42 % (at 4x) the picture's does not (two seeds at random weights).
@@ -141,6 +144,17 @@ def live_schedule(
     chosen = blended(sigmas, computed, config.alpha, warmup_steps(config, steps, computed))
     found = (tuple(step in those for step in range(steps)) for those in (chosen, filled(sigmas, chosen, more, config.alpha)))
     return next(found), next(found)
+
+
+def why_none_live(guidance: float, live: float) -> str:
+    """Why LIVE evaluations would lose by what is known before a run, "" where they may gain. live: cost of one over a
+    computed one.
+    """
+    if guidance < LEAST_GUIDANCE:
+        return say("no step is live: at this guidance whole steps are nearer")
+    if live > MOST_LIVE:
+        return say("no step is live: it would cost {share} of a computed one, too much to gain by it", share=f"{live:.0%}")
+    return ""
 
 
 def warmup_steps(config: Config, expected: int, budget: int) -> int:

@@ -1,5 +1,6 @@
 """From a plan to the settings of a run: what the plan decides, at the sigmas that the run really has."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -8,14 +9,15 @@ import numpy as np
 import torch
 
 from ..config import SCHEDULE, Config
-from ..decide.policy import level_for
+from ..decide.policy import level_for, why_none_live
 from ..decide.schedules import blended
 from ..model.adapters import Bound
+from ..model.cost import CostModel
 from ..model.grid import Grid
 from ..model.layout import Layout
 from ..model.samplers import Sampler
 from ..report.report import RunReport
-from ..reuse.live import why_not
+from ..reuse.live import live_tokens, why_not
 from ..sentences import say
 from .plan import Plan, check
 from .schedule import Variant, predicted_error, remap, solve_steps
@@ -47,34 +49,45 @@ class Settings:
 
 def settings_of(
     config: Config, bound: Bound, grid: Grid, sigmas: Sequence[float], sampler: Sampler, plan: Plan | None = None,
-    text: int | None = None, mask: torch.Tensor | None = None,
+    text: int | None = None, mask: torch.Tensor | None = None, guidance: float = math.inf,
 ) -> Settings:
     """Of a run over sigmas [N + 1]: `config`, with what a plan decides and what is left to the model. grid: the video's
-    tokens. mask: human mask. text: as `Bound.cost` takes it. Raises BadInput, with both names, where the plan is for
-    another model.
+    tokens. mask: human mask. text: as `Bound.cost` takes it. guidance: its scale, infinite where it is not known. Raises
+    BadInput, with both names, where the plan is for another model.
     """
     evaluated, line, is_moved, notes = sampler.evaluated(sigmas), "", False, []
     if plan is not None:
         config = planned_config(plan, config, bound.adapter.name, bound.layout)
         config, is_moved, notes = fitted_config(plan, config, sigmas, sampler, grid.tokens)
         line = describe(plan, evaluated)
-    config, said = leveled(config, bound, grid, len(evaluated) - 1, sampler, text, mask)
+    config, said = leveled(config, bound, grid, len(evaluated) - 1, sampler, text, mask, guidance)
     return Settings(config, line, is_moved, (*notes, *said), bound.can_live)
 
 
 def leveled(
     config: Config, bound: Bound, grid: Grid, steps: int, sampler: Sampler, text: int | None = None,
-    mask: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None, guidance: float = math.inf,
 ) -> tuple[Config, list[str]]:
-    """The config with its level, for a run of `steps` evaluations, without LIVE ones, which choose another level, where
-    there is no human mask or the model's blocks cannot run on some of their rows; and notes.
+    """The config with its level, for a run of `steps` evaluations, without LIVE ones, which choose another level, where it
+    is known that none will come; and notes.
     """
-    notes = []
+    cost, said = bound.cost(grid, grid.tokens, text), ""
     if config.live and not config.off:
-        rows = say("live has no effect on {model}: its blocks run on all rows only", model=bound.adapter.title)
-        notes = list(filter(None, [why_not(bound.layout, mask) if bound.takes_rows else rows]))
-        config = replace(config, live=False) if notes else config
-    return level_for(config, bound.cost(grid, grid.tokens, text), steps, sampler), notes
+        said = _why_not_live(config, bound, grid, cost, mask, guidance)
+        config = replace(config, live=False) if said else config
+    return level_for(config, cost, steps, sampler), [said] if said else []
+
+
+def _why_not_live(
+    config: Config, bound: Bound, grid: Grid, cost: CostModel, mask: torch.Tensor | None, guidance: float
+) -> str:
+    if not bound.takes_rows:
+        return say("live has no effect on {model}: its blocks run on all rows only", model=bound.adapter.title)
+    said = why_not(bound.layout, mask)
+    if said or not (config.live is True and config.adapt):
+        return said
+    rows = live_tokens(mask, grid, config.live_reach).float().mean().item()
+    return why_none_live(guidance, cost.live_share(rows, config.runs_probe))
 
 
 def planned_config(plan: Plan, base: Config, adapter: str, layout: Layout) -> Config:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..config import Config
 from ..decide.clock import Clock
-from ..decide.policy import MIN_COMPUTED, fixed_schedule, least_left, live_schedule
+from ..decide.policy import MIN_COMPUTED, fixed_schedule, least_left, live_schedule, why_none_live
 from ..decide.schedules import STILL, STILL_ALPHA, evened, gap_trust
 from ..model.cost import CostModel
 from ..model.layout import Layout, groups_for_ratio
@@ -14,10 +14,6 @@ from ..model.samplers import Sampler
 from ..report.report import RunReport
 from ..reuse.residuals import Residuals
 from ..sentences import say
-
-# Guidance multiplies late errors, which LIVE evaluations keep small; at 2 and 1 both talkers lost by them.
-LEAST_GUIDANCE = 4.0
-MOST_LIVE = 0.5  # of a computed evaluation: at 0.7, where a person fills the picture, whole steps are as near
 
 Schedule = tuple[bool, ...]
 
@@ -116,17 +112,9 @@ class Steps:
         much did, what is not live needs the computed ones that they would be paid with (`bench.live`: 1 to 2 dB of the
         person of the Wild Talker).
         """
-        if self._guidance < LEAST_GUIDANCE:
-            self._report.note(say("no step is live: at this guidance whole steps are nearer"))
-            return
-        if not rate < STILL:
-            self._report.note(say("no step is live: the video changes too much from step to step"))
-            return
-        if self.live_share > MOST_LIVE:
-            said = say(
-                "no step is live: it would cost {share} of a computed one, too much to gain by it",
-                share=f"{self.live_share:.0%}",
-            )  # fmt: skip
+        moves = say("no step is live: the video changes too much from step to step")
+        said = why_none_live(self._guidance, self.live_share) or ("" if rate < STILL else moves)
+        if said:
             self._report.note(said)
             return
         steps, share = len(sigmas) - 1, self.share

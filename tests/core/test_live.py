@@ -358,6 +358,25 @@ def test_live_without_what_it_needs_does_not_choose_the_level_either(case):
     assert len(asked.notes) == 1 and asked.notes[0].startswith("live has no effect: ") and plain.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("scale", "rows", "said"),
+    [
+        (4.0, 1, ""), (3.9, 1, "no step is live: at this guidance whole steps are nearer"),
+        (4.0, 4, "no step is live: it would cost 67% of a computed one, too much to gain by it"),
+    ],
+)  # fmt: skip
+def test_where_none_will_be_live_the_level_is_that_of_whole_steps(scale, rows, said):
+    """Of six tokens one or four are live: a step costs a sixth or two thirds."""
+    case, mask = toy_live_case(), torch.zeros(1, 2, 3)
+    mask.view(-1)[:rows] = 1
+    costs = CostModel(100.0, 1.0, 1.0, Layout(40, tuple(range(0, 40, 4)), case.bound.layout.audio), probe=1.0)
+    case.adapter = replace(case.adapter, cost=lambda *_: costs)
+    config = Config(target_speedup=2.0, level="auto", adapt=True, live=True, live_reach=0)
+    found = settings_of(config, case.bound, case.grid, case.sigmas, Sampler(), mask=mask, guidance=scale)
+    assert found.notes == ((said,) if said else ())
+    assert (found.config.live, found.config.level) == ((False, "residual") if said else (True, "output"))
+
+
 def filmed(case, session, seed, away=None):
     """x at the end of twelve Euler steps. away: multiplies x before each pass."""
     rows, audio = case.tensors(seed)
