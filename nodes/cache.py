@@ -103,8 +103,8 @@ class SyncCache(io.ComfyNode):
             ),
             io.Int.Input(
                 "warmup", default=-1, min=-1, max=1000, optional=True, advanced=True,
-                tooltip="Steps at the start that are always computed. -1: the first, and with a probe 15 % of the steps, at "
-                "least 2, at most a quarter of the computed ones.",
+                tooltip="Steps at the start that are always computed. -1: the first; with a probe_threshold the first "
+                "two; with preset Paper 15 % of the steps, at least 2, at most a quarter of the computed ones.",
             ),
             io.Combo.Input(
                 "cache_device", options=list(DEVICES), default=AUTO, optional=True, advanced=True,

@@ -159,7 +159,8 @@ def why_none_live(guidance: float, live: float) -> str:
 
 def warmup_steps(config: Config, expected: int, budget: int) -> int:
     """Evaluations that are always computed at the start. Where the probe decides: max(2, 15 %), but at most a quarter of the
-    computed ones, since a flow schedule of high shift takes its first steps close to sigma 1.
+    computed ones, since a flow schedule of high shift takes its first steps close to sigma 1; 2 where a given threshold
+    leaves open how many these are.
     """
     if config.schedule is not None:
         return 1
@@ -167,6 +168,8 @@ def warmup_steps(config: Config, expected: int, budget: int) -> int:
         return max(1, config.warmup)
     if not config.probe_decides:
         return 1
+    if config.threshold is not None:
+        return MIN_WARMUP
     wanted = max(MIN_WARMUP, math.ceil(0.15 * expected))
     return min(wanted, max(MIN_WARMUP, budget // 4))
 

@@ -59,7 +59,7 @@ def settings_of(
     if plan is not None:
         config = planned_config(plan, config, bound.adapter.name, bound.layout)
         config, is_moved, notes = fitted_config(plan, config, sigmas, sampler, grid.tokens)
-        line = describe(plan, evaluated)
+        line = describe(plan, evaluated) if _falls(sigmas) or not plan.plain else ""
     config, said = leveled(config, bound, grid, len(evaluated) - 1, sampler, text, mask, guidance)
     return Settings(config, line, is_moved, (*notes, *said), bound.can_live)
 
@@ -135,9 +135,16 @@ def _differences(plan: Plan, sampler: Sampler, tokens: int) -> list[str]:
 
 def fewer(plan: Plan, sigmas: Sequence[float]) -> tuple[tuple[int, ...], str]:
     """Which of a run's sigmas [N + 1] a plain plan starts its steps at, the end aside, and a note as of `carried_over`."""
-    if not plan.plain or any(a <= b for a, b in pairwise(sigmas)):
-        return tuple(range(len(sigmas) - 1)), ""
+    steps = tuple(range(len(sigmas) - 1))
+    if not plan.plain or not steps:
+        return steps, ""
+    if not _falls(sigmas):
+        return steps, say("the plan takes fewer steps of sigmas that fall, these do not: all are taken")
     return carried_over(plan, sigmas)
+
+
+def _falls(sigmas: Sequence[float]) -> bool:
+    return all(a > b for a, b in pairwise(sigmas))
 
 
 def part_of(plan_sigmas: Sequence[float], run_sigmas: Sequence[float]) -> slice | None:
@@ -146,6 +153,8 @@ def part_of(plan_sigmas: Sequence[float], run_sigmas: Sequence[float]) -> slice 
     A run that starts later or stops earlier: the host's KSamplerAdvanced and SplitSigmas, and denoise below 1.
     """
     whole, part = np.asarray(plan_sigmas, dtype=np.float64), np.asarray(run_sigmas, dtype=np.float64)
+    if len(part) < 2:
+        return None
     for start in range(len(whole) - len(part) + 1):
         if np.allclose(whole[start : start + len(part)], part, rtol=1e-4, atol=1e-4):
             return slice(start, start + len(part) - 1)
@@ -158,6 +167,8 @@ def carried_over(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], 
     where there is no sketch, a step takes several evaluations, the run has more than FINER times the plan's, or planning
     anew promises less than a tenth less error.
     """
+    if len(wanted) < 2:
+        return (), ""
     if part := part_of(plan.run.sigmas, wanted):
         # Nothing is cached where the part begins, so its first evaluation is computed as well.
         return tuple(sorted({0, *(t - part.start for t in plan.schedule if part.start <= t < part.stop)})), ""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config import AUTO_ORDER, HUMAN_WEIGHT
+from ..decide.policy import MIN_COMPUTED
 from ..decide.schedules import blended
 from ..errors import BadConfig
 from ..model.layout import groups_for_ratio
@@ -275,7 +276,7 @@ class Planner:
         recording, wanted = self.recording, budget.computed
         if budget.speedup is not None:
             share = recording.reuse_share(recipe.variant.level, groups)
-            wanted = recording.cost.computed_steps(recording.steps, budget.speedup, share)
+            wanted = max(MIN_COMPUTED, recording.cost.computed_steps(recording.steps, budget.speedup, share))
         return min(recording.steps, max(self._fewest, wanted))
 
 

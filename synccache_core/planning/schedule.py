@@ -225,14 +225,14 @@ def _groups(cuts: np.ndarray, count: int, end: int) -> tuple[tuple[int, ...], ..
 def remap(schedule: Sequence[int], sigmas: Sequence[float], wanted: Sequence[float]) -> tuple[tuple[int, ...], str]:
     """The schedule of a run with sigmas `wanted` [T' + 1] that computes where this one did, and a note ("" = as it was).
 
-    The share of computed steps is kept, n' = round(n T' / T); they follow the old ones in sigma, each at the nearest free
-    step, the first at step 0. Steps above the new start (a partial denoise) are left out. `wanted` may repeat sigmas, as
-    samplers of several evaluations per step do.
+    The share of computed steps is kept, n' = round(n T' / T), but of two or more at least two; they follow the old ones in
+    sigma, each at the nearest free step, the first at step 0. Steps above the new start (a partial denoise) are left out.
+    `wanted` may repeat sigmas, as samplers of several evaluations per step do.
     """
     steps, new = len(sigmas) - 1, np.asarray(wanted, dtype=np.float64)[:-1]
     if len(new) == steps and np.allclose(sigmas, wanted, rtol=1e-4, atol=1e-6):
         return tuple(schedule), ""
-    count = max(1, min(len(new), int(len(schedule) * len(new) / steps + 0.5)))
+    count = min(len(new), max(min(len(schedule), 2), int(len(schedule) * len(new) / steps + 0.5)))
     held = [new[0], *(sigmas[t] for t in schedule if sigmas[t] < new[0])]
     targets = np.interp(np.linspace(0, 1, count), np.linspace(0, 1, len(held)), held)
     picked = [0]

@@ -17,7 +17,7 @@ def advice(report) -> str:
     """One sentence that names an input and a value, "" where there is nothing to say. report: a RunReport with steps."""
     if not report.steps or report.calibration:
         return ""
-    rules = (_few_steps, _more_memory, _out_of_reach, _slow_host_memory, _shorter_warmup, _budget_spent)
+    rules = (_few_steps, _more_memory, _shorter_warmup, _out_of_reach, _slow_host_memory, _budget_spent)
     found = (rule(report) for rule in rules)
     return next(filter(None, found), "")
 
@@ -69,6 +69,8 @@ def _out_of_reach(report) -> str:
     if report.settings.get("choose") == PROBE:
         return ""
     if report.plan or report.level == "output" or not report.reused or not report.reuse_share:
+        return ""
+    if report.computed > report.budget:  # something else had more steps computed
         return ""
     if report.speedup_ideal >= OUT_OF_REACH * target:
         return ""

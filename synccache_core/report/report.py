@@ -133,9 +133,9 @@ class RunReport:
         if len(self.steps) >= expected:
             return self.speedup_measured
         share = self.reuse_share if self.share_measured is None else self.share_measured
-        computed = min(expected, max(self.budget, self.computed))
         if share is None or not self.reused:
             return None
+        computed = min(expected, max(self.budget or expected * self.computed / len(self.steps), self.computed))
         lived = min(expected - computed, max(self.live_budget, self.lived))
         half = self.live_share or 0.0 if self.live_measured is None else self.live_measured
         return expected / (computed + lived * half + (expected - computed - lived) * share)
@@ -203,13 +203,14 @@ class RunReport:
         return nothing + [say("note: {note}", note=note) for note in self.notes]
 
     def _counted(self) -> str:
-        counts = {"steps": len(self.steps), "computed": self.computed, "budget": self.budget}
-        if not self.lived:
-            return say("{steps} steps: {computed} computed, {reused} reused (budget {budget})", **counts, reused=self.reused)
-        return say(
-            "{steps} steps: {computed} computed, {live} live at {share} of one, {reused} reused (budget {budget})",
-            **counts, live=self.lived, share=f"{self.live_share or 0:.0%}", reused=self.reused - self.lived,
-        )  # fmt: skip
+        counts = {"steps": len(self.steps), "computed": self.computed, "reused": self.reused - self.lived}
+        did = say("{steps} steps: {computed} computed, {reused} reused", **counts)
+        if self.lived:
+            did = say(
+                "{steps} steps: {computed} computed, {live} live at {share} of one, {reused} reused", **counts,
+                live=self.lived, share=f"{self.live_share or 0:.0%}",
+            )  # fmt: skip
+        return say("{did} (budget {budget})", did=did, budget=self.budget) if self.budget else did
 
     def _stored(self) -> str:
         held = {"held": readable(self.bytes_held), "order": self.order}
@@ -233,7 +234,7 @@ def _share_of(slow: Sequence[float], fast: Sequence[float]) -> float | None:
 
 def account(report: RunReport, config: Config, residuals, outputs, cost: CostModel | None) -> None:
     """Sizes and speed as they stand after an evaluation. residuals, outputs, cost: of the session."""
-    if cost:
+    if cost and not report.asked:
         share = cost.share(config.level, len(residuals.groups), config.merge, config.probe)
         lived = report.lived * (report.live_share or 0.0)
         report.speedup_ideal = len(report.steps) / (report.computed + lived + (report.reused - report.lived) * share)

@@ -19,8 +19,9 @@ Schedule = tuple[bool, ...]
 
 
 class Planned(NamedTuple):
-    """Of one evaluation. budget: how many the run computes. computed: whether the schedule computes this one, None where the
-    probe decides or the schedule has ended. live: whether it is LIVE where it is not computed.
+    """Of one evaluation. budget: how many the run computes, 0 where a given threshold leaves that open. computed: whether
+    the schedule computes this one, None where the probe decides or the schedule has ended. live: whether it is LIVE where it
+    is not computed.
     """
 
     budget: int
@@ -49,7 +50,7 @@ class Steps:
     def price(self, cost: CostModel, rows: float, steps: int) -> None:
         """First sight of a size: whether the wanted speed can be had in a run of `steps` evaluations."""
         self.cost, self.rows, config, report = cost, rows, self._config, self._report
-        target, most = config.target_speedup, cost.speedup(steps, min(steps, MIN_COMPUTED), self.share)
+        target, most = config.target_speedup, cost.speedup(steps, self._least(steps), self.share)
         if config.schedule is None and config.threshold is None and round(most, 1) < round(target, 1):
             report.note(say(
                 "target_speedup {target} is out of reach here: {steps} steps allow {most}×",
@@ -83,8 +84,8 @@ class Steps:
                 computed = self._schedule[index] if index < len(self._schedule) else None
                 report.live_budget = sum(self._lives)
             live = bool(self.rows) and index < len(self._lives) and self._lives[index]
-        report.budget = 0 if config.probe_decides else sum(self._schedule or ())
-        report.budget = report.budget or self._affordable(expected)
+        if config.threshold is None:
+            report.budget = (0 if config.probe_decides else sum(self._schedule or ())) or self._affordable(expected)
         return Planned(report.budget, computed, live)
 
     def trust(self, index: int, fresh: bool) -> float | None:
@@ -145,7 +146,10 @@ class Steps:
 
     def _affordable(self, steps: int) -> int:
         """How many of `steps` evaluations to compute for the wanted speed, the first and the last among them."""
-        least = min(steps, MIN_COMPUTED) if self._config.force_last and self._clock.ends else 1
+        target = self._config.target_speedup
         if self.cost is None:
-            return max(least, min(steps, round(steps / self._config.target_speedup)))
-        return max(least, self.cost.computed_steps(steps, self._config.target_speedup, self.share))
+            return max(self._least(steps), min(steps, round(steps / target)))
+        return max(self._least(steps), self.cost.computed_steps(steps, target, self.share))
+
+    def _least(self, steps: int) -> int:
+        return min(steps, MIN_COMPUTED) if self._config.force_last and self._clock.ends else 1

@@ -62,6 +62,7 @@ def test_a_target_out_of_reach_leads_to_outputs():
     assert advice(far).startswith("set reuse to outputs for 4×: a reused step costs 20% of a computed one")
     assert advice(run(settings={"target_speedup": 4.0}, speedup_ideal=3.7)) == ""
     assert advice(run(settings={"target_speedup": 4.0}, speedup_ideal=3.0, plan="8 of 40")) == ""
+    assert advice(run(settings={"target_speedup": 4.0}, speedup_ideal=3.0, budget=2)) == ""  # a third step was computed
 
 
 def test_where_the_probe_decides_outputs_are_no_way_out():
@@ -87,6 +88,8 @@ def test_a_warm_up_that_eats_the_budget(warmup, said):
     reasons = {i: "warm-up" for i in range(warmup or 2)}
     text = advice(run(reasons=reasons, settings={"warmup": warmup}))
     assert ("lower warmup from 2" in text and "2 of 3 computed steps" in text) == said
+    far = run(reasons=reasons, settings={"warmup": warmup}, speedup_ideal=2.0)
+    assert advice(far).startswith("lower warmup from 2" if said else "set reuse to outputs for 3×")
 
 
 def test_a_budget_spent_too_early():

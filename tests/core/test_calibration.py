@@ -11,9 +11,10 @@ from demo.toys import toy_case
 from synccache_core import Config, Grid, Sampler, StateError, attach, calibrate
 from synccache_core.decide.schedules import blended
 from synccache_core.errors import BadInput
+from synccache_core.model.adapters import Bound
 from synccache_core.planning import recorder as calibrating
 from synccache_core.planning.plan import Budget
-from synccache_core.planning.planned import describe, fewer, fitted_config, planned_config
+from synccache_core.planning.planned import carried_over, describe, fewer, fitted_config, planned_config, settings_of
 from synccache_core.planning.planner import Planner
 from synccache_core.planning.recipes import STILL, Recipe
 from synccache_core.planning.recorder import positions
@@ -304,7 +305,14 @@ def test_a_plan_of_fewer_steps_wants_a_loop_of_these(calibrated):
     steps, note = fewer(plan, other)
     assert len(steps) == 3 and steps[0] == 0 and "3 of 8" in note
     assert fewer(plan, SIGMAS) == (plan.schedule, "") and fewer(still, SIGMAS) == (tuple(range(16)), "")
-    assert fewer(plan, other[::-1]) == (tuple(range(8)), "")  # sigmas that rise are nobody's plan
+    for odd in (other[::-1], [*other[:4], *other[3:]]):
+        steps, note = fewer(plan, odd)
+        assert steps == tuple(range(len(odd) - 1)) and note.endswith("these do not: all are taken")
+        told = settings_of(Config(), Bound(case.adapter, case.model), case.grid, odd, Sampler(), plan)
+        assert told.plan == "" and told.config.off
+    for each in (plan, still):  # one sigma: SplitSigmas behind the last step
+        assert fewer(each, [0.0]) == carried_over(each, [0.0]) == ((), "")
+        assert "here its" not in describe(each, [0.0])
 
 
 def test_a_plan_decides_what_it_decides_and_no_more(calibrated):

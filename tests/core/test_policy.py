@@ -7,7 +7,12 @@ from dataclasses import replace
 import pytest
 
 from synccache_core import BadConfig, Config, CostModel, Layout
+from synccache_core.decide.clock import Clock
 from synccache_core.decide.policy import Situation, decide, level_for, warmup_steps
+from synccache_core.model.samplers import Sampler
+from synccache_core.report.report import RunReport
+from synccache_core.reuse.residuals import Residuals
+from synccache_core.run.steps import Steps
 
 SITUATION = Situation(
     index=20, expected=40, last=False, computed=8, budget=12, streak=1, change=0.1, accumulated=0.2, ahead=1.0, missing=None
@@ -141,6 +146,7 @@ def test_warm_up_of_the_probe_is_fifteen_per_cent_but_at_most_a_quarter_of_the_b
     assert warmup_steps(PROBE, 40, 20) == 5
     assert warmup_steps(PROBE, 40, 8) == 2
     assert warmup_steps(PROBE, 4, 4) == 2
+    assert warmup_steps(replace(PROBE, threshold=0.1), 40, 0) == 2
     assert warmup_steps(replace(PROBE, warmup=9), 40, 8) == 9
     assert warmup_steps(Config(), 40, 20) == 1 and warmup_steps(Config(warmup=9), 40, 8) == 9
 
@@ -174,3 +180,14 @@ def test_a_probe_cannot_decide_where_there_is_none():
         Config(choose="probe", level="output")
     with pytest.raises(BadConfig, match="threshold 0.5 with choose 'schedule'"):
         Config(threshold=0.5)
+
+
+@pytest.mark.parametrize(("end", "most"), [(0.0, "2.0"), (0.2, "4.0")])
+def test_a_part_of_a_schedule_is_told_only_what_it_cannot_have(end, most):
+    """Of four steps the first and the last are computed, or the first alone where another run goes on."""
+    layout, sampler, report = Layout(10, tuple(range(10))), Sampler("euler"), RunReport("a model", 10, 10, {})
+    config, clock = Config(target_speedup=4.2, level="output"), Clock([1.0, 0.8, 0.6, 0.4, end], sampler)
+    steps = Steps(config, layout, clock, sampler, 1.0, Residuals(config, layout), report)
+    steps.price(CostModel(100.0, 0.0, 0.0, layout), 0.0, 4)
+    assert report.notes == [f"target_speedup 4.2 is out of reach here: 4 steps allow {most}×"]
+    assert steps.planned(1, 4).budget == (2 if most == "2.0" else 1)

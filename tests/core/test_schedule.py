@@ -307,7 +307,8 @@ def test_remap_keeps_the_share_and_the_sigmas():
         new = np.linspace(1, 0, steps + 1)
         got, note = remap(schedule, old, new)
         assert got[0] == 0 and list(got) == sorted(set(got)) and got[-1] < steps
-        assert len(got) == max(1, round(8 * steps / 40)) and f"of {steps}" in note
+        assert len(got) == min(steps, max(2, round(8 * steps / 40))) and f"of {steps}" in note
+    assert remap((0,), old, np.linspace(1, 0, 5))[0] == (0,)
     # a run that starts at 0.5: of its 4 steps the first is at 0.5 and the last at 0.1, thirds of the way between them
     late, _ = remap(schedule, old, np.linspace(0.5, 0, 21))
     assert late == (0, 5, 11, 16)

@@ -27,7 +27,7 @@ def test_a_report_holds_text_and_its_strip_sentences():
     assert json.loads(report.to_json())["notes"] == [str(note)]
     assert [told(line)["key"] for line in report.lines()] == [
         "{model}: {blocks} blocks, {refreshes} audio refreshes",
-        "{steps} steps: {computed} computed, {reused} reused (budget {budget})",
+        "{steps} steps: {computed} computed, {reused} reused",
         "speed-up {ideal}× by operation count",
         "cache {held} in {groups} residuals × {branches} branches, order {order}",
         "note: {note}",

@@ -32,3 +32,10 @@ def test_the_speed_of_a_run_is_expected_by_its_own_seconds():
         assert report.speedup_expected(16) == report.live(16)["speedup"] == pytest.approx(by_seconds)
     whole = run_of("Crrcrrrcrrrrrrrc")
     assert whole.speedup_expected(16) == whole.speedup_measured and whole.live(16)["took"] == pytest.approx(0.2)
+
+
+def test_where_a_given_threshold_leaves_the_count_open_the_speed_goes_by_what_was_computed():
+    """3 of 8 so far: 6 of 16, and no budget to speak of."""
+    report = run_of("Crrcrrrc", budget=0)
+    assert report.speedup_expected(16) == pytest.approx(16 / (6 + 10 * 0.2))
+    assert report.lines()[1] == "8 steps: 3 computed, 5 reused"

@@ -76,9 +76,9 @@ test("what Python says is said in the person's language", () => {
 
 test("a node's text is told in the person's language", () => {
   const { report, compare } = JSON.parse(readFileSync(new URL("./told.json", import.meta.url)));
-  assert.equal(translated(report, "en").split("  \n")[1], "2 steps: 2 computed, 0 reused (budget 0)");
+  assert.equal(translated(report, "en").split("  \n")[1], "2 steps: 2 computed, 0 reused");
   assert.deepEqual(translated(report, "ja").split("  \n"), [
-    "toy：7 ブロック、音声リフレッシュ 4 箇所", "2 ステップ：計算 2、再利用 0（計算の予算 0）", "速度：演算量では 1.00 倍",
+    "toy：7 ブロック、音声リフレッシュ 4 箇所", "2 ステップ：計算 2、再利用 0", "速度：演算量では 1.00 倍",
     "キャッシュ 0 bytes：残差 0 × 分岐 0、次数 0", "何も再利用されませんでした：最後のステップ、ウォームアップ",
     "注意：人物だけ計算するステップはありません。4× では、計算するステップのほかに余裕がありません", "注意：its own words",
   ]);
