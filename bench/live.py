@@ -1,5 +1,5 @@
 """Live tokens beside the ways that reuse whole steps: `python -m bench.live [--world tiny|wild] [--part 20|few]
-[--clips N] [--plans] [--most] [--folder DIR] [--fresh] [--quick] [--json FILE] [--check]`.
+[--clips N] [--guidance G] [--plans] [--most] [--folder DIR] [--fresh] [--quick] [--json FILE] [--check]`.
 
 Held-out clips, shift 8, each way against the uncached video of the same clip and noise. Part 20: 20 uni_pc steps with
 guidance 6, at 3 and 4 times the speed; few: 8 Euler steps without guidance, at 1.4 times. Costs are in full steps of
@@ -112,6 +112,7 @@ def missed(name: str, rows: Sequence[dict]) -> Iterator[str]:
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     made = parser("bench.live", __doc__, f"{FEW} clip")
     made.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS), help="default: both")
+    made.add_argument("--guidance", type=float, help="instead of a part's own")
     made.add_argument("--plans", action="store_true", help="compare with calibrated plans as well")
     made.add_argument("--most", action="store_true", help="every step that is not computed is LIVE, at any cost")
     options = filmed(made, arguments, FOLDER, CLIPS, FEW)
@@ -124,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, tables, short = options_of(arguments), {}, []
     for part in options.part:
         setting, speeds, shares = PARTS[part]
-        setting = replace(setting, world=options.world)
+        guidance = setting.guidance if options.guidance is None else options.guidance
+        setting = replace(setting, world=options.world, guidance=guidance)
         made, kept = measured(setting, speeds, shares, options)
         tables[setting.name] = table(setting, made, kept, options.clips)
         short += missed(setting.name, tables[setting.name])

@@ -13,7 +13,7 @@ from .schedules import blended, filled
 
 COMPUTE, REUSE, LIVE = "compute", "reuse", "live"
 MIN_WARMUP = 2
-MIN_COMPUTED = 2  # the first step and the last
+MIN_COMPUTED = 2  # the first step and, of three or more, the last
 # Of the computed steps that a speed leaves, before and after rounding: fresh residuals are not worth more than the rest.
 LEAST_LEFT, ROUNDED = 0.88, 0.85
 COMPUTED_SHARE = 0.7  # of what is spent where some evaluations are LIVE
@@ -175,7 +175,7 @@ def warmup_steps(config: Config, expected: int, budget: int) -> int:
 
 
 def _must_compute(config: Config, situation: Situation) -> str | None:
-    if situation.last and config.force_last:
+    if situation.last and config.force_last and not (situation.scheduled is False and situation.budget == MIN_COMPUTED):
         return say("last step")
     if situation.index < warmup_steps(config, situation.expected, situation.budget):
         return say("warm-up")

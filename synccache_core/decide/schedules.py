@@ -22,12 +22,15 @@ def blended(
 
     sigmas: of the N evaluations and the end, [N + 1], as `Sampler.evaluated` gives them. alpha: 0 = even in index, 1 = even
     in sigma. warmup: evaluations that are computed at the start; the quantiles begin at the last of them. end: whether the
-    last evaluation is computed as well; one that another run goes on from need not be. The formula is ours.
+    last evaluation is computed as well; one that another run goes on from need not be. Of two, the second stands for all
+    behind it as the first does for all before, and lies nearest to the middle. The formula is ours.
     Raises BadConfig where `computed` is not in 1..N.
     """
     count = len(sigmas) - 1
     if not 1 <= computed <= count:
         raise BadConfig(f"computed must be in 1..{count}, got {computed}")
+    if computed == 2:
+        return 0, 1 + int(np.abs(_passed(sigmas, alpha)[1:count] - 0.5).argmin())
     first = max(1, min(warmup, computed - 1))
     passed = _passed(sigmas[first - 1 : count], alpha)
     left = computed - first
@@ -49,7 +52,7 @@ def evened(
     end: as in `blended`. The rule is ours.
     """
     left = sum(schedule[index + 1 :])
-    if not rate < STILL or not left:
+    if not rate < STILL or left < 1 + end:  # the last one stays where it is
         return tuple(schedule)
     found = {index + step for step in blended(sigmas[index:], left + 1, STILL_ALPHA, end=end)}
     return (*schedule[: index + 1], *(step in found for step in range(index + 1, len(schedule))))

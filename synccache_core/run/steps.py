@@ -145,7 +145,7 @@ class Steps:
             self._schedule = fixed_schedule(config, sigmas, self._affordable(steps), self._clock.ends)
 
     def _affordable(self, steps: int) -> int:
-        """How many of `steps` evaluations to compute for the wanted speed, the first and the last among them."""
+        """How many of `steps` evaluations to compute for the wanted speed."""
         target = self._config.target_speedup
         if self.cost is None:
             return max(self._least(steps), min(steps, round(steps / target)))

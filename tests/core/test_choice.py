@@ -238,7 +238,7 @@ def test_choices_keep_to_the_budget():
     with pytest.raises(BadConfig, match="99 bytes are too few: the smallest plan takes 100 bytes"):
         outputs.choose(Budget(computed=4, bytes=99))
     far = Planner(recording(), recipes=[RESIDUAL]).choose(Budget(speedup=50.0))
-    assert "out of reach" in far.notes[0] and far.computed == 2  # as of a preset: the first and the last
+    assert "out of reach" in far.notes[0] and far.computed == 2  # as of a preset
 
 
 def test_a_large_predicted_error_is_said():

@@ -494,7 +494,7 @@ def test_steps_are_live_behind_a_first_gap_in_which_little_changed():
 
 def test_a_speed_that_leaves_nothing_has_whole_steps_behind_the_first_gap():
     found, notes = chosen(0.5, 6.0)
-    assert found == "c----------c" and notes == ["no step is live: 6× leaves nothing beside the computed ones"]
+    assert found == "c-----c-----" and notes == ["no step is live: 6× leaves nothing beside the computed ones"]
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.9])

@@ -184,7 +184,7 @@ def test_a_probe_cannot_decide_where_there_is_none():
 
 @pytest.mark.parametrize(("end", "most"), [(0.0, "2.0"), (0.2, "4.0")])
 def test_a_part_of_a_schedule_is_told_only_what_it_cannot_have(end, most):
-    """Of four steps the first and the last are computed, or the first alone where another run goes on."""
+    """Of four steps two are computed, or the first alone where another run goes on."""
     layout, sampler, report = Layout(10, tuple(range(10))), Sampler("euler"), RunReport("a model", 10, 10, {})
     config, clock = Config(target_speedup=4.2, level="output"), Clock([1.0, 0.8, 0.6, 0.4, end], sampler)
     steps = Steps(config, layout, clock, sampler, 1.0, Residuals(config, layout), report)

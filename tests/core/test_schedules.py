@@ -22,12 +22,20 @@ def test_alpha_one_follows_sigma_and_zero_the_index():
     assert blended(LATE, 2, 1.0) == (0, 4)
 
 
+@pytest.mark.parametrize(("steps", "second"), [(4, 3), (6, 5), (8, 7), (10, 8), (20, 17)])
+def test_of_two_the_second_lies_nearest_to_the_middle_of_all(steps, second):
+    """Shift 8, a quarter by index: of ten, .45 of the density lie before the ninth (sigma .67), .62 before the last."""
+    sigmas = [8 * t / (1 + 7 * t) for t in (1 - step / steps for step in range(steps + 1))]
+    assert blended(sigmas, 2) == (0, second)
+    assert blended(EVEN[:4] + [0.2], 2) == (0, 2) == blended(EVEN[:4] + [0.2], 2, end=False)
+
+
 @pytest.mark.parametrize("computed", range(1, 6))
 def test_first_and_last_are_computed_and_all_are_distinct(computed):
     for sigmas in (EVEN, LATE, [0.0, 0.1, 0.5, 0.9, 1.0, 1.0], [1.0] * 6):
         found = blended(sigmas, computed, 0.75)
         assert len(set(found)) == computed and found == tuple(sorted(found))
-        assert found[0] == 0 and (computed == 1 or found[-1] == 4)
+        assert found[0] == 0 and (computed < 3 or found[-1] == 4)
 
 
 def test_bad_count_names_the_range():
@@ -51,3 +59,5 @@ def test_a_still_start_is_evened_behind_its_first_gap_and_another_is_not():
     assert found[:3] == schedule[:3] and sum(found) == sum(schedule) and found[-1]
     assert [step - 2 for step, computed in enumerate(found) if computed][1:] == list(blended(sigmas[2:], 7, 0.9))
     assert evened(sigmas, schedule, 11, 0.0) == schedule  # none is left
+    three = tuple(step in (0, 7, 11) for step in range(12))
+    assert evened(sigmas, three, 7, 0.0) == three  # the last one stays

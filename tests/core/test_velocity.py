@@ -22,9 +22,9 @@ LAYOUT = Layout(4, (0, 1, 3))
 HAND = [1.0, 0.75, 0.5, 0.25, 0.0]
 
 
-def session(schedule, sigmas=HAND, sampler="euler", guidance=1.0, **settings):
+def session(schedule, sigmas=HAND, sampler="euler", guidance=1.0, ends=False, **settings):
     config = Config(
-        schedule=schedule, force_last=False, **{"level": "output", "forecast_order": 0, "max_gain": 9.0, **settings}
+        schedule=schedule, force_last=ends, **{"level": "output", "forecast_order": 0, "max_gain": 9.0, **settings}
     )
     known = sampler if isinstance(sampler, Sampler) else Sampler(sampler)
     return Session(config, LAYOUT, sigmas, lambda g, t: parameter_cost(LAYOUT, 9, 1, 1), sampler=known, guidance=guidance)
@@ -381,3 +381,11 @@ def test_a_warm_up_that_was_set_leaves_the_schedule_as_it_was_laid_out(warmup):
     runs = [session(None, sigmas, adapt=adapt, warmup=warmup, target_speedup=20 / 7) for adapt in (False, True)]
     plain, adapted = (loop(run, sigmas, known([4.0] * 20))[1] for run in runs)
     assert plain == adapted and plain[:warmup] == list(range(warmup)) and len(plain) == 7
+
+
+def test_of_two_computed_steps_the_second_is_not_the_last():
+    """Ten steps of shift 8 at 5x, see `blended`; the last one is reused. With three it is computed."""
+    sigmas = [8 * t / (1 + 7 * t) for t in (1 - step / 10 for step in range(11))]
+    for speed, expected in ((5.0, [0, 8]), (3.0, [0, 7, 9])):
+        run = session(None, sigmas, target_speedup=speed, ends=True)
+        assert loop(run, sigmas, known([4.0] * 10))[1] == expected

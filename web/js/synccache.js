@@ -152,7 +152,7 @@ export function predict(size, wish) {
   const level = levelFor(size, wish), same = level === (size.level || RESIDUAL);
   const share = same ? size.share : level === OUTPUT ? 0 : size.fresh_share ?? size.share;
   const took = same ? size.took ?? null : null;
-  const least = Math.min(size.expected, MIN_COMPUTED); // the first step and the last
+  const least = Math.min(size.expected, MIN_COMPUTED);
   const afforded = Math.max(least, budget(size.expected, wish.target, share));
   const computed = Math.max(afforded, Math.min(size.expected, warmupSteps(size.expected, afforded, wish) + 1)); // and the last
   const held = heldBytes(size, wish, level), apart = level === RESIDUAL ? size.correction_bytes ?? 0 : 0; // no part of the limit
