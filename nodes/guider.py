@@ -63,8 +63,12 @@ def text_tokens(guider: CFGGuider) -> int | None:
 
 
 def guidance(guider: CFGGuider) -> float:
-    """The scale of guidance, the first one where a guider has two; 1 where it has none."""
-    return float(getattr(guider, "cfg1", getattr(guider, "cfg", 1.0)))
+    """The scale of guidance, the first one where a guider has two, the largest where it has one per step; 1 where none."""
+    scale = getattr(guider, "cfg1", getattr(guider, "cfg", 1.0))
+    try:
+        return float(torch.as_tensor(scale, dtype=torch.float64).max())
+    except (TypeError, ValueError, RuntimeError):
+        return 1.0  # whatever another extension's guider keeps there is its own affair
 
 
 def ranges(guider: CFGGuider) -> list[tuple[float, float]]:
