@@ -29,7 +29,7 @@ def scheduled(stage, model, cfg):
     from comfy.samplers import CFGGuider, calculate_sigmas, sampler_object, sampling_function
 
     class Scheduled(CFGGuider):
-        def predict_noise(self, x, timestep, model_options={}, seed=None):
+        def predict_noise(self, x, timestep, model_options=None, seed=None):
             at = int((sigmas == timestep.flatten()[0]).nonzero()[0])
             conds = self.conds.get("negative"), self.conds.get("positive")
             return sampling_function(
