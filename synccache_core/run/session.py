@@ -34,9 +34,10 @@ class Session:
 
     sigmas: the run's schedule, N + 1 falling or rising values. cost: (grid, tokens) -> CostModel of the model at that size.
     mask: human mask as `grid.token_weights` takes it, or None. on_step(report, expected) is called after each evaluation.
-    sampler: whose evaluations these are. guidance: its scale, 1 where there is none. ranges: (from, to) of each part of the
-    conditioning that does not hold all the time, as sigmas, from >= to, both included. parts: shapes of the latents that x
-    and results hold, as [B, 1, N]; () = one. current: the evaluation in progress.
+    sampler: whose evaluations these are. guidance: its scale, 1 where there is none. ranges: (from, to, inside) of each
+    part of the conditioning that does not hold all the time, as sigmas, from >= to, both included; inside: it changes what
+    blocks make of the same prompt, as a ControlNet or a LoRA does. parts: shapes of the latents that x and results hold, as
+    [B, 1, N]; () = one. current: the evaluation in progress.
     Raises BadConfig where the settings do not suit the layout.
     """
 
@@ -45,7 +46,7 @@ class Session:
     def __init__(
         self, config: Config, layout: Layout, sigmas: Sequence[float], cost: CostOf, mask: torch.Tensor | None = None,
         model: str = "", on_step: Callable[[RunReport, int], None] | None = None, sampler: Sampler | None = None,
-        ranges: Sequence[tuple[float, float]] = (), guidance: float = 1.0, parts: Sequence[Sequence[int]] = (),
+        ranges: Sequence[tuple[float, float, bool]] = (), guidance: float = 1.0, parts: Sequence[Sequence[int]] = (),
     ):
         config = config.settled(layout)
         config, self.live, said = LiveRows.of(config, layout, mask, parts)
@@ -68,7 +69,7 @@ class Session:
         )
         self._on_step = on_step
         self._others, self._ranges = Others(layout.unknown), tuple(ranges)
-        self._holds: tuple[bool, ...] | None = None  # which of the ranges do, at the newest evaluation
+        self._sigma: float | None = None  # sigma of the newest evaluation
         self.current: Evaluation | None = None
         self._calls: list[Call] = []  # of the evaluation in progress
         if layout.unknown:
@@ -145,15 +146,25 @@ class Session:
         if self.current is not None:
             raise StateError("evaluation() inside another evaluation")
         current = self.current = Evaluation(self.clock.tick(float(sigma)), self.run)
-        before, self._holds = self._holds, tuple(end <= float(sigma) <= start for start, end in self._ranges)
-        if before not in (None, self._holds) and self.outputs:
-            self.outputs.clear()  # old outputs hold the old conditioning; residuals are kept per conditioning
+        self._forget_what_held(float(sigma))
         try:
             yield current
             self.guard.run(self._finish, current, anyway=True)
         finally:
             self.current = None
             self._calls.clear()
+
+    def _forget_what_held(self, sigma: float) -> None:
+        """Old outputs hold the old conditioning; residuals are kept per conditioning, not per what changes the blocks."""
+        before, self._sigma = self._sigma, sigma
+        changed = [
+            inside for start, end, inside in self._ranges
+            if before is not None and (end <= before <= start) != (end <= sigma <= start)
+        ]  # fmt: skip
+        if changed and self.outputs:
+            self.outputs.clear()
+        if any(changed):
+            self.residuals.clear()
 
     def _watch_others(self, current: Evaluation) -> None:
         """Stop where another cache works on this model: what it left out must not be taken for a computed result."""
