@@ -56,6 +56,7 @@ class Session:
         self.report = RunReport(
             model, layout.blocks, layout.refreshes, config.to_dict(), level=config.level, order=config.forecast_order,
             storable=layout.storable(), usual_ratio=layout.usual_ratio,
+            part=not self.clock.ends,
         )
         self.residuals = Residuals(config, layout, self.sampler.first_order)
         beside = layout.audio == "beside" and config.level == "residual"
