@@ -91,6 +91,7 @@ class Session:
             if forecast is not None:
                 return forecast
             out = compute()
+            current.empty = not (self._calls or out.any())
             self.guard.run(self._watch_others, current)
             if self.run.listener:
                 self.guard.run(self.run.listener.evaluated, current, out, x)
@@ -169,7 +170,7 @@ class Session:
 
     def _watch_others(self, current: Evaluation) -> None:
         """Stop where another cache works on this model: what it left out must not be taken for a computed result."""
-        if current.reused or current.skipped:
+        if current.reused or current.skipped or current.empty:
             return
         current.skipped = self._others.skipped(self._calls)
         if current.skipped and not self.guard.broken:
@@ -178,6 +179,8 @@ class Session:
     def _why_computed(self) -> str:
         """Why nothing was decided at an evaluation."""
         stopped = say("{activity} stopped", activity=self.activity)
+        if self.current.empty and not self.guard.broken:
+            return say("no conditioning holds here")
         if self.run.listener:
             return stopped if self.guard.broken else self.activity
         if self.config.off:

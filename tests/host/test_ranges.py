@@ -118,3 +118,27 @@ def test_lines_are_not_drawn_across_a_change(stage):
     model, run, _ = stage.attach(level="output", forecast_order=1, schedule=(True, True, False) * 4)
     out, report = run_custom(stage, model, "euler", sigmas, conditioning), run.reports[0]
     assert report.finished and close(out, run_custom(stage, stage.model, "euler", sigmas, conditioning), 0.1)
+
+
+@pytest.mark.parametrize("level", ["output", "residual"])
+def test_a_gap_in_which_no_prompt_holds_is_no_other_cache(stage, level):
+    """Without guidance the host calls no model there, and gives zeros."""
+    import node_helpers
+
+    positive, negative, latent = stage.conditioning()
+    spans = [
+        node_helpers.conditioning_set_values(positive, {"start_percent": start, "end_percent": end})
+        for start, end in ((0.0, 0.4), (0.6, 1.0))
+    ]
+    conditioning = spans[0] + spans[1], negative, latent
+    plain = stage.sample(stage.model, conditioning, cfg=1.0)
+    model, run, _ = stage.attach(level=level, schedule=(True,) * STEPS)
+    assert (stage.sample(model, conditioning, cfg=1.0) == plain).all()
+    model, run, _ = stage.attach(level=level, schedule=(True, True, False) * 4)
+    out, report = stage.sample(model, conditioning, cfg=1.0), run.reports[0]
+    reasons = {step.reason for step in report.steps}
+    assert report.finished and report.notes == [] and report.reused > 0 and close(out, plain, 0.2)
+    assert level == "output" or {"no conditioning holds here"} <= reasons
+    model, run = stage.execute(stage.comfy.ids["SyncCacheCalibrate"], model=stage.model, replays=0)
+    assert (stage.sample(model, conditioning, cfg=1.0) == plain).all()
+    assert run.reports[0].notes == [] and run.of(None).recording().levels == ("output",)
