@@ -22,7 +22,7 @@ from . import faces
 from .images import as_image
 from .measuring import BY_FACES, Look, Videos, check, frame, mouth_of
 from .pictures import compare, heat
-from .run import RunType
+from .run import Runs, RunType
 from .text import PLACE, NodeText
 
 FPS = 16.0  # of Wan2.2-S2V
@@ -74,6 +74,11 @@ class SyncCacheCompare(io.ComfyNode):
                 io.String.Input(
                     "plan_json", optional=True, force_input=True, tooltip="The plan that it used, for the JSON."
                 ),
+                io.Latent.Input(
+                    "samples", optional=True,
+                    tooltip="The latent that the accelerated video was decoded from, for the settings of the run that made "
+                    "it.",
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="table", tooltip="The figures, the lips and a verdict, as Markdown."),
@@ -88,7 +93,8 @@ class SyncCacheCompare(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, plain, accelerated, mask=None, audio=None, second_noise=None, fps=FPS, run=None, plan_json=""
+        cls, plain, accelerated, mask=None, audio=None, second_noise=None, fps=FPS, run=None, plan_json="",
+        samples=None,
     ) -> io.NodeOutput:
         check_number("fps", fps, LEAST_FPS, MOST_FPS)
         plan = Plan.from_json(plan_json) if plan_json and plan_json.strip() else None
@@ -97,8 +103,10 @@ class SyncCacheCompare(io.ComfyNode):
         where, notes = mouth_of(videos, comfy.model_management.throw_exception_if_processing_interrupted)
         look = Look(videos, where).run(progress(len(plain)))
         heard, said = sound(audio, len(plain), fps)
-        about = {"versions": versions(where.by == BY_FACES), "settings": settings(run), "plan": planned(plan)}
-        found = findings(look, fps, heard, [*notes, *said], about)
+        made = None if run is None else run.of(samples["samples"] if samples else None)
+        doubt = [made.note] if made and made.note else []
+        about = {"versions": versions(where.by == BY_FACES), "settings": settings(made), "plan": planned(plan)}
+        found = findings(look, fps, heard, [*notes, *said, *doubt], about)
         text = found.text()
         NodeText(cls.hidden)(found.lines())
         pictures = drawn(look, found)
@@ -162,9 +170,9 @@ def versions(used_faces: bool) -> dict:
     }  # fmt: skip
 
 
-def settings(run) -> list[dict] | None:
+def settings(made: Runs | None) -> list[dict] | None:
     """What each sampling run did; without notes and plan names, which are somebody's own words."""
-    if run is None:
+    if made is None:
         return None
     return [
         {
@@ -176,7 +184,7 @@ def settings(run) -> list[dict] | None:
             "seconds": sum(step.seconds for step in report.steps), "bytes_held": report.bytes_held,
             "groups": report.groups, "branches": report.branches, "tokens": report.tokens, "config": report.settings,
         }
-        for report in run.reports
+        for report in made.reports
     ]  # fmt: skip
 
 

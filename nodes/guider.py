@@ -63,36 +63,39 @@ def text_tokens(guider: CFGGuider) -> int | None:
 
 
 def guidance(guider: CFGGuider) -> float:
-    """The scale of guidance, the first one where a guider has two; 1 where it has none."""
-    return float(getattr(guider, "cfg1", getattr(guider, "cfg", 1.0)))
+    """The scale of guidance, the first one where a guider has two, the largest where it has one per step; 1 where none."""
+    scale = getattr(guider, "cfg1", getattr(guider, "cfg", 1.0))
+    try:
+        return float(torch.as_tensor(scale, dtype=torch.float64).max())
+    except (TypeError, ValueError, RuntimeError):
+        return 1.0  # whatever another extension's guider keeps there is its own affair
 
 
-def ranges(guider: CFGGuider) -> list[tuple[float, float]]:
-    """(from, to), as the core's sigmas, of the conditioning that holds for a part of the run only: prompts, guidance,
-    ControlNets and LoRA keyframes with a start or an end.
+def ranges(guider: CFGGuider) -> list[tuple[float, float, bool]]:
+    """(from, to, inside), as `Session` takes them, of the conditioning that holds for a part of the run only: prompts,
+    guidance, ControlNets and LoRA keyframes with a start or an end.
     """
     sigma, noise = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma, noise_of(guider.model_patcher)
     found = set()
     for conditions in guider.conds.values():
         for entry in conditions:
-            found |= {(start, end) for start, end in percents(entry) if start > 0 or end < 1}
+            found |= {one for one in percents(entry) if one[0] > 0 or one[1] < 1}
     # The host compares in float32.
-    bounds = [torch.tensor([inf if start <= 0 else sigma(start), sigma(end)]).tolist() for start, end in sorted(found)]
-    return [tuple(map(noise.level, pair)) for pair in bounds]
+    bounds = [torch.tensor([inf if start <= 0 else sigma(start), sigma(end)]).tolist() for start, end, _ in sorted(found)]
+    return [(*map(noise.level, pair), inside) for pair, (*_, inside) in zip(bounds, sorted(found))]
 
 
-def percents(entry: dict) -> Iterator[tuple[float, float]]:
-    """(start, end) of all that an entry of the conditioning has for a part of the run, 0 to 1."""
-    yield max(entry.get("start_percent", 0.0), entry.get("clip_start_percent", 0.0)), min(
-        entry.get("end_percent", 1.0), entry.get("clip_end_percent", 1.0)
-    )
+def percents(entry: dict) -> Iterator[tuple[float, float, bool]]:
+    """(start, end, inside) of all that an entry of the conditioning has for a part of the run, 0 to 1; see `ranges`."""
+    start = max(entry.get("start_percent", 0.0), entry.get("clip_start_percent", 0.0))
+    yield start, min(entry.get("end_percent", 1.0), entry.get("clip_end_percent", 1.0)), False
     control = entry.get("control")
     while control is not None:
-        yield getattr(control, "timestep_percent_range", (0.0, 1.0))
+        yield *getattr(control, "timestep_percent_range", (0.0, 1.0)), True
         control = getattr(control, "previous_controlnet", None)
     for hook in getattr(entry.get("hooks"), "hooks", ()):
         for keyframe in getattr(hook.hook_keyframe, "keyframes", ()):
-            yield keyframe.start_percent, 1.0
+            yield keyframe.start_percent, 1.0, True
 
 
 def remarks(guider: CFGGuider, bound: Bound) -> list[str]:

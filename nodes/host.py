@@ -159,6 +159,7 @@ class HostRun(Shared):
             sigmas = args[3][[*steps, -1]]
             shapes, levels = [args[0].shape, *packed(kwargs)], list(map(noise.level, schedule_of(sigmas)))
             active = self._start(guider, shapes, levels, sampler_of(args[2], sigmas, noise), noise)
+            active.session.report.part |= not args[0].any()  # no noise is added: it goes on from another run's
             if len(steps) < len(given) - 1:
                 active.session.report.shorten(len(given) - 1, len(steps))
             if note:

@@ -157,12 +157,20 @@ class SyncCacheHumanMask(io.ComfyNode):
         people, notes = follow(pictures, finders, given, settings)
         remarks = {choice: each.remark for choice, each in zip(chosen, finders) if each.remark}
         notes += [say("{detector}: {remark}", detector=choice, remark=remark) for choice, remark in remarks.items()]
+        if given is not None and min(settings.weights) < 1:
+            notes.append(say("the connected mask counts in full, person_weights holds for those whom a detector finds"))
         human, said = shaped(people, pictures, settings)
         shown = geometry.overlay(pictures, human)
-        lines = [covered(len(pictures), f"{human.mean():.0%}"), *notes, *said]
+        lines = [covered(len(pictures), f"{taken(people, human):.0%}"), *notes, *said]
         NodeText(cls.hidden)(lines)
         preview = {**ui.PreviewImage(shown[some(len(shown))]).as_dict(), **ui.PreviewText("\n".join(lines)).as_dict()}
         return io.NodeOutput(human, shown, ui=preview)
+
+
+def taken(people: list[torch.Tensor | None], human: torch.Tensor) -> float:
+    """Share of the pictures that people take up in their mask [F, H, W], which is filled where there is nobody: None."""
+    there = torch.tensor([mask is not None for mask in people])
+    return float((human.mean(dim=(1, 2)) * there).mean())
 
 
 def covered(count: int, share: str) -> str:

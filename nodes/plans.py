@@ -15,7 +15,7 @@ from ..synccache_core.files.checked import read, shown
 from ..synccache_core.planning.plan import Plan
 from ..synccache_core.planning.planned import level_words, order_words
 from ..synccache_core.planning.recording import Recording
-from ..synccache_core.planning.saved import SUFFIX, file_of, load, names, save
+from ..synccache_core.planning.saved import SUFFIX, file_of, load, names, numbered, save
 from ..synccache_core.sentences import say, told
 from ..synccache_core.units import readable
 
@@ -90,7 +90,7 @@ def store(document: Plan | Recording, folder: Path, name: str) -> tuple[Path, bo
         if _same(document, folder, other):
             return folder / f"{other}{SUFFIX}", False
         number += 1
-        wanted = f"{base}_{number}"
+        wanted = numbered(base, number)
     return save(document, folder, wanted), True
 
 

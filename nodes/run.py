@@ -134,7 +134,7 @@ class RunHandle(Shared):
         """The runs behind a latent; the newest ones where it is None, or none of theirs."""
         if not self._prompts:
             return Runs((), self.remark)
-        seen = None if latent is None else (fingerprint(latent), parts_of(latent)[0].dtype)
+        seen = None if latent is None else (fingerprint(latent), packed(latent).dtype)
         for prompt in reversed(self._prompts):
             for place, ran in reversed(list(enumerate(prompt))):
                 if seen is not None and ran.latent and rounded(ran.latent, seen[1]) == seen[0]:
@@ -163,14 +163,16 @@ class RunHandle(Shared):
 
 def fingerprint(latent) -> tuple[float, ...]:
     """A few values of a latent, by which it is known again after copies, moves and the host's change of type."""
-    values = torch.cat([part.detach().reshape(-1) for part in parts_of(latent)])
+    values = packed(latent).detach().reshape(-1)
     places = torch.linspace(0, max(0, len(values) - 1), PLACES).long().to(values.device)
     return (float(len(values)), *values[places].float().nan_to_num().tolist()) if len(values) else ()
 
 
-def parts_of(latent) -> list[torch.Tensor]:
-    """The tensors of a latent, which holds several in the host's audio-video models."""
-    return list(latent.unbind()) if getattr(latent, "is_nested", False) else [latent]
+def packed(latent) -> torch.Tensor:
+    """A latent as it leaves the sampler: those that an audio-video model's holds are one [B, 1, N] there."""
+    if not getattr(latent, "is_nested", False):
+        return latent
+    return torch.cat([part.reshape(len(part), 1, -1) for part in latent.unbind()], dim=-1)
 
 
 def rounded(values: tuple[float, ...], dtype: torch.dtype) -> tuple[float, ...]:

@@ -24,7 +24,7 @@ def compare() -> Graph:
         (0.0, 96, 96, "Empty mask"), (1.0, 50, 60, "Face")))  # fmt: skip
     mask = g.add("MaskComposite", 23, 20, "add", destination=empty["MASK"], source=face["MASK"])
     found = g.add("SyncCacheCompare", 16.0, plain=films[0].frames, accelerated=films[1].frames, mask=mask["MASK"],
-                  audio=t["audio"], second_noise=films[2].frames, run=cache["run"])  # fmt: skip
+                  audio=t["audio"], second_noise=films[2].frames, run=cache["run"], samples=fast["LATENT"])  # fmt: skip
     drawn = [g.add("PreviewImage", title=title, size=(560, height), images=found[output])
              for output, title, height in (("strip", "Strip", 480), ("curves", "Curves", 400),
                                            ("heat_map", "Heat map", 400))]  # fmt: skip

@@ -62,6 +62,12 @@ def file_of(folder: Path, name: str) -> Path:
     return path_of(folder, name, found.suffix)
 
 
+def numbered(name: str, number: int) -> str:
+    """A name with a number behind it, shortened where the two would be too long."""
+    ending = f"_{number}"
+    return name[: MAX_NAME - len(ending)].rstrip(". ") + ending
+
+
 def path_of(folder: Path, name: str, suffix: str = SUFFIX) -> Path:
     """folder/name.json, below folder also after links. Raises BadInput."""
     name = _bare(name) if isinstance(name, str) else name

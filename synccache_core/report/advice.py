@@ -24,12 +24,12 @@ def advice(report) -> str:
 
 def _few_steps(report) -> str:
     """So few that each makes much of the result; where they are LIVE, the person is computed at every step. With a threshold
-    of its own the probe decides, and no target is off.
+    of its own the probe decides, and no target is off. Of a part of a run nobody knows how many steps there are.
     """
     count, target = len(report.steps), report.settings.get("target_speedup", 1.0)
     if report.settings.get("threshold") is not None:
         return ""
-    if count > FEW_STEPS or target <= 1.0 or report.plan or report.lived:
+    if count > FEW_STEPS or target <= 1.0 or report.plan or report.lived or report.part:
         return ""
     head = say(
         "set target_speedup to 1, which is off: {steps} steps are few, so that there is little to gain",

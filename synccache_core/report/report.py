@@ -40,7 +40,8 @@ class RunReport:
     plan; remapped: its schedule was fitted to other sigmas. calibration: everything was computed to be measured.
     asked: steps of the run as it was asked for, where the plan takes fewer, 0 = no plan does. notes: sentences that a person
     should read. live_budget: LIVE evaluations that are planned. reuse_share, live_share: cost of a reused and of a LIVE one
-    over a computed one. livable: whether LIVE evaluations can be had of the model.
+    over a computed one. livable: whether LIVE evaluations can be had of the model. part: another run goes on from this one,
+    or this one from another, as far as is known.
     """
 
     model: str
@@ -76,6 +77,7 @@ class RunReport:
     live_share: float | None = None
     live_budget: int = 0
     livable: bool = False
+    part: bool = False
     heat: tuple[tuple[float, ...], ...] = ()
     heat_of: str = ""
 

@@ -25,8 +25,8 @@ IDLE, UNDECIDED, STORE = "idle", "undecided", "store"
 
 class Evaluation:
     """Its place on the clock, and the decision that all its passes follow, made by the first of them or, at level "output",
-    before the model is called. change: of its probe. skipped: blocks that another extension left out. x and results are of
-    any shape that stays the same.
+    before the model is called. change: of its probe. skipped: blocks that another extension left out. empty: no
+    conditioning held, so that the host gave zeros without a pass. x and results are of any shape that stays the same.
     """
 
     def __init__(self, tick: Tick, run: RunState):
@@ -35,6 +35,7 @@ class Evaluation:
         self.change: float | None = None
         self.odd_branch = False
         self.skipped = 0
+        self.empty = False
         self.device: torch.device | None = None
         self.started = time.perf_counter()
         self._passes: Counter[Hashable] = Counter()

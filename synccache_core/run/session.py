@@ -34,9 +34,10 @@ class Session:
 
     sigmas: the run's schedule, N + 1 falling or rising values. cost: (grid, tokens) -> CostModel of the model at that size.
     mask: human mask as `grid.token_weights` takes it, or None. on_step(report, expected) is called after each evaluation.
-    sampler: whose evaluations these are. guidance: its scale, 1 where there is none. ranges: (from, to) of each part of the
-    conditioning that does not hold all the time, as sigmas, from >= to, both included. parts: shapes of the latents that x
-    and results hold, as [B, 1, N]; () = one. current: the evaluation in progress.
+    sampler: whose evaluations these are. guidance: its scale, 1 where there is none. ranges: (from, to, inside) of each
+    part of the conditioning that does not hold all the time, as sigmas, from >= to, both included; inside: it changes what
+    blocks make of the same prompt, as a ControlNet or a LoRA does. parts: shapes of the latents that x and results hold, as
+    [B, 1, N]; () = one. current: the evaluation in progress.
     Raises BadConfig where the settings do not suit the layout.
     """
 
@@ -45,7 +46,7 @@ class Session:
     def __init__(
         self, config: Config, layout: Layout, sigmas: Sequence[float], cost: CostOf, mask: torch.Tensor | None = None,
         model: str = "", on_step: Callable[[RunReport, int], None] | None = None, sampler: Sampler | None = None,
-        ranges: Sequence[tuple[float, float]] = (), guidance: float = 1.0, parts: Sequence[Sequence[int]] = (),
+        ranges: Sequence[tuple[float, float, bool]] = (), guidance: float = 1.0, parts: Sequence[Sequence[int]] = (),
     ):
         config = config.settled(layout)
         config, self.live, said = LiveRows.of(config, layout, mask, parts)
@@ -55,6 +56,7 @@ class Session:
         self.report = RunReport(
             model, layout.blocks, layout.refreshes, config.to_dict(), level=config.level, order=config.forecast_order,
             storable=layout.storable(), usual_ratio=layout.usual_ratio,
+            part=not self.clock.ends,
         )
         self.residuals = Residuals(config, layout, self.sampler.first_order)
         beside = layout.audio == "beside" and config.level == "residual"
@@ -68,7 +70,7 @@ class Session:
         )
         self._on_step = on_step
         self._others, self._ranges = Others(layout.unknown), tuple(ranges)
-        self._holds: tuple[bool, ...] | None = None  # which of the ranges do, at the newest evaluation
+        self._sigma: float | None = None  # sigma of the newest evaluation
         self.current: Evaluation | None = None
         self._calls: list[Call] = []  # of the evaluation in progress
         if layout.unknown:
@@ -89,6 +91,7 @@ class Session:
             if forecast is not None:
                 return forecast
             out = compute()
+            current.empty = not (self._calls or out.any())
             self.guard.run(self._watch_others, current)
             if self.run.listener:
                 self.guard.run(self.run.listener.evaluated, current, out, x)
@@ -145,9 +148,7 @@ class Session:
         if self.current is not None:
             raise StateError("evaluation() inside another evaluation")
         current = self.current = Evaluation(self.clock.tick(float(sigma)), self.run)
-        before, self._holds = self._holds, tuple(end <= float(sigma) <= start for start, end in self._ranges)
-        if before not in (None, self._holds) and self.outputs:
-            self.outputs.clear()  # old outputs hold the old conditioning; residuals are kept per conditioning
+        self._forget_what_held(float(sigma))
         try:
             yield current
             self.guard.run(self._finish, current, anyway=True)
@@ -155,9 +156,21 @@ class Session:
             self.current = None
             self._calls.clear()
 
+    def _forget_what_held(self, sigma: float) -> None:
+        """Old outputs hold the old conditioning; residuals are kept per conditioning, not per what changes the blocks."""
+        before, self._sigma = self._sigma, sigma
+        changed = [
+            inside for start, end, inside in self._ranges
+            if before is not None and (end <= before <= start) != (end <= sigma <= start)
+        ]  # fmt: skip
+        if changed and self.outputs:
+            self.outputs.clear()
+        if any(changed):
+            self.residuals.clear()
+
     def _watch_others(self, current: Evaluation) -> None:
         """Stop where another cache works on this model: what it left out must not be taken for a computed result."""
-        if current.reused or current.skipped:
+        if current.reused or current.skipped or current.empty:
             return
         current.skipped = self._others.skipped(self._calls)
         if current.skipped and not self.guard.broken:
@@ -166,6 +179,8 @@ class Session:
     def _why_computed(self) -> str:
         """Why nothing was decided at an evaluation."""
         stopped = say("{activity} stopped", activity=self.activity)
+        if self.current.empty and not self.guard.broken:
+            return say("no conditioning holds here")
         if self.run.listener:
             return stopped if self.guard.broken else self.activity
         if self.config.off:

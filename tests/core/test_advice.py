@@ -35,7 +35,7 @@ def test_few_steps_are_told_that_there_is_little_to_gain():
     )
     assert advice(run("cc")) == f"{off}2 steps are few, so that there is little to gain"
     assert advice(run("crrrrrrrc")) == ""
-    for other in ({"plan": "2 of 4"}, {"settings": {"target_speedup": 1.0}}, {"calibration": True}):
+    for other in ({"plan": "2 of 4"}, {"settings": {"target_speedup": 1.0}}, {"calibration": True}, {"part": True}):
         assert advice(run("crrc", **other)) == ""
     assert advice(run("clrlc")) == ""
 

@@ -138,13 +138,15 @@ def test_residuals_of_what_is_not_known_are_refused():
         Layout(0, (0,))
 
 
-def test_a_step_at_which_the_model_was_not_called_is_another_cache():
+@pytest.mark.parametrize(("given", "told"), [(1.0, True), (0.0, False)], ids=["kept", "zeros"])
+def test_a_step_at_which_the_model_was_not_called_is_another_cache(given, told):
+    """But for zeros, which the host gives where no conditioning holds."""
     model = Painter()
     with running(model, schedule=(True, True, True, False) * 4) as session:
         for index, sigma in enumerate(SIGMAS[:-1]):
             x = torch.ones(1, 2, 4, 4) * sigma
-            session.predict(sigma, lambda x=x, i=index: torch.zeros(1, 2, 4, 4) if i == 2 else model(x, SIGMAS[0]))
-    assert any("another extension skipped the model at a step" in note for note in session.report.notes)
+            session.predict(sigma, lambda x=x, i=index: torch.full((1, 2, 4, 4), given) if i == 2 else model(x, SIGMAS[0]))
+    assert any("another extension skipped the model at a step" in note for note in session.report.notes) == told
     with running(model) as session:  # what the model is called for outside the sampler's evaluations is nobody's business
         model(torch.ones(1, 2, 4, 4), 1.0)
 

@@ -153,6 +153,23 @@ def test_the_json_says_with_what_settings_but_no_names(run, stage, pack):
         run(plain=plain, accelerated=plain, plan_json="no plan")
 
 
+def test_settings_are_of_the_run_that_made_the_latent(run, stage, monkeypatch):
+    """The host keeps the latent of 12 steps while 9 steps are sampled with another seed."""
+    model, handle = stage.node()
+    kept = []
+    for number, steps in enumerate((12, 9)):
+        context = SimpleNamespace(prompt_id=str(number))
+        monkeypatch.setattr(stage.comfy.run, "get_executing_context", lambda context=context: context)
+        kept.append({"samples": stage.sample(model, steps=steps, seed=number)})
+    plain, _ = talking()
+    for samples, steps in ((kept[0], 12), (kept[1], 9), (None, 9)):
+        found = run(plain=plain, accelerated=plain, run=handle, samples=samples)
+        assert [len(made["steps"]) for made in found.data["settings"]] == [steps] and "newest run" not in found.table
+    strange = {"samples": kept[0]["samples"] + 1}
+    assert "so the newest run is described" in run(plain=plain, accelerated=plain, run=handle, samples=strange).table
+    assert run(plain=plain, accelerated=plain, samples=strange).data["settings"] is None
+
+
 class FakeMesh:
     """Finds a mouth whose height is written into the frame's first pixel; none where that is black."""
 

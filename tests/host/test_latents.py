@@ -65,13 +65,33 @@ def test_what_is_remembered_does_not_grow_forever(stage, prompts):
     assert len(run._prompts) == stage.comfy.run.KEPT
 
 
-def test_packed_latents_are_known_again(stage):
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_packed_latents_are_known_again(stage, batch):
     from comfy.nested_tensor import NestedTensor
     from comfy.utils import pack_latents
 
-    parts = [torch.randn(1, 4, 3, 5, 5), torch.randn(1, 2, 7)]
+    parts = [torch.randn(batch, 4, 3, 5, 5), torch.randn(batch, 2, 7)]
     packed, _ = pack_latents(parts)
-    assert stage.comfy.run.fingerprint(packed) == stage.comfy.run.fingerprint(NestedTensor(parts))
+    known = stage.comfy.run.fingerprint(NestedTensor(parts))
+    assert known == stage.comfy.run.fingerprint(packed)
+    flat = torch.cat([torch.cat([each[i].flatten() for each in parts]) for i in range(batch)])
+    assert known == stage.comfy.run.fingerprint(flat)  # one after the other, picture and sound of each
+
+
+def test_a_packed_batch_comes_with_its_own_report(stage, prompts):
+    from comfy.nested_tensor import NestedTensor
+    from comfy.utils import pack_latents
+
+    run, made = stage.node()[1], []
+    for number in range(2):
+        prompts(str(number))
+        parts = [torch.randn(2, 4, 3, 5, 5), torch.randn(2, 2, 7)]
+        run.add(SimpleNamespace(number=number, note=lambda *_: None))
+        run.gave(pack_latents(parts)[0])
+        made.append(NestedTensor(parts))
+    for number, latent in enumerate(made):
+        told = run.of(latent)
+        assert [report.number for report in told.reports] == [number] and told.note == ""
 
 
 def test_a_model_that_was_never_sampled_is_said_so(stage):

@@ -92,6 +92,24 @@ def test_odd_pictures_work(run, channels, height, width):
 def test_nobody_anywhere_weighs_everything_alike(run):
     mask, _, text, _ = run(torch.rand(3, 32, 48, 3), [[], [], []])
     assert mask.eq(1.0).all() and "nobody in frames 0-2: every pixel is weighed alike" in text
+    assert text.startswith("3 frames, people on 0% of the picture")
+
+
+def test_an_empty_connected_mask_shows_nobody(run):
+    mask, _, text, _ = run(torch.rand(1, 32, 48, 3), mask=torch.zeros(1, 32, 48))
+    assert mask.eq(1.0).all() and text.startswith("one picture, people on 0% of the picture\nnobody in frame 0")
+    half = torch.stack([torch.zeros(32, 48), torch.ones(32, 48)])
+    _, _, text, _ = run(torch.rand(1, 32, 48, 3).expand(2, -1, -1, -1), mask=half, hold=0)
+    assert text.startswith("2 frames, people on 50% of the picture\nnobody in frame 0")
+
+
+@pytest.mark.parametrize("found", [(), ([[square(4)]],)], ids=["alone", "joined"])
+def test_weights_have_no_say_on_a_connected_mask_which_is_told(run, found):
+    said = "the connected mask counts in full, person_weights holds for those whom a detector finds"
+    mask, _, text, _ = run(torch.rand(1, 32, 48, 3), *found, mask=square(30)[None], person_weights="0.3")
+    assert mask[0, 13, 31] == 1.0 and said in text
+    assert all(said not in run(torch.rand(1, 32, 48, 3), mask=square(30)[None], person_weights=w)[2] for w in ("", "1"))
+    assert said not in run(torch.rand(1, 32, 48, 3), [[square(4)]], person_weights="0.3")[2]
 
 
 def test_a_lost_person_is_held_then_weighed_alike_and_both_are_told(run):

@@ -86,3 +86,16 @@ def test_split_sigmas_and_a_custom_sampler(stage, core):  # noqa: F811
     run_custom(stage, model, "euler", sigmas[7:], latent=first, noise=torch.zeros_like(first))
     assert computed(planned.reports[0]) == [step for step in plan.schedule if step < 7]
     assert computed(planned.reports[1]) == sorted({0, *(step - 7 for step in plan.schedule if step >= 7)})
+
+
+def test_parts_are_not_told_that_their_steps_are_few(stage):
+    """4 and 8 of 12 steps; a run of 4 that goes all the way is told, and so is one over the end of a schedule with noise."""
+    few = "steps are few"
+    model, run = stage.node()
+    halves(stage, model, 4)
+    assert [report.part for report in run.reports] == [True, True]
+    assert [len(report.steps) for report in run.reports] == [4, 8] and few not in run.of(None).summary()
+    for denoise in (1.0, 0.5):
+        model, run = stage.node()
+        stage.sample(model, steps=4, denoise=denoise)
+        assert [report.part for report in run.reports] == [False] and f"4 {few}" in run.of(None).summary()

@@ -262,6 +262,24 @@ def test_nothing_that_was_saved_is_replaced(pack, folder, recording, plan_json):
     assert load(pack) == plan_json and (folder / "studio_3.json").read_text() == "somebody's notes"
 
 
+@pytest.mark.parametrize("letters", [78, 79, 80])
+def test_a_long_name_that_is_taken_is_shortened(pack, folder, recording, plan_json, letters):
+    name = "a" * letters
+    save(pack, plan_json, name)
+    save(pack, optimise(pack, recording, target_speedup=4.0).args[0], f"{name}.json")
+    assert files(folder) == sorted([f"{name}.json", f"{'a' * 78}_2.json"])
+    assert "already saved as" in save(pack, plan_json, name).ui.as_dict()["text"][0]
+    save(pack, optimise(pack, recording, target_speedup=1.5).args[0], name)
+    assert len(files(folder)) == 3 and f"{'a' * 78}_3.json" in files(folder)
+
+
+def test_a_name_is_not_cut_behind_a_dot_or_a_space(pack, folder, recording, plan_json):
+    name = "a" * 77 + ". b"
+    save(pack, plan_json, name)
+    save(pack, optimise(pack, recording, target_speedup=4.0).args[0], name)
+    assert files(folder) == sorted([f"{name}.json", f"{'a' * 77}_2.json"])
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "not JSON", "[" * 1000, "{}", '{"format": "other"}', "NaN", "x" * (1 << 21), "[]", '{"format": "synccache-plan"}'],

@@ -68,6 +68,34 @@ def test_names_are_those_of_the_list(stage, every):
     assert hooks.sampler_of(pece, sigmas).name == "sa_solver_pece" and core.Sampler("sa_solver_pece").evaluations == 2
 
 
+def test_samplers_that_look_into_the_guidance_are_known(stage):
+    """By the source: whoever names the unconditional result reads it inside the call. Some only where an option asks."""
+    import inspect
+
+    import comfy.k_diffusion.sampling as listed
+    import comfy_extras.nodes_advanced_samplers as others
+
+    found = {
+        name.removeprefix("sample_") for module in (listed, others)
+        for name, function in vars(module).items()
+        if name.startswith("sample_") and inspect.isfunction(function) and "uncond_denoised" in inspect.getsource(function)
+    }  # fmt: skip
+    assert {"euler_ancestral_cfg_pp", "euler_pp"} <= found
+    asked = {"gradient_estimation"}  # by its option cfg_pp, which only gradient_estimation_cfg_pp sets
+    assert [name for name in sorted(found - asked) if not stage.comfy.core.Sampler(name).guidance_inside] == []
+
+
+@pytest.mark.parametrize("version", ["regular", "alternative"])
+def test_the_nodes_cfg_pp_needs_the_model(stage, version):
+    from comfy_extras.nodes_advanced_samplers import SamplerEulerCFGpp
+
+    sampler = SamplerEulerCFGpp.execute(version).args[0]
+    plain = run_custom(stage, stage.model, sampler, falling(stage))
+    model, run, _ = stage.attach(level="output", schedule=(True, True, False) * 3)
+    assert torch.equal(run_custom(stage, model, sampler, falling(stage)), plain)
+    assert "the sampler needs the model" in {step.reason for step in run.reports[0].steps}
+
+
 def computed(report):
     return [step.index for step in report.steps if step.action == "compute"]
 
