@@ -1,4 +1,4 @@
-"""ComfyUI-SyncCache: talking portraits 3-5x faster, lips in sync. Nodes are in nodes/, the method in synccache_core/."""
+"""ComfyUI-SyncCache: talking portraits 2-4x faster. Nodes are in nodes/, the method in synccache_core/."""
 
 WEB_DIRECTORY = "./web"
 OLDEST_HOST = (0, 20)

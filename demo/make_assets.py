@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
+
 import torch
 from PIL import Image
 
@@ -32,7 +35,8 @@ def sample_speech() -> torch.Tensor:
     return fitted
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    argparse.ArgumentParser(prog="python -m demo.make_assets", description=__doc__).parse_args(argv)
     picture = (render_portrait(PORTRAIT_SEED, PORTRAIT_SIZE) * 255).round().astype("uint8")
     Image.fromarray(picture).save(PORTRAIT_FILE, optimize=True)
     write_wave(SPEECH_FILE, sample_speech(), FRONT_END.sample_rate)

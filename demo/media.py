@@ -5,9 +5,10 @@ import wave
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 WATCHABLE = 256  # px: smaller frames are enlarged so that a person can watch them
+DECODED_HZ = 48000  # rate of what ffmpeg decodes
 PCM = {1: (np.uint8, 128), 2: (np.dtype("<i2"), 0), 4: (np.dtype("<i4"), 0)}  # bytes per sample -> type, zero level
 
 # How files begin that people take for the wanted kind.
@@ -27,20 +28,33 @@ def check_file(path):
     return path
 
 
-def read_wav(path):
-    """A PCM WAV file (8 to 32 bit, any rate and channels) -> (mono float32 [samples] in -1..1, rate in Hz)."""
+def read_sound(path):
+    """A sound file -> (mono float32 [samples] in -1..1, rate in Hz). PCM WAV (8 to 32 bit, any rate and channels) keeps its
+    rate; what the `wave` of this Python does not read, such as MP3 or WAV with an extended header, ffmpeg decodes."""
     path = check_file(path)
     try:
         with wave.open(str(path), "rb") as file:
             channels, width, rate, count = file.getparams()[:4]
             data = file.readframes(count)
     except (wave.Error, EOFError) as error:
-        raise InputError(f"{path}: not a PCM WAV file ({error or 'it ends early'}); found {describe(path)}") from error
-    if not data:
+        samples, rate = decoded(path, error), DECODED_HZ
+    else:
+        samples = pcm_to_float(data[: len(data) // width * width], width, path)
+        samples = samples[: len(samples) // channels * channels].reshape(-1, channels).mean(1)
+    if not len(samples):
         raise InputError(f"{path}: holds no sound (0 samples at {rate} Hz)")
-    samples = pcm_to_float(data[: len(data) // width * width], width, path)
-    whole = len(samples) // channels * channels
-    return samples[:whole].reshape(-1, channels).mean(1), rate
+    return samples, rate
+
+
+def decoded(path, refused):
+    """Any sound that ffmpeg reads -> mono float32 [samples] in -1..1 at DECODED_HZ. refused: why `wave` does not read it."""
+    try:
+        data = ffmpeg("-i", f"file:{path}", "-vn", "-ac", 1, "-ar", DECODED_HZ, "-f", "s32le", "-")
+    except InputError as error:
+        why = str(refused) or "it ends early"
+        raise InputError(f"{path}: not a PCM WAV file ({why}), and ffmpeg finds no sound in it; found {describe(path)}. "
+                         "Save it as a 16 bit WAV file") from error
+    return pcm_to_float(data, 4)
 
 
 def pcm_to_float(data, width, path="sound"):
@@ -81,13 +95,23 @@ def fit_sound(samples, rate, seconds):
 
 
 def read_portrait(path):
-    """A PNG, JPEG or WebP file -> float32 [H,W,3] in 0..1."""
+    """A PNG, JPEG or WebP file -> float32 [H,W,3] in 0..1, upright where its EXIF says how it was held."""
     path = check_file(path)
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"), np.float32) / 255.0
+            return pixels(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:  # "Image size (... pixels) exceeds limit of ... pixels, could be ..."
+        raise InputError(f"{path}: too large a picture: {str(error).partition(', could')[0]}") from error
     except (UnidentifiedImageError, OSError) as error:
         raise InputError(f"{path}: not a picture that Pillow can read; found {describe(path)}") from error
+
+
+def pixels(image):
+    """A Pillow picture -> float32 [H,W,3] in 0..1."""
+    if image.mode.startswith("I"):  # 16 bit grey, which `convert` cuts off at 255
+        grey = np.clip(np.asarray(image, np.float32) / 65535, 0, 1)
+        return np.repeat(grey[..., None], 3, -1)
+    return np.asarray(image.convert("RGB"), np.float32) / 255.0
 
 
 def to_bytes(frames):
@@ -104,12 +128,13 @@ def enlarge(frames, least=WATCHABLE):
 
 
 def ffmpeg(*arguments, data=b""):
-    """Run the ffmpeg that imageio-ffmpeg ships, feeding it `data`."""
+    """Run the ffmpeg that imageio-ffmpeg ships, feeding it `data`; what it wrote to its standard output, as bytes."""
     from imageio_ffmpeg import get_ffmpeg_exe
     done = subprocess.run([get_ffmpeg_exe(), "-y", "-loglevel", "error", *map(str, arguments)], input=data,
                           capture_output=True)
     if done.returncode:
         raise InputError(f"{arguments[-1]}: ffmpeg failed: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
 
 
 def write_video(path, frames, fps, samples=None, rate=None):

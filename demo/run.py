@@ -21,7 +21,7 @@ NAMES = {"plain": "plain.mp4", "synccache": "synccache.mp4"}
 
 def parse(argv):
     parser = argparse.ArgumentParser(prog="python -m demo.run", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--audio", default="demo/assets/speech.wav", help="PCM WAV file; 2 seconds of it are spoken")
+    parser.add_argument("--audio", default="demo/assets/speech.wav", help="WAV, MP3 or other; 2 seconds of it are spoken")
     parser.add_argument("--portrait", default="demo/assets/portrait.png", help="PNG or JPEG, face in the middle")
     parser.add_argument("--speedup", type=float, default=3.0, help="wanted speed-up of the DiT, 1 = off")
     parser.add_argument("--steps", type=int, default=40, help="sampler steps")

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from .features import LAYERS, audio_features, mouth_opening_curve, window
-from .media import InputError, fit_sound, read_portrait, read_wav
+from .media import InputError, fit_sound, read_portrait, read_sound
 from .talker import AUDIO_FRAMES, FPS, FRAMES, prepare_portrait
 
 CLIP_SECONDS = FRAMES / FPS
@@ -54,7 +54,7 @@ def option_error(option, error):
 def read_scene(audio, portrait):
     """Read both files, or raise an InputError that names the option."""
     try:
-        sound, rate = read_wav(audio)
+        sound, rate = read_sound(audio)
     except InputError as error:
         raise option_error("--audio", error) from error
     try:

@@ -36,8 +36,8 @@ class SyncCache(io.ComfyNode):
             node_id="SyncCache",
             display_name="SyncCache",
             category="SyncCache",
-            description="Makes audio-driven video models faster: most steps reuse cached residuals of the heavy blocks, "
-            "while the audio is refreshed at every step, so that the lips stay in sync.",
+            description="Makes audio-driven video models faster: most steps reuse what the heavy blocks added before. Where "
+            "model and speed allow, the audio is still refreshed at every step, so that lips hear the sound.",
             search_aliases=["cache", "speed up", "S2V", "talking", "lip sync", "EasyCache", "TeaCache"],
             inputs=[
                 io.Model.Input(
@@ -72,7 +72,8 @@ class SyncCache(io.ComfyNode):
                 io.Mask.Input(
                     "human_mask", optional=True,
                     tooltip="Where the person is, from SyncCache Human Mask or any other node. Its changes weigh more where "
-                    "the probe chooses the steps: preset Paper, or a probe_threshold. One mask, or one per frame.",
+                    "the probe chooses the steps: preset Paper, or a probe_threshold. live needs it. One mask, or one per "
+                    "frame.",
                 ),
                 *cls._advanced(),
                 io.String.Input(

@@ -130,7 +130,7 @@ def test_a_table_of_a_real_run(tmp_path, capsys):
     rows = json.loads((ROOT / "docs/results/scale-h100.json").read_text())["rows"]
     (tmp_path / "scale.json").write_text(json.dumps({"rows": [*rows, rows[0] | {"note": "left out: takes about 60 s"}]}))
     (tmp_path / "on_gpu.log").write_text(LOG)
-    assert gpu_table.main(tmp_path) == 0
+    assert gpu_table.main([str(tmp_path)]) == 0
     said, made = capsys.readouterr().out, json.loads((tmp_path / "on_gpu.json").read_text())
     assert "reused 0.259 s; 10 of 40: 2.70 times, 96.2 % of the ideal" in said and "left out: takes about 60 s" in said
     assert "extra 2.397 GiB, predicted 2.395 (+0.1 %); peak 11.89 GiB" in said
@@ -141,7 +141,7 @@ def test_a_table_of_a_real_run(tmp_path, capsys):
 
 def test_what_is_missing_fails(tmp_path):
     (tmp_path / "on_gpu.log").write_text(LOG)
-    assert gpu_table.main(tmp_path) == 1
+    assert gpu_table.main([str(tmp_path)]) == 1
 
 
 @pytest.mark.host

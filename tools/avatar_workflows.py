@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageDraw
 from tools.make_workflows import sheet
 from tools.workflows.graph import Graph, Node
 from tools.workflows.graphs import cached, pictures, read_me
-from tools.workflows.stand_ins import paint, replaced
+from tools.workflows.stand_ins import asked, paint, replaced
 
 STYLE = "Authentic, Realistic, Natural, High-quality, Lens-Fixed, "
 POSITIVE = {1: "A person looks into the camera and speaks.", 2: "Two people sit side by side and talk to each other."}
@@ -105,6 +105,7 @@ def boxed(path: Path) -> Image.Image:
 
 
 if __name__ == "__main__":
+    asked(__doc__)
     from tests.host.test_avatar_workflows import prepared
 
     caption = "Painted faces, and the graph run with a tiny model of random weights"

@@ -5,6 +5,7 @@ is the mean of its neighbours. It shows that the node finds real mouths. Needs C
 `python -m bench.mask --real` names.
 """
 
+import argparse
 import importlib
 import json
 import sys
@@ -69,6 +70,8 @@ def compared(node, film: torch.Tensor, other: torch.Tensor) -> tuple[str, Image.
 
 
 def main() -> None:
+    description = __doc__.partition("\n")[0]
+    argparse.ArgumentParser(prog="python -m tools.compare_portraits", description=description).parse_args()
     nodes = load_nodes(find_host())
     package = nodes["SyncCache"].__module__.rpartition(".nodes.")[0]
     faces = importlib.import_module(f"{package}.nodes.faces")

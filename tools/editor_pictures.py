@@ -53,7 +53,8 @@ FILM = "run"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.editor_pictures", description=__doc__.splitlines()[0])
     every = [*PICTURES, FILM]
-    parser.add_argument("names", nargs="*", choices=[[], *every], help=f"{', '.join(every)}; all where none is named")
+    told = f"{', '.join(every)}; all where none is named"
+    parser.add_argument("names", nargs="*", choices=[[], *every], metavar="NAME", help=told)
     names = parser.parse_args().names or every
     with tempfile.TemporaryDirectory() as folder, served_by(Path(folder), PACK) as server, browser() as chromium:
         for name in names:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tools.workflows.graph import Graph, Node
 from tools.workflows.graphs import NEGATIVE, cached, pictures, read_me, sampled
-from tools.workflows.stand_ins import paint, replaced
+from tools.workflows.stand_ins import asked, paint, replaced
 
 SPOKEN = "A person looks into the camera and speaks, calm and friendly."
 SAID = f'{SPOKEN} The person from <Picture 1> says: "Good morning, it is a pleasure to meet you." A quiet room.'
@@ -160,6 +160,7 @@ def stand_in(name: str, prompt: dict, titles: dict[str, str]) -> dict:
 
 
 if __name__ == "__main__":
+    asked(__doc__)
     from tests.host.test_family_workflows import prepared
 
     paint(family_workflows(), prepared, stand_in, "Computed steps of the graph with a tiny model of random weights")

@@ -3,6 +3,7 @@
 `python tools/gpu_table.py FOLDER` reads scale.json and on_gpu.log, prints the table and writes on_gpu.json, which holds all
 rows of scale.json. The exit status is 1 where seconds or a training are missing.
 """
+import argparse
 import json
 import re
 import sys
@@ -57,7 +58,14 @@ def line(row):
             f"({row['over_predicted_percent']:+.1f} %); peak {peak:.2f} GiB")
 
 
-def main(folder):
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="what tools/on_gpu.sh left")
+    return table(parser.parse_args(argv).folder)
+
+
+def table(folder):
+    """Print the table and write on_gpu.json; 1 where seconds or a training are missing, else 0."""
     tables = {}
     if (folder / "scale.json").exists():
         tables = json.loads((folder / "scale.json").read_text(encoding="utf-8"))
@@ -76,4 +84,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())

@@ -4,6 +4,7 @@ With a ComfyUI folder in reach its requirements are installed too, and with DETE
 second ComfyUI gets the editor that it was released with, in a folder of its own. A stamp file makes the second call return
 at once.
 """
+import argparse
 import hashlib
 import json
 import os
@@ -216,6 +217,7 @@ def install_packages(venv, host):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     try:
         set_up()
     except (SetupError, HostError) as error:

@@ -6,7 +6,7 @@ ComfyUI's own template for InfiniteTalk.
 
 from tools.workflows.graph import Graph, Node
 from tools.workflows.graphs import cached, read_me, sampled
-from tools.workflows.stand_ins import paint, replaced
+from tools.workflows.stand_ins import asked, paint, replaced
 
 FILE_INPUTS = {"unet_name", "lora_name", "name", "clip_name", "vae_name", "audio_encoder_name"}
 EAR = "wav2vec2-chinese-base_fp16.safetensors"
@@ -81,6 +81,7 @@ def stand_in(name: str, prompt: dict, titles: dict[str, str]) -> dict:
 
 
 if __name__ == "__main__":
+    asked(__doc__)
     from tests.host.test_talk_workflows import prepared
 
     paint(talk_workflows(), prepared, stand_in, "Computed steps of the graph with a tiny model of random weights")

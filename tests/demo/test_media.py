@@ -1,4 +1,5 @@
 """Reading speech and portraits, writing videos and strips."""
+import struct
 import subprocess
 import wave
 
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from demo import media
+from demo.scene import read_scene
 
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
 
@@ -42,14 +44,40 @@ def probe(path):
 @pytest.mark.parametrize("rate", [8000, 44100])
 def test_wav_of_every_width(tmp_path, width, rate):
     path = save_wav(tmp_path / "a b.wav", encode(tone(), width), width, rate=rate)
-    samples, found = media.read_wav(path)
+    samples, found = media.read_sound(path)
     assert found == rate and samples.dtype == np.float32
     np.testing.assert_allclose(samples, tone(), atol=1.1 / 2 ** (8 * width - 1) + 1e-6 if width > 1 else 0.01)
 
 
+def save_extensible(path, samples, channels=1, rate=48000):
+    """24 bit samples [count] under WAVE_FORMAT_EXTENSIBLE, in so many equal channels, as recorders and editors save them."""
+    data = b"".join(encode(samples[i : i + 1], 3) * channels for i in range(len(samples)))
+    frame = 3 * channels
+    head = struct.pack("<HHIIHHHHIHH", 0xFFFE, channels, rate, rate * frame, frame, 24, 22, 24, (1 << channels) - 1, 1, 0)
+    head += bytes.fromhex("000000001000800000aa00389b71")[2:]  # the rest of the GUID that says PCM
+    chunks = b"fmt " + struct.pack("<I", len(head)) + head + b"data" + struct.pack("<I", len(data)) + data
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_wav_with_an_extended_header(tmp_path, channels):
+    samples, rate = media.read_sound(save_extensible(tmp_path / "a b.wav", tone(4800, 48000), channels))
+    assert rate == 48000 and samples.dtype == np.float32 and samples.shape == (4800,)
+    np.testing.assert_allclose(samples, tone(4800, 48000), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["s.mp3", "s.m4a", "s.flac"])
+def test_sound_that_is_no_wav(tmp_path, name):
+    media.write_wav(tmp_path / "s.wav", tone(16000), 16000)
+    media.ffmpeg("-i", tmp_path / "s.wav", tmp_path / name)
+    samples, rate = media.read_sound(tmp_path / name)
+    assert abs(len(samples) / rate - 1) < 0.1 and 0.45 < np.abs(samples).max() < 0.6
+
+
 def test_channels_are_averaged(tmp_path):
     both = np.stack([tone(), -tone()], 1).reshape(-1)
-    samples, _ = media.read_wav(save_wav(tmp_path / "stereo.wav", encode(both, 2), 2, channels=2))
+    samples, _ = media.read_sound(save_wav(tmp_path / "stereo.wav", encode(both, 2), 2, channels=2))
     assert samples.shape == (1600,) and np.abs(samples).max() < 1e-3
 
 
@@ -60,23 +88,23 @@ def test_channels_are_averaged(tmp_path):
 def test_other_sound_files_are_named(tmp_path, content, found):
     path = tmp_path / "speech.wav"
     path.write_bytes(content)
-    with pytest.raises(media.InputError, match=rf"speech\.wav: not a PCM WAV file .*found {found}"):
-        media.read_wav(path)
+    with pytest.raises(media.InputError, match=rf"speech\.wav: not a PCM WAV file .*found {found}.* Save it as"):
+        media.read_sound(path)
 
 
 def test_missing_and_empty_files_are_named(tmp_path):
     with pytest.raises(media.InputError, match="no such file"):
-        media.read_wav(tmp_path / "none.wav")
+        media.read_sound(tmp_path / "none.wav")
     with pytest.raises(media.InputError, match="is a folder"):
         media.read_portrait(tmp_path)
     with pytest.raises(media.InputError, match="holds no sound"):
-        media.read_wav(save_wav(tmp_path / "empty.wav", b"", 2))
+        media.read_sound(save_wav(tmp_path / "empty.wav", b"", 2))
 
 
 def test_wav_that_was_cut_off_is_read_up_to_there(tmp_path):
     path = save_wav(tmp_path / "cut.wav", encode(tone(), 2), 2, channels=2)
     path.write_bytes(path.read_bytes()[:-3])
-    assert media.read_wav(path)[0].shape == (799,)
+    assert media.read_sound(path)[0].shape == (799,)
 
 
 def test_sound_is_cut_or_padded():
@@ -90,6 +118,29 @@ def test_portraits(tmp_path, mode, suffix):
     Image.new("RGB", (20, 30), (255, 255, 255)).convert(mode).save(path)
     picture = media.read_portrait(path)
     assert picture.shape == (30, 20, 3) and picture.dtype == np.float32 and picture.min() > 0.98
+
+
+def test_a_phones_portrait_stands_upright(tmp_path):
+    """Orientation 6: held so that what lies left in the file is the top."""
+    lying, exif = Image.new("RGB", (40, 20), "black"), Image.Exif()
+    lying.paste("white", (0, 0, 20, 20))
+    exif[0x112] = 6
+    lying.save(tmp_path / "face.png", exif=exif)
+    picture = media.read_portrait(tmp_path / "face.png")
+    assert picture.shape == (40, 20, 3) and picture[:20].min() == 1 and picture[20:].max() == 0
+
+
+def test_a_grey_portrait_of_16_bit(tmp_path):
+    Image.fromarray(np.array([[0, 13107, 65535]], np.uint16)).save(tmp_path / "face.png")
+    picture = media.read_portrait(tmp_path / "face.png")
+    np.testing.assert_allclose(picture, np.array([0, 0.2, 1])[None, :, None].repeat(3, -1), atol=1e-6)
+
+
+def test_too_large_a_portrait_is_named(tmp_path, monkeypatch):
+    Image.new("L", (30, 20)).save(tmp_path / "face.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow refuses more than twice as many
+    with pytest.raises(media.InputError, match=r"--portrait: .*face\.png: too large a picture: .*600 pixels.* 200 pixels$"):
+        read_scene(save_wav(tmp_path / "a.wav", encode(tone(), 2), 2), tmp_path / "face.png")
 
 
 def test_broken_portrait_is_named(tmp_path):

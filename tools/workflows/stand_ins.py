@@ -1,5 +1,6 @@
 """Templates of models whose files are too large for tests: one node stands in for them, in a small size."""
 
+import argparse
 import json
 import tempfile
 from collections.abc import Callable, Iterable
@@ -29,6 +30,11 @@ def replaced(prompt: dict, titles: dict[str, str], node: dict, outputs: dict, go
                      if prompt[source]["class_type"] in away}  # fmt: skip
             made[key] = {"class_type": each["class_type"], "inputs": each["inputs"] | moved | (of(key, small) or {})}
     return made
+
+
+def asked(doc: str) -> None:
+    """Print help and leave where a script that paints is asked for it. doc: its docstring."""
+    argparse.ArgumentParser(description=doc.partition("\n\n")[2]).parse_args()
 
 
 def paint(graphs: Iterable, prepared: Callable, stand_in: Callable, caption: str, first: Callable = lambda show: ()) -> None:
