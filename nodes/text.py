@@ -12,6 +12,17 @@ BREAK = "  \n"  # Nodes 2.0 reads texts as Markdown, where a line ends by two sp
 PLACE = [io.Hidden.unique_id, io.Hidden.dynprompt]  # what a node that shows something asks the host for
 
 
+def workflow_of(server) -> str | None:
+    """The id of the workflow whose prompt runs now, by which web/js knows whether it is the open one. A node cannot tell: of
+    another workflow may have been who made a model that the host kept. None where the prompt came without, as of the API.
+    """
+    items = getattr(getattr(server, "prompt_queue", None), "currently_running", {}).values()
+    found = next((item[3] for item in list(items) if item[1] == getattr(server, "last_prompt_id", None)), None)
+    for name in ("extra_pnginfo", "workflow", "id"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None
+
+
 class NodeText:
     """say(lines) for one node; silent where there is no server (scripts, tests), no node id, or
     nobody who listens (prompts of the API).
@@ -30,7 +41,10 @@ class NodeText:
         server, client = self._listener()
         if client is not None:
             server.send_progress_text(BREAK.join(lines), self.node_id, client)
-            server.send_sync(EVENT, {"node": self.node_id, "lines": [told(line) for line in lines]}, client)
+            self._tell(server, client, {"lines": [told(line) for line in lines]})
+
+    def _tell(self, server, client: str, event: dict) -> None:
+        server.send_sync(EVENT, {"node": self.node_id, "workflow": workflow_of(server), **event}, client)
 
     def _listener(self):
         """The server, and who queued the prompt that runs now, as the host has it: of a model that it kept, another may have
@@ -48,4 +62,4 @@ class Strip(NodeText):
     def __call__(self, event: dict) -> None:
         server, client = self._listener()
         if client is not None:
-            server.send_sync(EVENT, {"node": self.node_id, **event}, client)
+            self._tell(server, client, event)

@@ -145,7 +145,7 @@ def cells(count: int, box: Box) -> np.ndarray:
 def timeline(
     canvas: Canvas, box: Box, computed: Sequence[bool], sigmas: Sequence[float], live: Sequence[bool] = ()
 ) -> None:
-    """One cell per step: computed ones tall and bright, LIVE ones half as tall, reused ones low and dark; sigmas below."""
+    """One cell per step: computed ones tall and bright, LIVE ones less so, reused ones low and dark; sigmas below."""
     edges = cells(len(computed), box)
     gap = min(3.0, 0.2 * (edges[1] - edges[0]))
     canvas.text(32, box.y0 - 16, "Steps", size=15)

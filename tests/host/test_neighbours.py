@@ -245,7 +245,7 @@ def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
     assert sent == []
     told = {"key": "1 frame", "values": {}}
     text(["heard", stage.comfy.core.compare.findings.counted(1)])
-    assert sent == [("heard  \n1 frame", "7"), ("synccache", {"node": "7", "lines": ["heard", told]})]
+    assert sent == [("heard  \n1 frame", "7"), ("synccache", {"node": "7", "workflow": None, "lines": ["heard", told]})]
     sent.clear()
     model, _ = stage.node()
     first = [data for event, data in sent if event == "synccache" and data["node"] == "7"]
@@ -264,6 +264,23 @@ def test_the_strip_needs_a_server_and_a_node(stage, monkeypatch):
         stage.sample(model)
         assert bool(sent) == (client is not None)
         sent.clear()
+
+
+def test_events_name_the_workflow_whose_prompt_runs(comfy):
+    """Of the host's own queue: nodes of other workflows have the same ids, and the editor may show one of these by now."""
+    from execution import PromptQueue
+
+    server = SimpleNamespace(queue_updated=lambda: None, last_prompt_id="before")
+    queue = server.prompt_queue = PromptQueue(server)
+    assert comfy.text.workflow_of(server) is None
+    odd = [{}, {"extra_pnginfo": None}, *({"extra_pnginfo": {"workflow": given}} for given in (None, "x", {}, {"id": 3}))]
+    for number, extra in enumerate([{"extra_pnginfo": {"workflow": {"id": "a"}}}, *odd]):
+        queue.put((number, f"prompt {number}", {}, extra, [], {}))
+        item, key = queue.get()
+        assert comfy.text.workflow_of(server) is None  # the one before
+        server.last_prompt_id = item[1]
+        assert comfy.text.workflow_of(server) == (None if number else "a")
+        queue.currently_running.pop(key)
 
 
 def sent_events(sent):

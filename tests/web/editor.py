@@ -103,6 +103,13 @@ class Editor:
         nodes = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
         self.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(nodes))
 
+    def open_tab(self, name: str):
+        """Of a workflow that is open already."""
+        self.page.locator(".workflow-tabs").get_by_text(name, exact=True).first.click()
+        self.page.wait_for_function(
+            "name => app.extensionManager.workflow.activeWorkflow.path.endsWith(`/${name}.json`)", arg=name
+        )
+
     def _click_until_asked(self, card, ending: str):
         """Until the editor asks for an address of that ending: a slow click must not open the template a second time."""
         from playwright.sync_api import TimeoutError  # may be missing where these tests are skipped

@@ -125,6 +125,35 @@ def test_strip_and_report_speak_the_language_of_the_editor(talker):
 
 
 @pytest.mark.once
+def test_a_run_is_shown_in_its_own_workflow(talker):
+    """What it told is told again, as of a second run, once another workflow is open, whose node of that id is one, too."""
+    node, counts = talker.node_id("SyncCache"), talker.part("SyncCache", "counts")
+    own = talker.page.evaluate("app.rootGraph.id")
+    talker.page.evaluate("window.told = []; app.api.addEventListener('synccache', event => told.push(event.detail))")
+    text = talker.run()["outputs"][talker.node_id("SyncCacheReport")]["text"][0].splitlines()[1]
+    talker.expect(counts).to_contain_text(f"{STEPS} of {STEPS} steps")
+    talker.page.wait_for_function("told.at(-1).lines !== undefined")  # of the report, the last to tell
+    assert {*talker.page.evaluate("told.map(event => event.workflow)")} == {own}
+
+    talker.open_template("compare")
+    talker.page.wait_for_function("own => app.rootGraph.id !== own", arg=own)
+    talker.look_at("SyncCache")
+    assert talker.node_id("SyncCache") == node
+    second = "told.map(event => event.run ? {...event, run: {...event.run, number: 2}} : event)"
+    talker.page.evaluate(f"{second}.forEach(event => app.api.dispatchCustomEvent('synccache', event))")
+    talker.expect(counts).to_be_empty()
+    talker.shot("other-workflow")
+    assert talker.page.evaluate(f"type => {NODE}.properties.synccache?.run ?? null", "SyncCache") is None
+
+    talker.open_tab("tiny_talker")
+    talker.look_at("SyncCache")
+    talker.expect(counts).to_contain_text(f"run 2: {STEPS} of {STEPS} steps")
+    talker.look_at("SyncCacheReport")
+    talker.expect(talker.page.get_by_text(text).locator("visible=true").first).to_be_visible()
+    talker.shot("own-workflow")
+
+
+@pytest.mark.once
 def test_markup_in_texts_stays_text(talker):
     """Titles, models' names and remarks come with workflows of strangers."""
     event = {"node": talker.node_id("SyncCache"), "text": EVIL, "recognised": {"model": EVIL, "blocks": 1, "refreshes": 1}}

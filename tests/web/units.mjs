@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { cleanPlan, cleanRun, countsText, fewText, foundText, levelFor, notesOf, percent, predict, predictionText, readable, samplerSteps, say, sentence, translated, WORDS } from "./extensions/pack/js/synccache.js";
+import { ahead, cleanPlan, cleanRun, countsText, fewText, foundText, isElsewhere, isFed, levelFor, notesOf, percent, predict, predictionText, readable, samplerSteps, say, sentence, translated, Waiting, WORDS } from "./extensions/pack/js/synccache.js";
 import { app } from "./scripts/app.js";
 
 const RUN = {
@@ -125,6 +125,52 @@ test("with a threshold the probe decides, whatever the target", () => {
   assert.match(predictionText({ ...facts, linked: true, plan: cleanPlan(PLAN) }, "en"), /^Plan: /);
   const few = { ...facts, size: cleanRun({ ...RUN, livable: true }) };
   assert.match(fewText(few, 4, "en"), /^4 steps are few, .* bypassed\.$/);
+});
+
+test("the steps that the sampler is set to are predicted", () => {
+  const size = cleanRun({ ...RUN, expected: 20, steps: 20, took: null, residual_bytes: 2 ** 28 }), wish = { target: 3, ratio: 1, order: 1, limit: 0 };
+  const told = (steps) => predictionText({ linked: false, wish, size: ahead(size, steps) }, "en").match(/\d+ of \d+ steps/)[0];
+  assert.deepEqual([20, 40, 6].map(told), ["6 of 20 steps", "12 of 40 steps", "2 of 6 steps"]); // (N / 3 - N / 20) / 0.95
+  assert.equal(told(null), "6 of 20 steps");
+  assert.equal(ahead({ expected: 39, steps: 20 }, 10).expected, 20); // heun asks twice at all steps but the last
+  assert.equal(ahead({ expected: 5, steps: 10 }, 1).expected, 1);
+  assert.equal(ahead({ expected: 20, steps: null }, 40).expected, 20); // kept by an older version
+  assert.equal(ahead(null, 40), null);
+});
+
+test("nothing is foretold from a value that comes over a link", () => {
+  const size = cleanRun({ ...RUN, expected: 20 }), wish = { target: 3, ratio: 1, order: 1, limit: 0, connected: true };
+  for (const facts of [{ size }, { size: null }, { size, wish: { ...wish, target: 1 } }]) {
+    assert.match(predictionText({ linked: false, wish, ...facts }, "en"), /^A setting comes over a link: [^\d]*$/);
+  }
+});
+
+test("what runs is placed in its own workflow", () => {
+  assert.equal(isElsewhere({ workflow: "a", node: "3" }, "b"), true);
+  for (const [workflow, open] of [["a", "a"], [null, "a"], [undefined, "a"], ["a", undefined]]) assert.equal(isElsewhere({ workflow }, open), false);
+  const waiting = new Waiting();
+  for (const event of [{ plan: null }, { recognised: 1 }, { text: "t" }, { run: 1 }, { run: 2 }]) waiting.keep({ workflow: "a", node: "3", ...event });
+  waiting.keep({ workflow: "b", node: "3", run: 3 });
+  waiting.keep({ workflow: "a", node: "4", lines: ["x"] });
+  assert.deepEqual(waiting.take("a"), [{ workflow: "a", node: "3", plan: null, recognised: 1, run: 2 }, { workflow: "a", node: "4", lines: ["x"] }]);
+  assert.deepEqual(waiting.take("a"), []);
+  for (let node = 0; node < 1000; node++) waiting.keep({ workflow: "c", node, run: 1 });
+  assert.deepEqual(waiting.take("b"), []); // the oldest is the first to go
+  assert.equal(waiting.take("c").length, 100);
+});
+
+test("a muted node gives nothing, a bypassed one what it is given", () => {
+  const nodes = {}, links = {};
+  const graph = { getNodeById: (id) => nodes[id], getLink: (id) => links[id] };
+  const link = (id, origin_id) => (links[id] = { origin_id, origin_slot: 0 }) && id;
+  const node = { graph, inputs: [{ name: "human_mask", type: "MASK", link: link(1, "grow") }, { name: "plan_json", link: null }] };
+  nodes.grow = { graph, mode: 0, outputs: [{ type: "MASK" }], inputs: [{ type: "INT", link: null }, { type: "MASK", link: link(2, "load") }] };
+  nodes.load = { graph, mode: 0, outputs: [{ type: "MASK" }], inputs: [] };
+  const fed = (grow, load) => Object.assign(nodes.grow, { mode: grow }) && Object.assign(nodes.load, { mode: load }) && isFed(node, "human_mask");
+  assert.deepEqual([fed(0, 0), fed(4, 0), fed(2, 0), fed(4, 2), fed(4, 4)], [true, true, false, false, false]);
+  assert.deepEqual([isFed(node, "plan_json"), isFed(node, "none"), isFed({}, "plan_json")], [false, false, false]);
+  links[1].origin_id = -10; // the edge of a subgraph
+  assert.equal(isFed(node, "human_mask"), true);
 });
 
 test("live steps are not predicted, and said so where there will be some", () => {

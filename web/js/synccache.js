@@ -14,11 +14,13 @@ const CUSTOM = "Custom", PAPER = "Paper";
 const AUTO = "auto", RESIDUAL = "residual", OUTPUT = "output"; // levels, synccache_core/config.py
 const REUSE = { residuals: RESIDUAL, outputs: OUTPUT }; // the widget's words for them
 const OFF = "off"; // nodes/cache.py, of live
+const SETTINGS = ["preset", "forecast_order", "warmup", "memory_budget_gb", "reuse", "live"]; // that a prediction goes by
+const NEVER = 2, BYPASS = 4; // modes of a node
 const MIN_COMPUTED = 2, MIN_WARMUP = 2; // decide/policy.py
 const FEW_STEPS = 8; // report/advice.py
 const AUTO_ORDER = 1; // forecast_order -1: the highest that is tried
 const BREAK = "  \n"; // as in nodes/text.py
-const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400, MOST_DEPTH = 8, MOST_TOLD = 400;
+const MOST_STEPS = 2000, MOST_POINTS = 400, MOST_LINES = 12, MOST_TEXT = 400, MOST_DEPTH = 8, MOST_TOLD = 400, MOST_WAITING = 100;
 const UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 };
 
 export const WORDS = {
@@ -31,6 +33,7 @@ export const WORDS = {
     predicted_here: "Predicted: {speed}× faster on this machine, {computed} of {steps} steps, {memory}",
     off: "Predicted: off, the model runs as it is",
     probed: "The probe decides by its threshold: how many steps are computed, and so the speed, shows as it runs.",
+    connected: "A setting comes over a link: how many steps are computed, and so the speed, shows as it runs.",
     live_ahead: "Asks for {speed}× faster with live steps: how many are computed and how many live shows as it runs.",
     few: "{steps} steps are few, so there is little to gain: each makes much of the video, and a reused one shows. Compare with SyncCache bypassed.",
     planned: "Plan: {speed}× faster, {computed} of {steps} steps, error {error}, {memory} ({how})",
@@ -53,6 +56,7 @@ export const WORDS = {
     predicted_here: "预估：在本机加速 {speed}×，计算 {computed}/{steps} 步，{memory}",
     off: "预估：已关闭，模型照常运行",
     probed: "由探测按其阈值决定：计算多少步、因而快多少，运行时显示。",
+    connected: "有设置由连线传入：计算多少步、因而快多少，运行时显示。",
     live_ahead: "要求加速 {speed}×，部分步仅算人物：计算多少步、仅算人物多少步，运行时显示。",
     few: "{steps} 步很少，加速的余地不大：每一步都对视频影响很大，复用会看得出来。请与绕过 SyncCache 的结果比较。",
     planned: "方案：加速 {speed}×，计算 {computed}/{steps} 步，误差 {error}，{memory}（{how}）",
@@ -75,6 +79,7 @@ export const WORDS = {
     predicted_here: "予測：このマシンで {speed} 倍速、{steps} ステップ中 {computed} を計算、{memory}",
     off: "予測：オフ、モデルはそのまま動きます",
     probed: "プローブがしきい値で決めます。計算するステップの数と速度は、実行中に表示されます。",
+    connected: "リンクから入る設定があります。計算するステップの数と速度は、実行中に表示されます。",
     live_ahead: "{speed} 倍速を要求、一部のステップは人物だけ計算。計算と人物だけのステップの数は、実行中に表示されます。",
     few: "{steps} ステップは少なく、高速化の余地はわずかです。1 ステップの影響が大きく、再利用が見た目に表れます。SyncCache をバイパスした結果と比べてください。",
     planned: "プラン：{speed} 倍速、{steps} ステップ中 {computed} を計算、誤差 {error}、{memory}（{how}）",
@@ -162,6 +167,12 @@ export function predict(size, wish) {
   };
 }
 
+/** The size of the last run as it is with so many steps of the sampler; size.steps: what it had then. Either may not be known. */
+export function ahead(size, steps) {
+  if (!size?.steps || !steps) return size;
+  return { ...size, expected: Math.max(1, Math.round((size.expected * steps) / size.steps)) };
+}
+
 export function readable(bytes) {
   const unit = Object.keys(UNITS).find((name) => bytes >= Math.max(UNITS.KiB, 0.1 * UNITS[name]));
   return unit ? `${(bytes / UNITS[unit]).toFixed(2)} ${unit}` : `${Math.round(bytes)} bytes`;
@@ -216,6 +227,7 @@ export function cleanRun(run) {
     least_left: [0, 1].map((i) => number(list(run.least_left, 2)[i], 0, 1) ?? 0),
     output_bytes: number(run.output_bytes) ?? 0, outputs_corrected: number(run.outputs_corrected) ?? 0,
     usual_ratio: number(run.usual_ratio, 0, 1) ?? 1, livable: run.livable === true,
+    steps: number(run.steps, 0, MOST_STEPS),
   };
 }
 
@@ -300,6 +312,7 @@ export function predictionText(facts, language = locale()) {
     if (!facts.plan) return say("plan_unknown", {}, language);
     return say("planned", { ...planValues(facts.plan), how: say(facts.plan.measured ? "how_measured" : "how_predicted", {}, language) }, language);
   }
+  if (facts.wish.connected) return say("connected", {}, language);
   if (facts.wish.threshold) return say("probed", {}, language);
   if (facts.wish.target <= 1) return say("off", {}, language);
   if (!facts.size) return say("waiting", { speed: facts.wish.target.toFixed(1) }, language);
@@ -430,21 +443,26 @@ class Strip {
   /** What the workflow kept of the last run. */
   restore() {
     const kept = this.node.properties?.[KEPT] ?? {};
-    this.state = { run: cleanRun(kept.run), size: cleanRun(kept.size), plan: cleanPlan(kept.plan) };
+    this.state = { run: cleanRun(kept.run), size: cleanRun(kept.size), plan: cleanPlan(kept.plan), without: text(kept.without) };
     this.render();
   }
 
   take(event) {
     if ("recognised" in event) this.state.recognised = cleanRecognised(event.recognised);
-    if ("plan" in event) this.state.plan = cleanPlan(event.plan);
+    if ("plan" in event) {
+      const plan = cleanPlan(event.plan), paper = widget(this.node, "preset")?.value === PAPER; // which has no say with a plan
+      this.state = { ...this.state, plan, without: plan || paper ? "" : planSource(this.node) };
+    }
     if ("text" in event) this.state = { ...this.state, run: null, text: said(event.text) };
     if ("run" in event) {
-      const run = cleanRun(event.run);
+      const run = cleanRun(event.run), before = this.state.run;
+      const goesOn = run && before && !before.ended && run.cells.length >= before.cells.length;
+      if (run) run.steps = goesOn ? before.steps : this.stepsAhead(); // the widget may be changed while it runs
       this.state = { ...this.state, run, text: "" };
-      if (run && run.share !== null && (run.residual_bytes || run.level === "output") && run.expected) this.state.size = { ...run, cells: "", changes: [], why: [], advice: "" };
+      const expected = goesOn && run.ended && !run.finished ? before.expected : run?.expected; // the end tells what was done
+      if (run && run.share !== null && (run.residual_bytes || run.level === "output") && run.expected) this.state.size = { ...run, expected, cells: "", changes: [], why: [], advice: "" };
     }
-    this.node.properties[KEPT] = { run: this.state.run, size: this.state.size ?? null, plan: this.state.plan ?? null };
-    if (event.run?.ended) remember();
+    this.node.properties[KEPT] = { run: this.state.run, size: this.state.size ?? null, plan: this.state.plan ?? null, without: this.state.without ?? "" };
     this.render();
   }
 
@@ -452,9 +470,10 @@ class Strip {
     const { run, size, recognised, plan, text: remark } = this.state;
     const found = recognised?.model ? recognised : run?.model ? run : null;
     this.parts.recognised.textContent = found ? foundText(found) : "";
-    const facts = this.predicts() ? { ...this.wish(), size, plan } : null;
+    const steps = this.stepsAhead();
+    const facts = this.predicts() ? { ...this.wish(), size: ahead(size, steps), plan } : null;
     this.parts.prediction.textContent = facts ? predictionText(facts) : "";
-    this.parts.few.textContent = facts ? fewText(facts, this.stepsAhead()) : "";
+    this.parts.few.textContent = facts ? fewText(facts, steps) : "";
     this.parts.cells.replaceChildren(...(run ? cellElements(run.cells, run.expected, run.changes) : []));
     this.parts.counts.textContent = run ? countsText(run) : "";
     this.parts.cells.setAttribute("aria-label", this.parts.counts.textContent);
@@ -487,16 +506,18 @@ class Strip {
     const preset = this.presets[widget(this.node, "preset")?.value];
     const [target, ratio] = preset ?? [value("target_speedup", 3), value("cache_ratio", 1)];
     const paper = widget(this.node, "preset")?.value === PAPER;
-    const linked = !paper && (this.node.inputs?.some((input) => input.name === "plan_json" && input.link != null) ?? false);
+    const linked = !paper && isFed(this.node, "plan_json") && this.state.without !== planSource(this.node);
     const asked = widget(this.node, "forecast_order")?.value;
     const order = paper ? 0 : asked >= 0 ? asked : AUTO_ORDER;
     const custom = widget(this.node, "preset")?.value === CUSTOM;
     const threshold = paper || custom ? value("probe_threshold", 0) : 0;
     const probing = paper || threshold > 0;
-    const masked = this.node.inputs?.some((input) => input.name === "human_mask" && input.link != null) ?? false;
+    const masked = isFed(this.node, "human_mask");
+    const settings = [...SETTINGS, ...(custom ? ["target_speedup", "cache_ratio"] : []), ...(paper || custom ? ["probe_threshold"] : [])];
+    const connected = settings.some((name) => isFed(this.node, name));
     const warmup = widget(this.node, "warmup")?.value ?? -1;
     const reuse = REUSE[widget(this.node, "reuse")?.value] ?? AUTO;
-    return { linked, wish: { target, ratio, order, paper, preset: Boolean(preset), reuse, probing, threshold, masked, warmup, live: widget(this.node, "live")?.value, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
+    return { linked, wish: { target, ratio, order, paper, preset: Boolean(preset), reuse, probing, threshold, masked, connected, warmup, live: widget(this.node, "live")?.value, limit: value("memory_budget_gb", 0) * UNITS.GiB } };
   }
 }
 
@@ -611,6 +632,32 @@ export function samplerSteps(start) {
   return null;
 }
 
+/** The link into an input, and the node that it comes from, null at the edge of a subgraph. */
+function linkInto(node, input) {
+  const link = input?.link == null ? null : node.graph?.getLink?.(input.link);
+  return [link, link ? (node.graph.getNodeById?.(link.origin_id) ?? null) : null];
+}
+
+/** Whether something comes in there: a muted node gives nothing, a bypassed one what it is given of the same type. */
+export function isFed(node, name) {
+  let input = node.inputs?.find((each) => each.name === name);
+  for (const seen = new Set(); input && !seen.has(input); ) {
+    seen.add(input);
+    const [link, origin] = linkInto(node, input);
+    if (!link || origin?.mode === NEVER) return false;
+    if (origin?.mode !== BYPASS) return true;
+    const type = origin.outputs?.[link.origin_slot]?.type, inputs = origin.inputs ?? [];
+    [node, input] = [origin, [inputs[link.origin_slot], ...inputs].find((each) => each?.type === type)];
+  }
+  return false;
+}
+
+/** Where a plan comes from, and the text there: "" where none is connected. */
+function planSource(node) {
+  const [link, origin] = linkInto(node, node.inputs?.find((each) => each.name === "plan_json"));
+  return link ? text([link.origin_id, link.origin_slot, ...(origin?.widgets ?? []).map((each) => each.value)].join(" ")) : "";
+}
+
 function setValue(node, target, value) {
   target.value = value;
   target.callback?.(value, app.canvas, node);
@@ -656,17 +703,63 @@ function nodeById(id) {
   return graph?.getNodeById?.(path.at(-1));
 }
 
-const told = new Map(); // node's id -> its text in the newest run
+function openWorkflow() {
+  return (app.rootGraph ?? app.graph)?.id;
+}
 
-/** As if the server had sent the text in the person's language: the editor shows it where the English one is. */
-function retell(nodeId, text) {
+/** Whether what runs is another workflow than the open one, whose node of that id is another; not where either has no id. */
+export function isElsewhere(event, open) {
+  return Boolean(event?.workflow && open && event.workflow !== open);
+}
+
+/** What nodes of workflows that are not open would show, until they are. */
+export class Waiting {
+  constructor() {
+    this.events = new Map();
+  }
+
+  keep(event) {
+    const key = `${event.workflow} ${event.node}`, before = this.events.get(key) ?? {};
+    if ("run" in event || "text" in event) ["run", "text"].forEach((name) => delete before[name]); // one is in the other's place
+    this.events.delete(key); // so that it is the newest
+    this.events.set(key, { ...before, ...event });
+    if (this.events.size > MOST_WAITING) this.events.delete(this.events.keys().next().value);
+  }
+
+  /** What waited for a workflow, and waits no more. */
+  take(workflow) {
+    const found = [...this.events].filter(([, event]) => event.workflow === workflow);
+    found.forEach(([key]) => this.events.delete(key));
+    return found.map(([, event]) => event);
+  }
+}
+
+const waiting = new Waiting();
+const told = new Map(); // node's id -> the newest text that it told, of the open workflow
+
+/** As if the server had sent a node's text in the person's language: the editor shows it where the English one is. */
+function retell(nodeId) {
+  const text = told.get(nodeId);
   if (text && nodeById(nodeId)?.comfyClass?.startsWith("SyncCache")) api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId, text } }));
 }
 
-/** Newer editors (1.58) take the texts of nodes away when a run is over: what it did is wanted just then. */
+/** Newer editors (1.58) take the texts of nodes away when a run is over, also of nodes that did not run: they are wanted just then. */
 function keepTexts() {
-  api.addEventListener("execution_start", () => told.clear());
-  api.addEventListener("execution_success", () => setTimeout(() => told.forEach((text, nodeId) => retell(nodeId, text)), 0));
+  const again = () => setTimeout(() => [...told.keys()].forEach(retell), 0);
+  for (const end of ["execution_success", "execution_error", "execution_interrupted"]) api.addEventListener(end, again);
+}
+
+/** An event of the open workflow. */
+function show(event) {
+  if (event?.lines) told.set(event.node, translated(event.lines));
+  if (event?.lines && locale() !== "en") retell(event.node);
+  const strip = shownOn.get(nodeById(event?.node));
+  if (strip instanceof Strip) strip.take(event);
+}
+
+/** A sampler may get its steps after the strip that foretells them, a plan's node be bypassed. */
+function renderStrips() {
+  for (const node of app.graph?.nodes ?? []) if (shownOn.get(node) instanceof Strip) shownOn.get(node).render();
 }
 
 const shownOn = new WeakMap(); // node -> what it shows
@@ -698,15 +791,24 @@ app.registerExtension({
   init() {
     document.head.append(element("style", { text: STYLE }));
     keepTexts();
+    api.addEventListener("graphChanged", renderStrips);
     api.addEventListener(EVENT, ({ detail }) => {
-      if (detail?.lines) told.set(detail.node, translated(detail.lines));
-      if (detail?.lines && locale() !== "en") retell(detail.node, told.get(detail.node));
-      const strip = shownOn.get(nodeById(detail?.node));
-      if (strip instanceof Strip) strip.take(detail);
+      if (isElsewhere(detail, openWorkflow())) {
+        waiting.keep(detail);
+        retell(detail.node); // the editor goes by the node's id alone
+        return;
+      }
+      show(detail);
+      if (detail?.run?.ended) remember();
     });
   },
-  afterConfigureGraph() { // a sampler may have got its steps after the strip that foretells them
-    for (const node of app.graph?.nodes ?? []) shownOn.get(node)?.render();
+  afterConfigureGraph() {
+    told.clear();
+    for (const event of waiting.take(openWorkflow())) {
+      show(event);
+      retell(event.node);
+    }
+    renderStrips();
   },
   nodeCreated(node) {
     if (STRIPS.includes(node.comfyClass) || PLANS.includes(node.comfyClass)) dress(node);
