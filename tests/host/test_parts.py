@@ -60,8 +60,12 @@ def test_without_a_plan_only_the_second_half_has_a_last_step(stage):
     halves(stage, model)
     first, second = run.reports
     assert first.finished and second.finished
-    assert "last step" not in {step.reason for step in first.steps} and second.steps[-1].reason == "last step"
+    assert "last step" not in {step.reason for step in first.steps}
     assert first.computed + second.computed <= 7 and first.steps[-1].action == "reuse"
+    model, run = stage.node(target_speedup=1.5)
+    halves(stage, model)
+    first, second = run.reports
+    assert "last step" not in {step.reason for step in first.steps} and second.steps[-1].reason == "last step"
 
 
 def test_calibrating_two_halves_names_the_way_out(stage):
