@@ -174,8 +174,15 @@ def warmup_steps(config: Config, expected: int, budget: int) -> int:
     return min(wanted, max(MIN_WARMUP, budget // 4))
 
 
+def ends_computed(config: Config, scheduled: bool | None, budget: int) -> bool:
+    """Whether the last evaluation is computed whatever else holds: of two the second lies before it. scheduled, budget: of
+    `Situation`.
+    """
+    return config.force_last and not (scheduled is False and budget == MIN_COMPUTED)
+
+
 def _must_compute(config: Config, situation: Situation) -> str | None:
-    if situation.last and config.force_last and not (situation.scheduled is False and situation.budget == MIN_COMPUTED):
+    if situation.last and ends_computed(config, situation.scheduled, situation.budget):
         return say("last step")
     if situation.index < warmup_steps(config, situation.expected, situation.budget):
         return say("warm-up")

@@ -180,7 +180,7 @@ def carried_over(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], 
             theirs=plan.evaluations, computed=len(spread), steps=len(wanted) - 1,
         )  # fmt: skip
     new, old = np.asarray(wanted, dtype=np.float64), np.asarray(plan.run.sigmas)
-    falling = bool((np.diff(new) < 0).all() and (np.diff(old) < 0).all())
+    falling = _falls(new) and _falls(old)
     most = min(FINER * len(old), MOST_ANEW)
     if not note or not plan.sketch or not falling or len(nearest) == 1 or len(new) > most:
         return nearest, note

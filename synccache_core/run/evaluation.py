@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..decide.policy import COMPUTE, LIVE, REUSE, Decision, Situation, decide
+from ..decide.policy import COMPUTE, LIVE, REUSE, Decision, Situation, decide, ends_computed
 from ..errors import BadConfig
 from ..model.tick import Tick
 from ..report.report import StepRecord
@@ -50,8 +50,11 @@ class Evaluation:
         run, tick = self.run, self.tick
         if self.decision is not None or run.idle or run.guard.broken or run.config.probe_decides or run.residuals.empty:
             return self.reused
-        must = not tick.index or tick.last and run.clock.ends and run.config.force_last
-        return not must and run.steps.planned(tick.index, tick.expected).computed is False
+        if not tick.index:
+            return False
+        planned = run.steps.planned(tick.index, tick.expected)
+        must = tick.last and run.clock.ends and ends_computed(run.config, planned.computed, planned.budget)
+        return not must and planned.computed is False
 
     def key(self, branch: Hashable) -> tuple[Hashable, int]:
         """Of its next pass that runs this branch: some samplers and guiders run one several times."""

@@ -432,9 +432,16 @@ def test_the_report_reads_well():
     assert "nothing was reused: schedule, warm-up" in report.summary()
 
 
-def test_a_host_can_ask_before_the_probe_whether_a_step_will_be_reused():
+@pytest.mark.parametrize(
+    ("settings", "reused"),
+    [
+        ({"schedule": (True, False, True, False, False) * 2 + (True, False)}, 6),  # the last of the seven is the last step
+        ({"target_speedup": 99.0}, 10),  # of two that are computed none is the last
+    ],
+)
+def test_a_host_can_ask_before_the_probe_whether_a_step_will_be_reused(settings, reused):
     case = toy_case()
-    with torch.no_grad(), running(case, schedule=(True, False, True, False, False) * 2 + (True, False)) as session:
+    with torch.no_grad(), running(case, **settings) as session:
         x, audio = case.tensors(0)
         expected = []
         for sigma in case.sigmas[:-1]:
@@ -443,7 +450,7 @@ def test_a_host_can_ask_before_the_probe_whether_a_step_will_be_reused():
                 case.call(case.model, x + sigma, sigma, audio)
                 assert session.current.expects_reuse == expected[-1]  # decided by now
         assert expected == [step.action == "reuse" for step in session.report.steps]
-        assert sum(expected) == 6  # the last of the seven is the last step
+        assert sum(expected) == reused
 
 
 def test_all_bookkeeping_is_done_aside():

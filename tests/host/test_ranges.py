@@ -31,19 +31,24 @@ def actions(report):
     return "".join(step.action[0] for step in report.steps)
 
 
-@pytest.mark.parametrize("level", ["output", "residual"])
-def test_a_step_after_the_conditioning_changed_is_computed(stage, level, monkeypatch):
-    conditioning, sigmas = ranged(stage, 0.46, 1.0), grid(stage)
+def errors(stage, level, conditioning, monkeypatch):
+    """Of one that knows where the conditioning changes, at 0.46, and computes there, and of one that does not; its report."""
+    sigmas, settings = grid(stage), {"level": level, "schedule": (True,) + (False,) * 11}
     plain = run_custom(stage, stage.model, "euler", sigmas, conditioning)
-    model, run, _ = stage.attach(level=level, schedule=(True,) + (False,) * 11)
+    model, run, _ = stage.attach(**settings)
     out, report = run_custom(stage, model, "euler", sigmas, conditioning), run.reports[0]
     start = stage.model.get_model_object("model_sampling").percent_to_sigma(0.46)
     boundary = next(i for i, sigma in enumerate(sigmas.tolist()) if sigma <= start)
     assert actions(report) == "c" + "r" * (boundary - 1) + "c" + "r" * (10 - boundary) + "c"
     assert report.steps[boundary].reason == "nothing cached"
     monkeypatch.setattr(stage.comfy.host, "ranges", lambda guider: [])
-    blind = run_custom(stage, stage.attach(level=level, schedule=(True,) + (False,) * 11)[0], "euler", sigmas, conditioning)
-    seeing, blind = (((x - plain).norm() / plain.norm()).item() for x in (out, blind))
+    blind = run_custom(stage, stage.attach(**settings)[0], "euler", sigmas, conditioning)
+    return *(((x - plain).norm() / plain.norm()).item() for x in (out, blind)), report
+
+
+@pytest.mark.parametrize("level", ["output", "residual"])
+def test_a_step_after_the_conditioning_changed_is_computed(stage, level, monkeypatch):
+    seeing, blind, _ = errors(stage, level, ranged(stage, 0.46, 1.0), monkeypatch)
     assert seeing < blind / 2 if level == "output" else seeing == blind  # residuals are kept per conditioning anyway
 
 
@@ -70,18 +75,8 @@ def test_weights_that_change_under_the_same_prompt(stage, level, monkeypatch):
     keyed.set_keyframes_on_hooks(frames)
     *prompts, latent = stage.conditioning()
     conditioning = *(hooks.set_hooks_for_conditioning(prompt, keyed) for prompt in prompts), latent
-    sigmas = grid(stage)
-    plain = run_custom(stage, stage.model, "euler", sigmas, conditioning)
-    model, run, _ = stage.attach(level=level, schedule=(True,) + (False,) * 11)
-    out, report = run_custom(stage, model, "euler", sigmas, conditioning), run.reports[0]
-    start = stage.model.get_model_object("model_sampling").percent_to_sigma(0.46)
-    boundary = next(i for i, sigma in enumerate(sigmas.tolist()) if sigma <= start)
-    assert actions(report) == "c" + "r" * (boundary - 1) + "c" + "r" * (10 - boundary) + "c"
-    assert report.steps[boundary].reason == "nothing cached" and report.notes == []
-    monkeypatch.setattr(stage.comfy.host, "ranges", lambda guider: [])
-    blind = run_custom(stage, stage.attach(level=level, schedule=(True,) + (False,) * 11)[0], "euler", sigmas, conditioning)
-    seeing, blind = (((x - plain).norm() / plain.norm()).item() for x in (out, blind))
-    assert seeing < 0.6 * blind
+    seeing, blind, report = errors(stage, level, conditioning, monkeypatch)
+    assert seeing < 0.6 * blind and report.notes == []
 
 
 def test_ranges_that_change_the_blocks_are_told_from_prompts(comfy):
