@@ -32,7 +32,7 @@ def actions(report):
 
 
 def errors(stage, level, conditioning, monkeypatch):
-    """Of one that knows where the conditioning changes, at 0.46, and computes there, and of one that does not; its report."""
+    """Of a run that knows where the conditioning changes, 0.46, and computes there, and of one that does not; its report."""
     sigmas, settings = grid(stage), {"level": level, "schedule": (True,) + (False,) * 11}
     plain = run_custom(stage, stage.model, "euler", sigmas, conditioning)
     model, run, _ = stage.attach(**settings)
