@@ -108,7 +108,9 @@ def test_few_steps_are_told_of_before_a_run(talker):
 
 @pytest.mark.once
 def test_strip_and_report_speak_the_language_of_the_editor(talker):
-    """What the script says, and what Python says, in the nodes that show it; what a node gives on is English."""
+    """What the script says, and what Python says, in the nodes that show it, also after a change of language, for which
+    the editor reloads the workflow; what a node gives on is English.
+    """
     talker.set_value("KSampler", "steps", 4)
     talker.speak("ja")
     report = talker.run()["outputs"][talker.node_id("SyncCacheReport")]
@@ -121,6 +123,9 @@ def test_strip_and_report_speak_the_language_of_the_editor(talker):
     talker.expect(reported.locator("visible=true").first).to_be_visible()
     talker.expect(talker.page.get_by_text("4 steps: 2 computed").locator("visible=true")).to_have_count(0)
     talker.shot("japanese-report")
+    talker.speak("zh")
+    talker.expect(reported.locator("visible=true")).to_have_count(0)
+    talker.expect(talker.page.get_by_text("4 步：计算 2，复用 2").locator("visible=true").first).to_be_visible()
     assert "4 steps: 2 computed, 2 reused (budget 2)" in report["text"][0]
 
 

@@ -735,11 +735,12 @@ export class Waiting {
 }
 
 const waiting = new Waiting();
-const told = new Map(); // node's id -> the newest text that it told, of the open workflow
+const told = new Map(); // node's id -> the newest lines that it told, of the open workflow
+let toldIn; // the id of that workflow
 
 /** As if the server had sent a node's text in the person's language: the editor shows it where the English one is. */
 function retell(nodeId) {
-  const text = told.get(nodeId);
+  const text = translated(told.get(nodeId));
   if (text && nodeById(nodeId)?.comfyClass?.startsWith("SyncCache")) api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId, text } }));
 }
 
@@ -751,7 +752,7 @@ function keepTexts() {
 
 /** An event of the open workflow. */
 function show(event) {
-  if (event?.lines) told.set(event.node, translated(event.lines));
+  if (event?.lines) told.set(event.node, event.lines);
   if (event?.lines && locale() !== "en") retell(event.node);
   const strip = shownOn.get(nodeById(event?.node));
   if (strip instanceof Strip) strip.take(event);
@@ -803,8 +804,11 @@ app.registerExtension({
     });
   },
   afterConfigureGraph() {
-    told.clear();
-    for (const event of waiting.take(openWorkflow())) {
+    const open = openWorkflow();
+    if (!open || open !== toldIn) told.clear();
+    toldIn = open;
+    [...told.keys()].forEach(retell); // the editor reloads a workflow for another language, without the texts of its nodes
+    for (const event of waiting.take(open)) {
       show(event);
       retell(event.node);
     }
