@@ -14,6 +14,7 @@ from tests.host.workflow import node, stem
 
 pytestmark = pytest.mark.host
 STEPS = 8
+CHUNK = 17  # frames
 
 
 def cells(report) -> str:
@@ -50,13 +51,14 @@ def test_what_a_copy_says_is_shown_on_the_node_that_it_is_a_copy_of(comfy):
 def looped(server, iterations: int, inside: bool) -> dict:
     """A first chunk, then a loop of others. inside: of SyncCache, too, there is a copy in each pass."""
     prompt = stem(server, STEPS)
+    prompt["2"]["inputs"]["length"] = CHUNK
     opening, words = prompt["2"]["inputs"], ("positive", "negative", "vae", "audio_encoder_output", "ref_image")
     prompt["s"] = {"class_type": "StartLoop", "inputs": {
         "mode": "simple", "mode.num_iterations": iterations, "cache_iterations": False, "initial_iteration_value": ["4", 0],
     }}  # fmt: skip
     prompt["3"] = node(server, "SyncCache", model=["1", 0], **({"forecast_order": ["s", 0]} if inside else {}))
     prompt["x"] = {"class_type": "WanSoundImageToVideoExtend", "inputs": {
-        **{name: opening[name] for name in words}, "length": 33, "video_latent": ["s", 4]}}
+        **{name: opening[name] for name in words}, "length": CHUNK, "video_latent": ["s", 4]}}
     prompt["4"]["inputs"]["model"] = ["1", 0] if inside else ["3", 0]
     scene = {"positive": ["x", 0], "negative": ["x", 1], "latent_image": ["x", 2], "model": ["3", 0], "seed": ["s", 0]}
     prompt["k"] = {"class_type": "KSampler", "inputs": prompt["4"]["inputs"] | scene}

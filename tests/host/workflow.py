@@ -5,7 +5,7 @@ import json
 from tests.conftest import ROOT
 
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
-LENGTH = 17  # frames where the outcome does not matter, 5 in latents: decoding takes most of the time
+LENGTH = 5  # frames where the outcome does not matter, 2 in latents: decoding takes most of the time
 EDITOR_ONLY = ("MarkdownNote", "Note")
 # Of a custom node that takes a loader's place: small, and enough for the conditioning nodes.
 VAE = '''
