@@ -18,7 +18,7 @@ from tests.web.browser import NO_BROWSER, editor, find_chromium
 from tools.setup_env import wants_detector
 
 ROOT = Path(__file__).resolve().parents[1]
-LONGEST = ("tests/web/test_editor.py", "tests/host")
+LONGEST = ("tests/web", "tests/host")
 NO_HOST = "no ComfyUI found: set COMFYUI_PATH to run the host tests"
 NO_DETECTOR = "ultralytics is not installed: DETECTOR=1 make test"
 NO_PEOPLE = "no pictures of real people, or no detectors for them: CONTRIBUTING.md says what to install"

@@ -80,3 +80,10 @@ def open_editor(chromium, server):
 @pytest.fixture(params=RENDERERS)
 def editor(request, open_editor):
     return open_editor(request.param)
+
+
+@pytest.fixture(scope="module", params=RENDERERS)
+def shared_editor(request, chromium, server):
+    """One for all tests of a module: to start an editor takes longer than most of them."""
+    with editor_in(chromium, server, request.param) as editor:
+        yield editor
