@@ -36,7 +36,7 @@ LTXAV = {
 OF_S2V = ("audio_dim", "num_audio_token", "enable_adain", "cond_dim", "audio_inject_layers", "framepack_drop_mode")
 WAN = {key: value for key, value in TINY.items() if key not in OF_S2V} | {"model_type": "t2v", "num_layers": 3}
 CASES = {  # shapes of latents
-    "UNetModel": (1, 4, 16, 16), "VPrediction": (1, 4, 16, 16), "Flux": (2, 16, 8, 8), "WanModel": (1, 16, 3, 8, 8),
+    "UNetModel": (1, 4, 8, 8), "VPrediction": (1, 4, 8, 8), "Flux": (2, 16, 8, 8), "WanModel": (1, 16, 3, 8, 8),
     "AudioVideo": ((1, 16, 3, 4, 4), (1, 8, 5, 16)),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from bench import families
 from bench.families_at_true_size import ELSEWHERE, FAMILIES, Absent
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.host
+pytestmark = [pytest.mark.host, pytest.mark.once]
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=[family.title for family in FAMILIES])

@@ -7,7 +7,7 @@ import pytest
 from tests.web.editor import EVIL, NODE
 from tests.web.test_editor import talker_in
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.once, pytest.mark.slow]
 
 
 @pytest.fixture
@@ -37,7 +37,6 @@ def test_sliders_and_preset_follow_each_other(talker):
     assert [talker.value("SyncCache", name) for name in ("preset", "cache_ratio")] == ["Faithful", 1]
 
 
-@pytest.mark.once
 def test_few_steps_are_told_of_before_a_run(talker):
     few = talker.part("SyncCache", "few")
     talker.expect(few).to_be_empty()
@@ -50,7 +49,6 @@ def test_few_steps_are_told_of_before_a_run(talker):
     talker.expect(few).to_be_empty()
 
 
-@pytest.mark.once
 def test_markup_in_texts_stays_text(talker):
     """Titles, models' names and remarks come with workflows of strangers."""
     event = {"node": talker.node_id("SyncCache"), "text": EVIL, "recognised": {"model": EVIL, "blocks": 1, "refreshes": 1}}
@@ -62,7 +60,6 @@ def test_markup_in_texts_stays_text(talker):
     assert talker.page.evaluate("window.hurt") is None
 
 
-@pytest.mark.once
 def test_compare_shows_its_verdict_and_its_pictures(editor):
     """Steps of its own for each renderer: ComfyUI runs nothing again that it has run."""
     editor.open_template("compare")
