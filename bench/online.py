@@ -3,12 +3,13 @@
 `python -m bench.online [--quick] [--world tiny|wild] [--settings NAME ...] [--clips N] [--folder DIR] [--fresh]
 [--json FILE] [--check]`.
 
-Held-out clips, shift 8, each way against the uncached video of the same setting, clip and noise. A speed is asked for, 2, 3
-or 4 times; whole-step rivals compute that share of the steps. So does the preset, which reuses outputs on models this small;
-"at 14B's prices" it does what it would do on Wan2.2-S2V-14B: residuals where probe and audio leave enough computed steps, as
-many as there. "cost" is in full steps at those prices, "here" at this small model's. Seconds: one clip, one thread, a
-whole run over the uncached one's, at this small model's size. EasyCache's threshold is bisected on calibration clips, its
-input cloned. Measured films are kept in --folder and taken up again. About ten minutes a clip on one core; needs espeak-ng.
+Held-out clips, shift 8 where a setting names no other, each way against the uncached video of the same setting, clip and
+noise. A speed is asked for, 2, 3 or 4 times; whole-step rivals compute that share of the steps. So does the preset, which
+reuses outputs on models this small; "at 14B's prices" it does what it would do on Wan2.2-S2V-14B: residuals where probe and
+audio leave enough computed steps, as many as there. "cost" is in full steps at those prices, "here" at this small model's.
+Seconds: one clip, one thread, a whole run over the uncached one's, at this small model's size. EasyCache's threshold is
+bisected on calibration clips, its input cloned. Measured films are kept in --folder and taken up again. About ten minutes a
+clip on one core; needs espeak-ng.
 Evidence about the mechanism, never about a real model's quality.
 """
 
@@ -34,7 +35,7 @@ from .kept import SPEEDS, Kept, asked, film, plan
 from .presets import OURS, OWN, evenly, own_sigmas, paper, presets
 from .rivals import Make
 from .rows import Row, Run
-from .settings import CALIBRATION, SETTINGS, SHIFT, Setting, filmed, setting_in
+from .settings import CALIBRATION, SETTINGS, Setting, filmed, setting_in
 
 JUDGED = ("40-cfg2-euler", "20-cfg6-uni_pc", "20-cfg4.5-uni_pc", "10-cfg6-uni_pc", "8-cfg1-euler")
 RIVALS = ("plain", "rival")
@@ -57,12 +58,13 @@ def plans(recording: Recording, speed: int, count: int) -> list[Row]:
 def ways(setting: Setting, speed: int, cost: CostModel, easy: Make, recording: Recording) -> list[Row]:
     """cost: of the model that is measured. easy: EasyCache with its threshold."""
     count = max(2, round(setting.steps / speed))
+    fewer = tuple(simple_sigmas(count, setting.shift))
     return [
         *presets(setting, speed, count),
         *plans(recording, speed, count),
         paper(setting, speed, count, cost),
-        Row("plain, same sampler", "plain", count, sigmas=tuple(simple_sigmas(count, SHIFT)), sampler=setting.sampler),
-        Row("plain, euler", "plain", count, sigmas=tuple(simple_sigmas(count, SHIFT))),
+        Row("plain, same sampler", "plain", count, sigmas=fewer, sampler=setting.sampler),
+        Row("plain, euler", "plain", count, sigmas=fewer),
         own_sigmas(setting, count),
         Row("EasyCache", "rival", count, cache=easy),
         *evenly(setting, count),

@@ -55,7 +55,8 @@ class Setting:
 SETTINGS = {each.label: each for each in (
     Setting(), Setting(guidance=4.5), Setting(sampler="uni_pc"), Setting(steps=20), Setting(guidance=4.5, sampler="uni_pc"),
     Setting(steps=20, guidance=4.5), Setting(steps=20, sampler="uni_pc"), Setting(20, 4.5, "uni_pc"),
-    Setting(20, 6.0, "uni_pc"), Setting(10, 6.0, "uni_pc"), Setting(8, 1.0), Setting(shift=3.0),
+    Setting(20, 6.0, "uni_pc"), Setting(20, 6.0, "uni_pc", shift=3.0), Setting(20, 6.0, "uni_pc", shift=5.0),
+    Setting(10, 6.0, "uni_pc"), Setting(8, 1.0), Setting(shift=3.0),
 )}  # fmt: skip
 
 
