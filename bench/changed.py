@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from demo.table import WAN_14B
 from synccache_core import Config
-from synccache_core.config import ALPHA, AUTO_ORDER, PROBE
+from synccache_core.config import AUTO_ORDER, PROBE
 from synccache_core.decide.paper import OMEGA, SPEEDUP, stored
 from synccache_core.decide.schedules import blended
 from synccache_core.model.layout import even_groups
@@ -54,7 +54,7 @@ def both(setting: Setting, name: str, count: int, known: Known) -> list[Row]:
     settings = [*orders, ("not corrected", {"correction": False}), ("unbounded", {"max_gain": 1e9}),
                 ("not adapted", {"adapt": False})]  # fmt: skip
     steps = {f"alpha {alpha:g}": blended(setting.evaluated, count, alpha) for alpha in (0.5, 1.0)}
-    steps |= {"warm-up 2": blended(setting.evaluated, count, ALPHA, 2), "planned steps": known.planned(name, count)}
+    steps |= {"warm-up 2": blended(setting.evaluated, count, warmup=2), "planned steps": known.planned(name, count)}
     return [way(setting, name, count), *(way(setting, f"{name}, {what}", count, **changed) for what, changed in settings),
             *(way(setting, f"{name}, {what}", count, chosen) for what, chosen in steps.items())]  # fmt: skip
 

@@ -15,12 +15,11 @@ from operator import mul
 from pathlib import Path
 
 from demo.sampling import simple_sigmas
-from synccache_core.config import ALPHA
-from synccache_core.decide.schedules import blended
+from synccache_core.decide.schedules import ALPHA, alpha_for, blended
 
 from .harness import parser, publish
 
-ALPHAS = (0.0, 0.25, 0.5, ALPHA, 1.0)
+ALPHAS = (0.0, 0.25, 0.5, ALPHA, 1.0)  # beside the presets' own
 SHARES = (0.25, 0.5)
 CURVES = Path(__file__).with_suffix(".json")
 
@@ -36,7 +35,7 @@ def gaps(ratios: Sequence[float], schedule: Sequence[int]) -> list[float]:
 def rows(curve: dict) -> list[dict]:
     ratios, made = curve["ratios"], []
     sigmas = simple_sigmas(len(ratios) + 1, curve["shift"])
-    for alpha in ALPHAS:
+    for alpha in sorted({*ALPHAS, alpha_for(sigmas)}):
         row = {"family": curve["family"], "shift": curve["shift"], "steps": len(ratios) + 1, "alpha": alpha}
         for share in SHARES:
             errors = gaps(ratios, blended(sigmas, round(share * (len(ratios) + 1)), alpha))

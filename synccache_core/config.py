@@ -13,7 +13,6 @@ SCHEDULE, PROBE = "schedule", "probe"
 MAX_ORDER = 2
 AUTO_ORDER = 1  # the highest that a backtest tries where nobody asks for more
 # Evenness in sigma against evenness in index, see `decide.schedules.blended`.
-ALPHA = 0.75
 HUMAN_WEIGHT = 0.75  # lambda, of the human region's relative error against the background's
 # Extrapolating far from anchors that lie close together multiplies whatever is rough in them. sum |w| is that factor; a
 # line may reach 4 times the distance of its anchors, a parabola of equal steps once. Beyond it the order falls.
@@ -68,7 +67,7 @@ class Config:
     live_reach: int = field(default=1, repr=False)
     force_last: bool = True
     choose: Literal["schedule", "probe"] = SCHEDULE
-    alpha: float = ALPHA
+    alpha: float | None = None
     omega: float | None = None
     backtest: bool = False
     level: Literal["auto", "residual", "output"] = RESIDUAL
@@ -87,7 +86,7 @@ class Config:
         _check("memory_budget", self.memory_budget, 0, 1 << 50, whole=True, optional=True)
         _check("threshold", self.threshold, 0.0, 1e9, optional=True)
         _check("max_reuse_run", self.max_reuse_run, 1, 10_000, whole=True)
-        _check("alpha", self.alpha, 0.0, 1.0)
+        _check("alpha", self.alpha, 0.0, 1.0, optional=True)
         _check("live_reach", self.live_reach, 0, 100, whole=True)
         _check("omega", self.omega, 1.0, 1000.0, optional=True)
         for name, allowed in (("cache_device", ("same", "cpu")), ("level", (AUTO, *LEVELS)), ("merge", MERGES),

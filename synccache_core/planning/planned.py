@@ -10,7 +10,7 @@ import torch
 
 from ..config import SCHEDULE, Config
 from ..decide.policy import level_for, why_none_live
-from ..decide.schedules import blended
+from ..decide.schedules import alpha_for, blended
 from ..model.adapters import Bound
 from ..model.cost import CostModel
 from ..model.grid import Grid
@@ -174,7 +174,8 @@ def carried_over(plan: Plan, wanted: Sequence[float]) -> tuple[tuple[int, ...], 
         return tuple(sorted({0, *(t - part.start for t in plan.schedule if part.start <= t < part.stop)})), ""
     nearest, note = remap(plan.schedule, plan.run.sigmas, wanted)
     if note and plan.alpha is not None:
-        spread = blended(wanted, len(nearest), plan.alpha)
+        own = None if plan.alpha == alpha_for(plan.run.sigmas) else plan.alpha  # the presets' way: as at the new sigmas
+        spread = blended(wanted, len(nearest), own)
         return spread, say(
             "plan made for {theirs} evaluations at other sigmas: spread anew, {computed} of {steps} are computed",
             theirs=plan.evaluations, computed=len(spread), steps=len(wanted) - 1,

@@ -6,8 +6,9 @@ from itertools import product
 from math import exp, log
 from typing import NamedTuple
 
-from ..config import ALPHA, AUTO, AUTO_ORDER, OUTPUT, RESIDUAL, Config
+from ..config import AUTO, AUTO_ORDER, OUTPUT, RESIDUAL, Config
 from ..decide.policy import level_for
+from ..decide.schedules import alpha_for
 from ..model.samplers import Sampler
 from .plan import CACHE, PLAIN, Budget, Plan
 from .recording import Recording
@@ -37,8 +38,8 @@ def of_plan(plan: Plan) -> Recipe:
 
 def presets(recording: Recording) -> dict[str, Recipe]:
     """What the presets do where nothing is calibrated, by level."""
-    corrected = Sampler(recording.run.sampler).could_correct
-    return {level: Recipe(Variant(level, AUTO_ORDER, corrected), ALPHA, backtest=True) for level in recording.levels}
+    corrected, alpha = Sampler(recording.run.sampler).could_correct, _alpha(recording)
+    return {level: Recipe(Variant(level, AUTO_ORDER, corrected), alpha, backtest=True) for level in recording.levels}
 
 
 def default(recording: Recording, budget: Budget) -> Recipe:
@@ -62,14 +63,14 @@ def telling(recording: Recording, budget: Budget) -> list[Recipe]:
 
 def usual(recording: Recording) -> list[Recipe]:
     """Plain sampling at its own sigmas, planned reuse of outputs, the presets' ways at all speeds, then others."""
-    sampler, outputs = Sampler(recording.run.sampler), _variant(recording, OUTPUT)
-    spread = [] if sampler.euler else [Recipe(STILL, ALPHA, PLAIN)]  # a multistep sampler makes much of the presets' sigmas
+    sampler, outputs, alpha = Sampler(recording.run.sampler), _variant(recording, OUTPUT), _alpha(recording)
+    spread = [] if sampler.euler else [Recipe(STILL, alpha, PLAIN)]  # a multistep sampler makes much of the presets' sigmas
     found = [Recipe(STILL, None, PLAIN), *spread, Recipe(outputs), *presets(recording).values()]
     if RESIDUAL in recording.levels:
         found.append(Recipe(_variant(recording, RESIDUAL)))
     if not sampler.euler:  # there, plain sampling is the same
         found.append(Recipe(STILL))
-    found += [Recipe(STILL, ALPHA, PLAIN), Recipe(Variant(OUTPUT, 1))]
+    found += [Recipe(STILL, alpha, PLAIN), Recipe(Variant(OUTPUT, 1))]
     return [*found, Recipe(outputs, 0.5), Recipe(STILL, 0.0, PLAIN)]
 
 
@@ -77,7 +78,7 @@ def every(recording: Recording, levels: Iterable[str], orders: Iterable[int], co
     """All recipes with a cache of these kinds that the recording's sampler allows, the likeliest first."""
     sampler, best = Sampler(recording.run.sampler), fallback(recording)
     kinds = (Variant(*kind) for kind in product(levels, orders, corrections))
-    found = [Recipe(v, a) for v in kinds for a in (None, ALPHA) if not v.correction or sampler.could_correct]
+    found = [Recipe(v, a) for v in kinds for a in (None, _alpha(recording)) if not v.correction or sampler.could_correct]
 
     def strange(recipe: Recipe) -> tuple:
         variant, alpha = recipe.variant, recipe.alpha
@@ -85,6 +86,10 @@ def every(recording: Recording, levels: Iterable[str], orders: Iterable[int], co
         return variant.level != OUTPUT, abs(variant.order - best.variant.order), not corrected, alpha or 0.0
 
     return sorted(found, key=strange)
+
+
+def _alpha(recording: Recording) -> float:
+    return alpha_for(recording.run.sigmas)
 
 
 def _order(recording: Recording) -> int:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from synccache_core.config import ALPHA, MAX_ORDER
-from synccache_core.decide.schedules import blended
+from synccache_core.config import MAX_ORDER
+from synccache_core.decide.schedules import alpha_for, blended
 from synccache_core.errors import BadConfig
 from synccache_core.model.cost import CostModel
 from synccache_core.model.layout import Layout
@@ -19,6 +19,7 @@ from synccache_core.planning.schedule import Variant, predicted_error
 from tests.core.test_schedule import recording
 
 BUDGET = Budget(computed=4, cache_ratio=1.0)
+ALPHA = alpha_for(recording().run.sigmas)
 LINE = Recipe(Variant("output", 1))
 FIXED = Recipe(Variant("output", 1, True))
 SPREAD = Recipe(Variant("output", 1, True), ALPHA, backtest=True)
