@@ -16,8 +16,9 @@ ALPHA, FULL_SHIFT = 0.75, 8.0
 # sound leave little open, above it where the noise decides early.
 STILL = 1.0
 STILL_ALPHA = 0.9
-# Of alpha, where two evaluations are computed: so both talkers are ahead of plain steps and even reuse at 8 and 10 steps.
-LESS_ALPHA = 0.8
+# Of alpha, where two evaluations are computed: so both talkers are ahead of plain steps and even reuse at 8 and 10 steps of
+# shift 8, and level with it at four of shift 5.
+LESS_ALPHA = 0.75
 
 
 def blended(
