@@ -33,9 +33,9 @@ class Config:
     evaluations. force_last: compute the last step whatever the schedule says.
 
     choose: what decides which evaluations are computed. "schedule": a fixed one for the target speed, `schedules.blended`
-    with alpha; or the one given as `schedule`, per evaluation True = compute. With `adapt` it is laid out anew behind a
-    first gap that shows little change, `schedules.evened`. "probe": the change that the first segment shows, accumulated
-    until it passes a threshold, the given one or one that is steered to the target speed.
+    with alpha (None = by the shift), or the one given as `schedule`, per evaluation True = compute. With `adapt` it is laid
+    out anew behind a first gap that shows little change, `schedules.evened`. "probe": the change that the first segment
+    shows, accumulated until it passes a threshold, the given one or one that is steered to the target speed.
     warmup: evaluations always computed at the start, None = 1 on a schedule, else max(2, 15 %), at most a quarter of the
     budget. omega: weight of the human tokens in the probe, the background's being 1 (the paper's; it uses 2). Without it,
     human_weight: lambda of a probe that weighs the change of either region by itself.
