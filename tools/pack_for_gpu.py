@@ -113,14 +113,11 @@ def place_of(package):
 
 
 def traced(packages):
-    """Files of `packages` that the benches import, each package's own, which may not be run, and what stands in there for
-    parts whose own needs are missing over there and not here."""
+    """Files of `packages` that the benches import, their own, which may not be run, stand-ins for what lacks needs."""
     done = subprocess.run([sys.executable, "-c", TRACE, json.dumps(packages)], cwd=REPO, check=True, text=True,
                           env=dict(os.environ, COMFYUI_PATH="none"), stdout=subprocess.PIPE)
     found = {Path(line) for line in json.loads(done.stdout.splitlines()[-1])}
-    places = [place_of(package) for package in packages]
-    stand_ins = {path for place in places for path in place.glob("utils/dummy_*.py")}
-    return sorted(found | stand_ins | {place / "__init__.py" for place in places})
+    return sorted(found.union(*({one / "__init__.py", *one.glob("utils/dummy_*.py")} for one in map(place_of, packages))))
 
 
 def members(host, talkers):
