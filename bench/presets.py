@@ -1,5 +1,9 @@
 """Ways that need no calibration: our presets, the paper's settings, simple reuse, fewer steps where presets compute."""
 
+from collections.abc import Iterable
+
+import numpy as np
+
 from demo.table import WAN_14B
 from synccache_core import Config, CostModel
 from synccache_core.config import AUTO_ORDER
@@ -16,19 +20,19 @@ OWN = "plain, same sampler at the preset's sigmas"
 PRESET = {"backtest": True, "adapt": True, "correction": True}  # what the node sets beside level and steps
 
 
-def scheduled(name: str, group: str, setting: Setting, computed: int, count: int, alpha: float | None, **settings) -> Row:
-    """Reuse at a schedule: evenly in index (alpha 0) or in sigma (1), or the presets' (None)."""
-    chosen = {} if alpha is None else {"alpha": alpha}
-    steps = set(blended(setting.evaluated, computed, **chosen))
-    mask = tuple(step in steps for step in range(setting.steps))
+def scheduled(name: str, group: str, setting: Setting, steps: Iterable[int], count: int, **settings) -> Row:
+    """Reuse between these computed steps."""
+    chosen = set(steps)
+    mask = tuple(step in chosen for step in range(setting.steps))
     return Row(name, group, count, config=Config(schedule=mask, **{"forecast_order": AUTO_ORDER, **settings}))
 
 
 def presets(setting: Setting, speed: float, count: int) -> list[Row]:
     """The preset for a speed, which reuses outputs on models this small, and what it does on Wan2.2-S2V-14B."""
     level, fewer = at_14b(setting, speed, count)
-    return [scheduled(OURS[0], "ours", setting, count, count, None, level="output", **PRESET),
-            scheduled(OURS[1], "ours", setting, fewer, count, None, level=level, **PRESET)]  # fmt: skip
+    here, there = (blended(setting.evaluated, computed) for computed in (count, fewer))
+    return [scheduled(OURS[0], "ours", setting, here, count, level="output", **PRESET),
+            scheduled(OURS[1], "ours", setting, there, count, level=level, **PRESET)]  # fmt: skip
 
 
 def at_14b(setting: Setting, speed: float, count: int) -> tuple[str, int]:
@@ -44,10 +48,12 @@ def paper(setting: Setting, speed: float, count: int, cost: CostModel, name: str
 
 
 def evenly(setting: Setting, count: int) -> list[Row]:
-    """Outputs reused between evenly spread steps."""
-    return [scheduled(f"{words}, outputs, order {order}", "shown" if alpha else "rival", setting, count, count, alpha,
-                      level="output", forecast_order=order)
-            for words, alpha in (("even", 0.0), ("even in sigma", 1.0)) for order in (0, 1)]  # fmt: skip
+    """Outputs reused between evenly spread steps, of two those that we would take."""
+    index, sigma = (blended(setting.evaluated, count, alpha) for alpha in (0.0, 1.0))
+    index = index if count == 2 else np.linspace(0, setting.steps - 1, count).round().astype(int).tolist()
+    kinds = (("even", "rival", index), ("even in sigma", "shown", sigma))
+    return [scheduled(f"{words}, outputs, order {order}", group, setting, steps, count, level="output", forecast_order=order)
+            for words, group, steps in kinds for order in (0, 1)]  # fmt: skip
 
 
 def own_sigmas(setting: Setting, count: int) -> Row:

@@ -108,8 +108,8 @@ def test_a_schedule_of_three_actions_spends_what_the_speed_allows():
 def test_a_schedule_by_hand():
     """6 of 12 may be spent: 0.7 of them, 4, on computed ones, and of the 2 that are left 4 LIVE ones at a half."""
     computed, lived = live_schedule(Config(live=True, alpha=0.0), EVENLY, 2.0, 0.0, 0.5)
-    assert [step for step in range(12) if computed[step]] == [0, 4, 7, 11]
-    assert [step for step in range(12) if lived[step]] == [1, 2, 5, 9]
+    assert [step for step in range(12) if computed[step]] == [0, 4, 8, 11]
+    assert [step for step in range(12) if lived[step]] == [1, 2, 6, 9]
 
 
 def test_a_speed_that_leaves_too_few_computed_steps_has_no_live_ones():
@@ -482,12 +482,12 @@ def chosen(rate, speed, share=0.2, adapt=True, guidance=6.0):
 
 
 def test_steps_are_live_behind_a_first_gap_in_which_little_changed():
-    """At 2x 6 may be computed, at 0 2 4 7 9 11. Behind 2, with 5 left, 4 are computed, and 5 are live at a fifth."""
-    whole = "c-c-c--c-c-c"
+    """At 2x 6 may be computed, at 0 3 5 7 9 11. Behind 2, with 5 left, 4 are computed, and 5 are live at a fifth."""
+    whole = "c--c-c-c-c-c"
     assert chosen(1.0, 2.0) == (whole, ["no step is live: the video changes too much from step to step"])
     assert chosen(float("nan"), 2.0)[0] == whole
     found, notes = chosen(0.5, 2.0)
-    assert found[:3] == "c-c" and found.count("c") == 5 and found.count("l") == 5 and notes == []
+    assert found[:4] == "c--c" and found.count("c") == 5 and found.count("l") == 5 and notes == []
     assert found.count("c") + found.count("l") * 0.2 <= 6
     assert "l" in chosen(1.0, 2.0, adapt=False)[0][:2]
 

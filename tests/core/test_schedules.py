@@ -1,5 +1,6 @@
 """The schedule without calibration, by hand."""
 
+from itertools import pairwise, product
 from math import log
 
 import pytest
@@ -59,6 +60,15 @@ def test_first_and_last_are_computed_and_all_are_distinct(computed):
         found = blended(sigmas, computed, 0.75)
         assert len(set(found)) == computed and found == tuple(sorted(found))
         assert found[0] == 0 and (computed < 3 or found[-1] == 4)
+
+
+def test_gaps_shrink_towards_the_end():
+    # 20 of shift 5, .469 by sigma: gaps of 4.73, 4.23, 3.58, 2.83, 2.09 and 1.54 evaluations; nearest places: 5 4 4 2 2 2.
+    assert blended(shifted(5, 20), 7) == (0, 5, 9, 13, 16, 18, 19)
+    assert blended(shifted(1, 20), 7) == (0, 4, 7, 10, 13, 16, 19)
+    for shift, steps, computed in product((1, 3, 5, 8, 12), (8, 20, 40), (3, 4, 7)):
+        gaps = [b - a for a, b in pairwise(blended(shifted(shift, steps), computed))]
+        assert gaps == sorted(gaps, reverse=True) and sum(gaps) == steps - 1, (shift, steps, computed)
 
 
 def test_bad_count_names_the_range():
