@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from demo.sampling import simple_sigmas
+from demo.scores import psnr
 from demo.standalone import Standalone
 from demo.talker import CONFIG
 from demo.training.modelling import build_dit, load_weights, open_host
@@ -69,9 +70,9 @@ class Batch(Standalone):
 
 
 def near(frames: torch.Tensor, plain: torch.Tensor) -> float:
-    """PSNR, mean over clips."""
-    errors = (frames - plain).square().flatten(1).mean(1).tolist()
-    return float(np.mean([min(MOST_DB, -10 * np.log10(max(error, 1e-12))) for error in errors]))
+    """PSNR of whole frames, mean over clips."""
+    pairs = zip(frames.cpu().numpy(), plain.cpu().numpy())
+    return float(np.mean([min(MOST_DB, psnr(one, other, True)) for one, other in pairs]))
 
 
 def rows(setting: Setting, counts: Sequence[int], on: Batch) -> Iterator[dict]:

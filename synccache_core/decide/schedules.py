@@ -67,7 +67,7 @@ def alpha_for(sigmas: Sequence[float]) -> float:
 
 def _whole(gaps: np.ndarray, total: float) -> np.ndarray:
     """Gaps of whole steps, at least one each, that add up to `total`, rounded: those with the largest remainders are rounded
-    up. Where gaps shrink they shrink thereafter, too: one that grew again cost the wild world 1.5 dB (7 of 20 at shift 5).
+    up. Where gaps shrink they shrink thereafter, too: one that grew again cost the wild world 2 dB (10 of 20 at shift 3).
     """
     whole, total = np.maximum(1, gaps.astype(int)), max(len(gaps), round(total))
     while whole.sum() < total:

@@ -482,7 +482,7 @@ def chosen(rate, speed, share=0.2, adapt=True, guidance=6.0):
 
 
 def test_steps_are_live_behind_a_first_gap_in_which_little_changed():
-    """At 2x 6 may be computed, at 0 3 5 7 9 11. Behind 2, with 5 left, 4 are computed, and 5 are live at a fifth."""
+    """At 2x 6 may be computed, at 0 3 5 7 9 11. Behind 3, with 5 left, 4 are computed, and 5 are live at a fifth."""
     whole = "c--c-c-c-c-c"
     assert chosen(1.0, 2.0) == (whole, ["no step is live: the video changes too much from step to step"])
     assert chosen(float("nan"), 2.0)[0] == whole
