@@ -5,7 +5,7 @@ from math import inf
 
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.model_sampling import CONST, IMG_TO_IMG, IMG_TO_IMG_FLOW
+from comfy.model_sampling import CONST
 from comfy.samplers import CFGGuider
 
 from ..synccache_core import Bound, Config, Noise, Plan, UnsupportedModel, serve, supported
@@ -13,6 +13,8 @@ from ..synccache_core.config import RESIDUAL
 from ..synccache_core.decide.clock import END
 from ..synccache_core.model.noise import DIFFUSION, FLOW
 from ..synccache_core.sentences import say
+
+WITHOUT_NOISE = "IMG_TO_IMG"  # the host's kinds of sampling that turn one picture into another begin so
 
 
 def diffusion_model(model: ModelPatcher) -> torch.nn.Module:
@@ -26,7 +28,7 @@ def served(model: ModelPatcher) -> Bound:
     noise is taken away.
     """
     kind, dit = model.get_model_object("model_sampling"), diffusion_model(model)
-    if isinstance(kind, (IMG_TO_IMG, IMG_TO_IMG_FLOW)):
+    if any(each.__name__.startswith(WITHOUT_NOISE) for each in type(kind).__mro__):
         name = type(dit).__name__
         raise UnsupportedModel(f"{name} turns one picture into another without noise: there are no steps to reuse")
     return Bound(serve(dit, model.model_options.get("transformer_options")), dit)

@@ -18,7 +18,7 @@ from ..synccache_core.run.call import Call
 from ..synccache_core.sentences import say
 from .guider import schedule_of
 from .run import Shared
-from .windows import COMPUTED, windowed
+from .windows import windowed
 
 if TYPE_CHECKING:
     from .host import HostRun
@@ -34,19 +34,19 @@ class Active(Shared):
     """One run in progress, an opaque object in transformer_options. call: the forward pass in progress.
 
     noise: how the host counts it for this model. parts: shapes of the latents that are sampled together, () = there is one.
-    run: whose settings it has. moving: whether its residuals would be of context windows that move.
+    run: whose settings it has. barred: why no pass can reuse residuals, "" where they can.
     """
 
     def __init__(
         self, session: Session, bound: Bound, noise: Noise, parts: Sequence = (), run: "HostRun | None" = None,
-        moving: bool = False,
+        barred: str = "",
     ):
         self.session = session
         self.session.guard.aside = outside_graph
         self.parts, self.run = tuple(parts), run
         self.bound, self.adapter = bound, bound.adapter
         self.noise = noise
-        self.moving = moving
+        self.barred = barred
         self.places: list[tuple[str, int]] = []
         self.call: Call | None = None
 
@@ -64,9 +64,9 @@ class Active(Shared):
         if guiding:
             self.session.report.note(GUIDED)
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
-        if self.moving:
-            self.session.report.note(COMPUTED)
-        foreign = guiding or self.moving or not (ours and even)
+        if self.barred:
+            self.session.report.note(self.barred)
+        foreign = guiding or bool(self.barred) or not (ours and even)
         skips = not foreign and not self.bound.runs_beside
         if options.get(PREFETCH) and skips and self.session.current.expects_reuse:
             options[PREFETCH] = False  # weights of blocks that are not run
@@ -88,6 +88,12 @@ def outside_graph() -> AbstractContextManager:
     """Hosts from 0.34 on record what a block allocates, to lay it out themselves: nothing of it may outlive the block."""
     pause = getattr(model_prefetch, "pause_malloc_graph", None)
     return nullcontext() if pause is None else pause()
+
+
+def replaced(model_options: dict, bound: Bound) -> bool:
+    """Whether another extension runs in the place of a block."""
+    found = model_options.get("transformer_options", {}).get("patches_replace", {}).get("dit", {})
+    return any(not isinstance(found.get(block.place), (BlockHook, type(None))) for block in bound.blocks)
 
 
 def branch_keys(options: dict) -> list[tuple]:

@@ -18,7 +18,6 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
 
 from ..synccache_core import Bound, Config, Noise, Plan, RunReport, Sampler, Session, StateError
-from ..synccache_core.config import RESIDUAL
 from ..synccache_core.decide.paper import paper_config
 from ..synccache_core.human.mask import as_mask
 from ..synccache_core.planning.plan import check
@@ -26,9 +25,8 @@ from ..synccache_core.planning.planned import fewer, planned_config, settings_of
 from ..synccache_core.sentences import say
 from .guider import guidance, needs_blocks, noise_of, ranges, remarks, schedule_of, served, text_tokens
 from .hooks import KEY, Active, diffusion_model_call, predict_noise, sampler_of
-from .room import grid_of, residual_bytes, video_of
+from .room import allowed, barred, grid_of, residual_bytes, video_of
 from .run import RunHandle, Shared
-from .windows import Windows
 
 log = logging.getLogger("synccache")
 
@@ -195,9 +193,8 @@ class HostRun(Shared):
         refuse_multigpu(guider.model_patcher)
         bound = served(guider.model_patcher)
         session = self.session(guider, bound, shapes, sigmas, sampler)
-        residual = session.config.level == RESIDUAL and not session.config.off and not session.run.listener
-        moving = residual and Windows.of(guider.model_options, video_of(shapes)).moving
-        active = Active(session, bound, noise, shapes[1:], self, moving)
+        why = "" if session.run.listener else barred(session.config, bound, guider.model_options, video_of(shapes))
+        active = Active(session, bound, noise, shapes[1:], self, why)
         session.report.note(*remarks(guider, bound))
         active.hook(guider.model_options["transformer_options"])
         self.handle.add(session.report)
@@ -231,9 +228,9 @@ class CacheRun(HostRun):
 
     def session(self, guider: CFGGuider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
         text, scale = text_tokens(guider), guidance(guider)
-        grid, windows = grid_of(bound, video_of(shapes)), Windows.of(guider.model_options, video_of(shapes))
-        settings = settings_of(self.config, bound, grid, sigmas, sampler, self.plan, text, self.mask, scale)
-        config, said = windows.fit(settings.config)
+        video = video_of(shapes)
+        settings = settings_of(self.config, bound, grid_of(bound, video), sigmas, sampler, self.plan, text, self.mask, scale)
+        config, said = allowed(settings.config, bound, guider.model_options, video)
         session = self.made(
             replace(config, cache_device=self._device(guider.model_patcher, shapes)), bound.layout, sigmas,
             partial(bound.cost, text=text), self.mask, model=bound.adapter.title, on_step=self.progress, sampler=sampler,

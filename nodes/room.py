@@ -1,22 +1,30 @@
-"""What a run will reuse and hold, before it begins: of the model, the latent's shape and the settings."""
+"""What a run may reuse and will hold, before it begins: of the model, the latent's shape and the settings."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import comfy.model_management
 import torch
 
 from ..synccache_core import Bound, Config, Sampler
-from ..synccache_core.config import RESIDUAL
+from ..synccache_core.config import OUTPUT, RESIDUAL
 from ..synccache_core.model.cost import cache_bytes
 from ..synccache_core.model.grid import Grid
 from ..synccache_core.planning.planned import leveled
 from ..synccache_core.reuse.depths import depth_bytes
 from ..synccache_core.reuse.residuals import wanted_groups
+from ..synccache_core.sentences import say
 from .guider import served
-from .windows import Windows
+from .hooks import replaced
+from .windows import COMPUTED, Windows
 
 MANY = 1000  # evaluations, where those of the run are not known yet: as good as without rounding
+# What runs in the place of a block may have a state of its own for every row, as MiniMax-H3's ControlNet has.
+OTHERS = say("another extension runs in the place of blocks")
+WHOLE = say("live has no effect: {reason}", reason=OTHERS)
+OUTPUTS = say("{reason}, and takes all rows or none: outputs are reused", reason=OTHERS)
+PASSES = say("{reason}, and takes all rows or none: their passes were computed", reason=OTHERS)
 
 
 def video_of(shapes: Sequence):
@@ -29,6 +37,29 @@ def grid_of(bound: Bound, shape: Sequence[int]) -> Grid:
     return bound.adapter.grid(torch.empty(*shape, device="meta"))
 
 
+def allowed(config: Config, bound: Bound, model_options: dict, shape: Sequence[int]) -> tuple[Config, list[str]]:
+    """The config, without what windows and other extensions on the model do not allow, and what a person should know.
+    config: its level is known. shape: of the video's latent.
+    """
+    config, said = Windows.of(model_options, shape).fit(config)
+    if config.off or not replaced(model_options, bound):
+        return config, said
+    if config.live:
+        config, said = replace(config, live=False), [*said, WHOLE]
+    if bound.runs_beside and config.level == RESIDUAL and not config.probe_decides:
+        config, said = replace(config, level=OUTPUT, groups=None), [*said, OUTPUTS]
+    return config, said
+
+
+def barred(config: Config, bound: Bound, model_options: dict, shape: Sequence[int]) -> str:
+    """Why no pass can reuse residuals, "" where they can or need not. config: as `allowed` leaves it."""
+    if config.level != RESIDUAL or config.off:
+        return ""
+    if Windows.of(model_options, shape).moving:
+        return COMPUTED
+    return PASSES if bound.runs_beside and replaced(model_options, bound) else ""
+
+
 def residual_bytes(
     model, noise_shape, config: Config, sampler: Sampler, noise: int = 0, mask: torch.Tensor | None = None
 ) -> int:
@@ -39,7 +70,7 @@ def residual_bytes(
     bound = served(model)
     grid = grid_of(bound, noise_shape)
     windows = Windows.of(model.model_options, noise_shape)
-    config, _ = windows.fit(leveled(config, bound, grid, MANY, sampler, mask=mask)[0])
+    config, _ = allowed(leveled(config, bound, grid, MANY, sampler, mask=mask)[0], bound, model.model_options, noise_shape)
     size = comfy.model_management.dtype_size(model.model.get_dtype_inference())
     groups = wanted_groups(config, bound.layout)
     one = round(windows.share * 2 * noise_shape[0] * grid.tokens * bound.width * size)

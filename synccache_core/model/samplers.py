@@ -24,7 +24,7 @@ RENOISING = ("lcm",)
 # These add fresh noise at every step: the line through the last two outputs extends that too, and goes wrong.
 NOISY = ("ancestral", "sde", "lcm", "seeds", "sa_solver")
 # These read the unconditional result inside the model call, and would read an old one where the model is not called.
-GUIDANCE_INSIDE = ("cfg_pp", "euler_pp")  # the latter is SamplerEulerCFG++, version "alternative"
+GUIDANCE_INSIDE = ("cfg_pp", "cfgpp", "euler_pp")  # the last is SamplerEulerCFG++, version "alternative"
 # Most evaluations of a step; see `Sampler.per_step` for the steps that take fewer.
 EVALUATIONS = {
     "heun": 2, "heunpp2": 3, "dpm_2": 2, "dpm_2_ancestral": 2, "dpmpp_2s_ancestral": 2, "dpmpp_2s_ancestral_cfg_pp": 2,

@@ -342,7 +342,7 @@ def test_kinds_of_samplers():
     assert Sampler("euler").euler and Sampler("ddim").euler and not Sampler("euler", churn=True).euler
     assert not any(Sampler(name).euler for name in ("heun", "dpmpp_2m", "euler_ancestral", "unipc", "lcm"))
     assert Sampler("lcm").renoises and not any(Sampler(name).renoises for name in ("euler", "euler_ancestral", "heun"))
-    assert all(Sampler(name).guidance_inside for name in ("euler_cfg_pp", "res_multistep_ancestral_cfg_pp", "euler_pp"))
+    assert all(Sampler(name).guidance_inside for name in ("euler_cfg_pp", "cfgpp_ud10_ab", "euler_pp"))
     assert not any(Sampler(name).guidance_inside for name in ("euler", "heunpp2", "dpmpp_2m", "gradient_estimation"))
 
 

@@ -270,14 +270,14 @@ def test_samplers_that_need_the_model_compute_and_say_so(unknown):
     assert run.reports[0].reused == 0 and any("needs the model at every step" in note for note in run.reports[0].notes)
 
 
-def test_a_model_without_noise_is_unsupported(unknown):
-    import comfy.model_sampling
+@pytest.mark.parametrize("kind", ["IMG_TO_IMG", "IMG_TO_IMG_FLOW", "IMG_TO_IMG_VELOCITY"])
+def test_a_model_without_noise_is_unsupported(unknown, kind):
+    """Hosts have the last kind from 0.37 on."""
+    import comfy.model_sampling as sampling
 
-    class Lotus(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.IMG_TO_IMG):
-        pass
-
+    turning = getattr(sampling, kind, type(kind, (sampling.CONST,), {}))
     other = unknown.model.clone()
-    other.add_object_patch("model_sampling", Lotus())
+    other.add_object_patch("model_sampling", type("Turning", (sampling.ModelSamplingDiscrete, turning), {})())
     with pytest.raises(unknown.comfy.core.UnsupportedModel, match="without noise"):
         unknown.node(model=other)
     model, run = unknown.node(model=other, if_unsupported="pass through")

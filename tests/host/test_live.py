@@ -37,6 +37,23 @@ def test_a_run_with_live_steps(stage, settings, motion):
     assert errors[True] < errors[False]
 
 
+def test_what_runs_in_the_place_of_a_block_is_given_all_rows(stage):
+    """Of another extension: whether it could go with fewer is not known."""
+    rows = set()
+
+    def counting(args, extra):
+        rows.add(args["img"].shape[1])
+        return extra["original_block"](args)
+
+    theirs, handle = stage.model.clone(), stage.comfy.run.RunHandle()
+    theirs.set_model_patch_replace(counting, "dit", "double_block", 3)
+    config = stage.comfy.core.Config(forecast_order=0, schedule=SCHEDULE, live=True)
+    stage.sample(stage.comfy.host.attach(theirs, config, spot(), handle))
+    report = handle.reports[0]
+    assert report.notes == ["live has no effect: another extension runs in the place of blocks"]
+    assert (report.lived, report.reused, len(rows)) == (0, 5, 1)
+
+
 def test_all_rows_live_are_the_uncached_run(stage):
     given = stage.conditioning(size=64)
     model, run = attach(stage, torch.ones(1, 1, 1))

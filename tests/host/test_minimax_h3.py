@@ -1,6 +1,7 @@
 """MiniMax-H3 in a real ComfyUI: the picture takes residuals, text and sound go through every block at every step."""
 
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -179,6 +180,41 @@ def test_off_and_all_computed_are_bit_identical(film, kind, kept):
     assert report.computed == 12 and report.bytes_held > 0 and report.notes == []
     given = {"t2v": 0, "i2v": 2 * 4, "r2v": 4}[kind]
     assert report.tokens == 5 + given + SOUNDS + TOKENS
+
+
+class Tower:
+    """As a ControlNet of newer hosts: a state of its own for every row, begun at one block, added at it and at another."""
+
+    def __init__(self):
+        self.blocks, self.state = randomised(h3(), scale=0.2).blocks, None
+
+    def on(self, model):
+        made = model.clone()
+        for number, place in enumerate((0, 4)):
+            made.set_model_patch_replace(partial(self._at, number), "dit", "double_block", place)
+        return made
+
+    def _at(self, number, args, extra):
+        if number == 0:
+            self.state = args["img"].clone()
+        out = extra["original_block"](args)
+        given = args["t_emb"], args["mod_segments"], args["rope_freqs"]
+        self.state = self.blocks[number](self.state, *given, transformer_options=args["transformer_options"])
+        return {**out, "img": out["img"] + 0.1 * self.state}
+
+
+@pytest.mark.parametrize("reuse", ["auto", "residuals"])
+def test_with_another_extension_in_the_place_of_blocks_outputs_are_reused(film, reuse):
+    theirs = Tower().on(film.model)
+    plain = film.sample(theirs)
+    model, run = film.node(theirs, reuse=reuse)
+    out, report = film.sample(model), run.reports[0]
+    assert report.finished and report.level == "output" and report.reused > 2 and close(out, plain, 0.1)
+    told = sum("another extension runs in the place of blocks" in note for note in report.notes)
+    assert told == (reuse == "residuals")  # else outputs are what such a small model reuses
+    model, run = film.node(theirs, preset="Paper")  # which has no outputs
+    assert torch.equal(film.sample(model), plain) and run.reports[0].reused == 0
+    assert any("their passes were computed" in note for note in run.reports[0].notes)
 
 
 @pytest.mark.parametrize(("kind", "kept"), WAYS)
