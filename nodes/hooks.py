@@ -1,13 +1,14 @@
 """What runs inside ComfyUI's sampling: wrappers of its evaluations and forward passes, replacements of its blocks."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import torch
-from comfy import model_prefetch
+from comfy import cli_args, model_prefetch
 
 from ..synccache_core import Bound, Noise, Sampler, Session
 from ..synccache_core.model.live import LiveBlock
@@ -27,6 +28,7 @@ KEY = "synccache"
 REPLACED = say("another extension replaced blocks in some passes: those were computed as they are")
 GUIDED = say("guidance switches off parts of the model in some passes: those were computed as they are")
 BEHIND = "double_block"  # where the host looks for what extensions, such as Uni3C, run behind each block
+TOLERANT = (0, 5, 3)  # of comfy-aimdo, the host's recorder of allocations
 PREFETCH = "prefetch_dynamic_vbars"  # whether the host fetches the weights of a block while it runs the one before
 
 
@@ -88,6 +90,31 @@ def outside_graph() -> AbstractContextManager:
     """Hosts from 0.34 on record what a block allocates, to lay it out themselves: nothing of it may outlive the block."""
     pause = getattr(model_prefetch, "pause_malloc_graph", None)
     return nullcontext() if pause is None else pause()
+
+
+@contextmanager
+def unrecorded():
+    """Hosts of 0.34 record what a forward pass of LTX-2 or MiniMax-H3 allocates, and fail where anything else is freed
+    meanwhile, such as states that a reused step handed on. They read at every pass whether to record.
+    """
+    args = cli_args.args
+    if not hasattr(args, "disable_comfy_compiler") or _tolerant():
+        yield
+        return
+    before, args.disable_comfy_compiler = args.disable_comfy_compiler, True
+    try:
+        yield
+    finally:
+        args.disable_comfy_compiler = before
+
+
+def _tolerant() -> bool:
+    """Whether what is freed beside a recording does not end it."""
+    try:
+        found = version("comfy-aimdo").split(".")
+    except PackageNotFoundError:
+        return True  # nothing records
+    return tuple(int(part) for part in found[:3] if part.isdigit()) >= TOLERANT
 
 
 def replaced(model_options: dict, bound: Bound) -> bool:

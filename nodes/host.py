@@ -24,7 +24,7 @@ from ..synccache_core.planning.plan import check
 from ..synccache_core.planning.planned import fewer, planned_config, settings_of
 from ..synccache_core.sentences import say
 from .guider import guidance, needs_blocks, noise_of, ranges, remarks, schedule_of, served, text_tokens
-from .hooks import KEY, Active, diffusion_model_call, predict_noise, sampler_of
+from .hooks import KEY, Active, diffusion_model_call, predict_noise, sampler_of, unrecorded
 from .room import allowed, barred, grid_of, residual_bytes, video_of
 from .run import RunHandle, Shared
 
@@ -163,7 +163,8 @@ class HostRun(Shared):
             if note:
                 active.session.report.note(note)
                 active.session.report.remapped = True
-            yield active.session, (*args[:3], sigmas, *args[4:])
+            with unrecorded():
+                yield active.session, (*args[:3], sigmas, *args[4:])
             finished = True
         finally:
             guider.model_options = before

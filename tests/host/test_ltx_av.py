@@ -297,6 +297,24 @@ def test_nothing_of_ours_is_recorded_by_a_host_that_records_allocations(sound, m
     assert sum(state.untyped_storage().data_ptr() not in recorded for state in handed) >= 6
 
 
+@pytest.mark.parametrize(("recorder", "switched"), [("0.5.2", True), ("0.5.3", False), ("0.10.0.dev1", False)])
+def test_a_recorder_that_fails_where_others_free_is_off_while_a_run_lasts(sound, monkeypatch, recorder, switched):
+    from comfy.cli_args import args
+
+    monkeypatch.setattr(args, "disable_comfy_compiler", False, raising=False)
+    monkeypatch.setattr(sound.comfy.hooks, "version", lambda name: {"comfy-aimdo": recorder}[name])
+    seen, model = [], sound.node()[0]
+
+    def failing(executor, *given, **kwargs):
+        seen.append(args.disable_comfy_compiler)
+        raise InterruptedError
+
+    model.add_wrapper_with_key("diffusion_model", "failing", failing)
+    with pytest.raises(InterruptedError):
+        sound.sample(model, cfg=1.0)
+    assert seen == [switched] and args.disable_comfy_compiler is False
+
+
 def test_room_is_asked_for_the_videos_residuals(sound, monkeypatch):
     asked, run_of = [], sound.comfy.host.CacheRun
     original = run_of.gpu_bytes
