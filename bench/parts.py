@@ -1,14 +1,14 @@
 """What each part of SyncCache is worth: the presets' way of reusing with one part changed, at equally many computed steps.
 
-`python -m bench.parts [--quick] [--world tiny|wild] [--setting NAME] [--speeds N ...] [--clips N] [--folder DIR] [--fresh]
-[--json FILE] [--check]`.
+`python -m bench.parts [--quick] [--world tiny|wild] [--setting NAME] [--speeds N ...] [--rivals] [--clips N] [--folder DIR]
+[--fresh] [--json FILE] [--check]`.
 
 Held-out clips, shift 8, each way against the uncached video of the same clip and noise. A speed of 2, 3 or 4 computes that
 share of the steps, whatever reused ones cost; "as on 14B" computes as many as Wan2.2-S2V-14B may at that speed, where
 reusing outputs is free and residuals are not. Beside them published caches, re-implemented (`rivals.py`), thresholds and
-forms by two clips that are not tested, and ComfyUI's own (`native.py`). A part helps or harms where the interval of the
-paired difference over clips (95 %, bootstrap) leaves out 0. --check: what plan and preset should gain on the wild world, and
-how rough that should be. Films are kept in --folder and taken up again. Needs espeak-ng.
+forms by two clips that are not tested, and ComfyUI's own (`native.py`); --rivals films these alone. A part helps or harms
+where the interval of the paired difference over clips (95 %, bootstrap) leaves out 0. --check: what plan and preset should
+gain on the wild world, and how rough that should be. Films are kept in --folder and taken up again. Needs espeak-ng.
 Evidence about the mechanism, never about a real model's quality.
 """
 
@@ -95,11 +95,13 @@ def hosted(setting: Setting, speed: int, kept: Kept) -> list[Row]:
 
 def measured(setting: Setting, options: argparse.Namespace) -> tuple[dict[int, list[Row]], Kept]:
     """(speed -> ways, what the clips gave)."""
-    kept, made = Kept(options.folder / f"{setting.file}.jsonl", options.fresh), {}
-    known = Known(kept.calibrated(setting), {mask: kept.calibrated(setting, mask) for mask in MASKS.values()})
-    for speed in options.speeds:
-        made[speed] = ours(setting, speed, known)
-        kept.film(setting, made[speed], options.clips, film)
+    kept = Kept(options.folder / f"{setting.file}.jsonl", options.fresh)
+    made: dict[int, list[Row]] = {speed: [] for speed in options.speeds}
+    if not options.rivals:
+        known = Known(kept.calibrated(setting), {mask: kept.calibrated(setting, mask) for mask in MASKS.values()})
+        made = {speed: ours(setting, speed, known) for speed in options.speeds}
+    for rows in made.values():
+        kept.film(setting, rows, options.clips, film)
     for speed in options.speeds:
         for rows, work in ((others(setting, speed, kept), film), (hosted(setting, speed, kept), native.film)):
             kept.film(setting, rows, options.clips, work)
@@ -174,11 +176,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = parser("bench.parts", __doc__, f"{FEW} clip")
     made.add_argument("--setting", choices=list(SETTINGS), default="20-cfg6-uni_pc", help="default: ComfyUI's template")
     made.add_argument("--speeds", nargs="+", type=int, choices=SPEEDS, default=SPEEDS[::-1], help="default: all of them")
+    made.add_argument("--rivals", action="store_true", help="only the caches that are not ours, without --check")
     options = filmed(made, arguments, FOLDER, CLIPS, FEW)
     setting = setting_in(options.world, options.setting)
     found, kept = measured(setting, options)
-    tables = {f"{setting.name}: parts": list(parts(found, kept, options.clips)),
-              f"{setting.name}: every way": list(every_way(found, kept, options.clips))}  # fmt: skip
+    tables = {f"{setting.name}: every way": list(every_way(found, kept, options.clips))}
+    if options.rivals:
+        return finish(tables, (), options)
+    tables = {f"{setting.name}: parts": list(parts(found, kept, options.clips)), **tables}
     return finish(tables, missed(setting, found, kept, options.clips), options)
 
 

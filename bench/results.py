@@ -38,8 +38,8 @@ OWN = {  # ways of bench.online, the better of order 0 and 1 -> what the page ca
 }  # fmt: skip
 CURVES = ("preset", "plain, same sampler at the preset's sigmas", "plain, same sampler", "even, outputs",
           "even in sigma, outputs", "EasyCache")  # fmt: skip
-RIVALS = ("LeMiCa-like path", "DiCache", "MagCache", "TeaCache-like", "TaylorSeer-Lite", "EasyCache of ComfyUI",
-          "LazyCache of ComfyUI")  # fmt: skip
+RIVALS = ("DiCache", "MagCache", "TeaCache-like", "TaylorSeer-Lite", "fixed interval (FORA-like)", "EasyCache of ComfyUI",
+          "LazyCache of ComfyUI")  # of bench.parts
 
 
 @lru_cache(maxsize=None)
@@ -58,10 +58,11 @@ def online(setting: Setting, way: str) -> dict[int, dict]:
     return found
 
 
-def rivals(setting: Setting) -> dict[str, dict]:
-    """Way -> its row of bench.quality at the cost of SPEED."""
-    rows = tables(setting.name).get(f"{setting.name}: every way", ())
-    return {row["way"]: row for row in rows if row["at_cost_of_steps"] == setting.steps // SPEED}
+def rivals(setting: Setting, way: str) -> dict[int, dict]:
+    """Speed -> the row of a way of `bench.parts --rivals`."""
+    files = FOLDER.glob(f"rivals-{setting.world}*.json")
+    rows = (row for file in files for row in tables(file.stem).get(f"{setting.name}: every way", ()))
+    return {row["speed"]: row for row in rows if row["way"] == way}
 
 
 def cell(row: dict | None) -> str:
@@ -74,10 +75,9 @@ def lines() -> Iterator[Sequence[str]]:
     yield ["way", *heads, *(f"{WORLD[each.world]}, {speed}×" for each, speed in SLOWER)]
     yield ["---", *["---:"] * (len(COLUMNS) + len(SLOWER))]
     places = [*((setting, SPEED) for setting in COLUMNS), *SLOWER]
-    for way, (name, *_) in OWN.items():
-        yield [name, *(cell(online(setting, way).get(speed)) for setting, speed in places)]
-    for way in RIVALS:
-        yield [way, *(cell(rivals(setting).get(way)) for setting in COLUMNS), *[""] * len(SLOWER)]
+    for found, ways in ((online, {way: name for way, (name, *_) in OWN.items()}), (rivals, dict(zip(RIVALS, RIVALS)))):
+        for way, name in ways.items():
+            yield [name, *(cell(found(setting, way).get(speed)) for setting, speed in places)]
 
 
 def filled(page: str) -> str:

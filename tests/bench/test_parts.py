@@ -1,5 +1,6 @@
 """What is filmed to judge the parts of SyncCache, and how a part's gain is told. No weights."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -89,6 +90,22 @@ def test_what_is_known_is_asked_for_once(tmp_path):
     films = Kept(tmp_path / "x.jsonl", False)
     assert films.once("thresholds", lambda: {"a": (1, 2)}) == {"a": [1, 2]}
     assert Kept(films.file, False).once("thresholds", lambda: pytest.fail("asked again")) == {"a": [1, 2]}
+
+
+def test_rivals_can_be_filmed_alone(tmp_path, monkeypatch, capsys):
+    """Nothing of ours is calibrated or filmed then, and nothing is missed."""
+    seen = dict.fromkeys((*parts.COSTS, *parts.FIGURES, *parts.MORE), 30.0)
+    row = Row("DiCache", "rival", 5)
+    monkeypatch.setattr(parts, "Known", lambda *_: pytest.fail("calibrated"))
+    monkeypatch.setattr(parts, "others", lambda setting, speed, kept: [replace(row, count=setting.steps // speed)])
+    monkeypatch.setattr(parts, "hosted", lambda *_: [])
+    monkeypatch.setattr(kept, "as_done", lambda _, jobs, label: [(job, {one.key: seen for one in job[2]}) for job in jobs])
+    asked = ["--rivals", "--world", "wild", "--clips", "2", "--speeds", "4", "2", "--folder", str(tmp_path), "--check"]
+    assert parts.main([*asked, "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert list(found) == ["wild-20-cfg6-uni_pc: every way"]
+    assert [(each["way"], each["speed"], each["whole_db"]) for each in found.popitem()[1]] == [
+        ("DiCache", 4, 30.0), ("DiCache", 2, 30.0)]  # fmt: skip
 
 
 def test_the_same_way_has_the_same_key():
