@@ -102,11 +102,14 @@ def _variant(recording: Recording, level: str) -> Variant:
 
 @dataclass(frozen=True)
 class Tried:
-    """What replays of a recipe gave at one budget, geometric means over recordings. ratio: measured over predicted error."""
+    """What replays of a recipe gave at one budget, geometric means over recordings. ratio: measured over predicted error.
+    each: measured errors, one a recording, in their order.
+    """
 
     computed: int
     error: float
     predicted: float
+    each: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -120,6 +123,13 @@ class Tried:
     def scales(self, computed: int) -> bool:
         """Whether its ratio may be applied there; a saturated prediction makes a ratio as worthless as a saturated error."""
         return computed == self.computed or self.tells(computed) and self.predicted <= SATURATED
+
+    def nearer(self, other: "Tried", most: float) -> bool:
+        """Whether its error is at most `most` times the other's, and smaller on every clip where both were tried on each:
+        one clip's great gain says nothing of the next where another clip lost.
+        """
+        paired = zip(self.each, other.each) if len(self.each) == len(other.each) else ()
+        return self.error <= most * other.error and all(mine < theirs for mine, theirs in paired)
 
 
 Round = dict[Recipe, Tried]
@@ -145,4 +155,5 @@ def _speed(budget: Budget, steps: int) -> tuple[float, bool]:
 
 def _tried(plans: Sequence[Plan]) -> Tried:
     means = (exp(sum(log(getattr(p, name).error) for p in plans) / len(plans)) for name in ("measured", "predicted"))
-    return Tried(round(sum(len(p.schedule) for p in plans) / len(plans)), *means)
+    computed = round(sum(len(p.schedule) for p in plans) / len(plans))
+    return Tried(computed, *means, tuple(p.measured.error for p in plans))
