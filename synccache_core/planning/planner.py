@@ -191,7 +191,7 @@ class Planner:
     def _trusted(self, sizes: dict[Recipe, Size], budget: Budget) -> tuple[Recipe, dict[Recipe, Tried]]:
         """The recipe to take, and the replays that speak for it.
 
-        The presets' way, unless something is clearly nearer, on every clip; of that, what is ALIKE and extrapolates least.
+        The presets' way, unless something is nearer and on no clip farther; of that, what is ALIKE and extrapolates least.
         """
         mine, said = default(self.recording, budget), []
         for found in rounds(self.recording.replays, budget):
@@ -199,7 +199,7 @@ class Planner:
         told = min(filter(None, said), key=lambda told: mine not in told, default={})  # the first with the presets
         if not told:
             return next(recipe for recipe in self.recipes if recipe in sizes), {}
-        nearer = {r: t.error for r, t in told.items() if mine not in told or t.nearer(told[mine], BETTER)}
+        nearer = {r: t.error for r, t in told.items() if mine not in told or t.nearer(told[mine], BETTER, ALIKE)}
         alike = [r for r, error in nearer.items() if error <= ALIKE * min(nearer.values())]
         return min(alike, key=lambda r: (r.kind != PLAIN, r.variant.order, nearer[r]), default=mine), told
 

@@ -124,12 +124,12 @@ class Tried:
         """Whether its ratio may be applied there; a saturated prediction makes a ratio as worthless as a saturated error."""
         return computed == self.computed or self.tells(computed) and self.predicted <= SATURATED
 
-    def nearer(self, other: "Tried", most: float) -> bool:
-        """Whether its error is at most `most` times the other's, and smaller on every clip where both were tried on each:
-        one clip's great gain says nothing of the next where another clip lost.
+    def nearer(self, other: "Tried", most: float, worst: float) -> bool:
+        """Whether its error is at most `most` times the other's, and on no clip more than `worst` times, where both were
+        tried on each: one clip's great gain says nothing of the next where another clip lost.
         """
         paired = zip(self.each, other.each) if len(self.each) == len(other.each) else ()
-        return self.error <= most * other.error and all(mine < theirs for mine, theirs in paired)
+        return self.error <= most * other.error and all(mine <= worst * theirs for mine, theirs in paired)
 
 
 Round = dict[Recipe, Tried]

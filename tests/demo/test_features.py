@@ -1,15 +1,10 @@
-"""The audio front-end: silence is zero, the mouth follows vowels, windows equal the host's."""
-
-import subprocess
-import sys
-from pathlib import Path
+"""The audio front-end: silence is zero, the mouth follows vowels. Windows: tests/host/test_audio_windows.py."""
 
 import pytest
 import torch
 
-from demo.features import FRONT_END, SCALARS, audio_features, level, mouth_opening_curve, resample, window
-from demo.find_host import find_host
-from demo.talker import AUDIO_FRAMES, FRAMES, encode_audio, negative, positive, prepare_portrait
+from demo.features import FRONT_END, SCALARS, audio_features, level, mouth_opening_curve, resample
+from demo.talker import encode_audio, negative, positive, prepare_portrait
 
 from . import espeak_events
 
@@ -67,39 +62,6 @@ def test_channels_are_mixed():
     stereo = torch.cat([tone(800), tone(800)])
     assert torch.allclose(audio_features(stereo, 16_000), audio_features(tone(800), 16_000), atol=1e-4)
     assert torch.allclose(audio_features(stereo[None], 16_000), audio_features(tone(800), 16_000), atol=1e-4)
-
-
-HOST_WINDOWS = """
-import sys, torch
-from demo.find_host import find_host
-from demo.comfy_host import open_host
-from demo.features import host_layers
-open_host(find_host())
-from comfy_extras.nodes_wan import wan_sound_to_video
-windows = []
-for features, length, offset in torch.load(sys.argv[1]):
-    output = {"encoded_audio_all_layers": host_layers(features)}
-    made = wan_sound_to_video([[None, {}]], [[None, {}]], None, 96, 96, length, 1, frame_offset=offset,
-                              audio_encoder_output=output)[0]
-    windows.append(made[0][1]["audio_embed"])
-torch.save(windows, sys.argv[1])
-"""
-
-
-@pytest.mark.host
-def test_window_equals_the_host(tmp_path):
-    """The host's own node function, in a process of its own because it has modules named like ours."""
-    if find_host() is None:
-        pytest.skip("ComfyUI is not here, the window cannot be compared with the host's")
-    cases = [(torch.rand(count, FRONT_END.audio_dim), FRAMES, offset)
-             for count, offset in [(105, 0), (60, 0), (110, 0), (400, 0), (400, 36), (333, 72)]]
-    torch.save(cases, tmp_path / "cases.pt")
-    root = Path(__file__).resolve().parents[2]
-    subprocess.run([sys.executable, "-c", HOST_WINDOWS, str(tmp_path / "cases.pt")], check=True, cwd=root)
-    for (features, _, offset), theirs in zip(cases, torch.load(tmp_path / "cases.pt")):
-        ours = window(features, AUDIO_FRAMES, offset)
-        assert theirs.shape == (1, 25, FRONT_END.audio_dim, AUDIO_FRAMES)
-        assert torch.equal(theirs[0, 0], ours.T) and torch.equal(theirs[0, 24], ours.T)
 
 
 def test_encoder_output_has_the_host_layout():

@@ -9,8 +9,8 @@ from synccache_core.planning.recording import Recording
 from tests.host.running import REMEMBERS, launched, run
 from tests.host.workflow import node, stem
 
-pytestmark = [pytest.mark.host, pytest.mark.slow]
-STEPS = 20
+pytestmark = [pytest.mark.host, pytest.mark.once, pytest.mark.slow]
+STEPS = 12
 
 
 @pytest.fixture(scope="module")

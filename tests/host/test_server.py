@@ -85,6 +85,7 @@ def test_a_report_is_of_the_latent_that_the_host_kept(tmp_path):
         assert "note: the latent" not in texts[2]
 
 
+@pytest.mark.once  # there, test_workflows.py compares them
 def test_the_two_videos_are_compared_in_a_graph(server, prompt):
     """Decoders of the shipped workflow feed the Compare node, its sound and run beside them."""
     graph = json.loads(json.dumps(prompt))

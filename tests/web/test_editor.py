@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TEMPLATES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 COMPLETE = ("calibrate_and_plan", "compare", "human_mask", "tiny_talker")  # with models that come with the pack
 STEPS = 10
+BOTH = pytest.mark.parametrize("editor", ["canvas", pytest.param("nodes2", marks=pytest.mark.once)], indirect=True)
 
 
 def talker_in(editor):
@@ -39,12 +40,17 @@ def expect_counts(editor, counts: dict):
         editor.expect(editor.part("SyncCache", "counts")).to_have_attribute(name, value)
 
 
-@pytest.mark.parametrize("editor", ["canvas", pytest.param("nodes2", marks=pytest.mark.once)], indirect=True)
+@BOTH
 def test_every_template_opens(editor):
-    """But those of models that came after the ComfyUI."""
+    """But those of models that came after the ComfyUI; in Nodes 2.0, where one takes seconds, if a node of ours is new."""
     info = editor.server.get("/object_info")
     later = {name for name in FAMILY if lacking(saved(name), info)}
-    for name in (name for name in TEMPLATES if name not in later):
+    shown = set()
+    for name in sorted(TEMPLATES, key=lambda name: name not in COMPLETE):
+        kinds = {node["type"] for node in saved(name)["nodes"] if node["type"].startswith("SyncCache")}
+        if name in later or editor.renderer == "nodes2" and kinds <= shown:
+            continue
+        shown |= kinds
         editor.open_template(name)
         editor.rest(1000)  # complaints come a moment later
         editor.shot(f"template-{name}")
@@ -55,6 +61,7 @@ def test_every_template_opens(editor):
             editor.page.get_by_test_id("error-overlay-dismiss").click()
 
 
+@BOTH
 def test_the_strip_grows_with_a_run_and_is_there_after_a_reload(talker):
     talker.drag_slider("SyncCache", "target_speedup", 2.5)
     settings = talker.values("SyncCache")
