@@ -58,6 +58,20 @@ def schedule_of(sigmas: torch.Tensor) -> list[float]:
     return [*values[:-1], 0.0] if len(values) > 1 and 0 < values[-1] <= END < values[-2] else values
 
 
+def unpadded(levels: list[float], least: float) -> list[float]:
+    """Noise levels of the steps that a run takes, and the end. Some extensions put a 0 in front of them, or, where they
+    rise, behind them: it keeps the host from adding noise, and their samplers take it off again. Where those go on from
+    another run, they end at the `least` level of the model and evaluate nothing there.
+    """
+    if len(levels) < 4 or not levels[-1] == 0 < levels[2]:
+        return levels
+    if levels[-3] < levels[-2]:
+        return levels[:-1]
+    if levels[0] > 0 or levels[1] < levels[2]:
+        return levels
+    return [*(level for level in levels if level > 1.01 * least), 0.0]
+
+
 def text_tokens(guider: CFGGuider) -> int | None:
     """The longest prompt, to which the host repeats the others where it batches them; None where there is no text."""
     texts = [entry.get("cross_attn") for conditions in guider.conds.values() for entry in conditions]

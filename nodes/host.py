@@ -23,7 +23,7 @@ from ..synccache_core.human.mask import as_mask
 from ..synccache_core.planning.plan import check
 from ..synccache_core.planning.planned import fewer, planned_config, settings_of
 from ..synccache_core.sentences import say
-from .guider import guidance, needs_blocks, noise_of, ranges, remarks, schedule_of, served, text_tokens
+from .guider import guidance, needs_blocks, noise_of, ranges, remarks, schedule_of, served, text_tokens, unpadded
 from .hooks import KEY, Active, diffusion_model_call, predict_noise, sampler_of, unrecorded
 from .room import allowed, barred, grid_of, residual_bytes, video_of
 from .run import RunHandle, Shared
@@ -155,7 +155,9 @@ class HostRun(Shared):
             given = list(map(noise.level, schedule_of(args[3])))
             steps, note = self.steps(given)
             sigmas = args[3][[*steps, -1]]
+            least = noise.level(float(guider.model_patcher.get_model_object("model_sampling").sigma_min))
             shapes, levels = [args[0].shape, *packed(kwargs)], list(map(noise.level, schedule_of(sigmas)))
+            levels = unpadded(levels, least)
             active = self._start(guider, shapes, levels, sampler_of(args[2], sigmas, noise), noise)
             active.session.report.part |= not args[0].any()  # no noise is added: it goes on from another run's
             if len(steps) < len(given) - 1:
@@ -228,6 +230,7 @@ class CacheRun(HostRun):
         return fewer(self.plan, sigmas) if self.plan is not None else super().steps(sigmas)
 
     def session(self, guider: CFGGuider, bound: Bound, shapes: Sequence, sigmas: list[float], sampler: Sampler) -> Session:
+        needs_blocks(bound, self.config, self.plan, False)  # an extension may make another model of it behind our node
         text, scale = text_tokens(guider), guidance(guider)
         video = video_of(shapes)
         settings = settings_of(self.config, bound, grid_of(bound, video), sigmas, sampler, self.plan, text, self.mask, scale)

@@ -1,7 +1,8 @@
 """The step clock: counts model evaluations and places each on the sigma schedule.
 
 Samplers differ: Euler evaluates once per step, Heun twice with repeated sigmas, dpm_2 also off the grid. So a step is an
-evaluation, never "the same sigma as the schedule's", and how many there will be is known of each sampler.
+evaluation, never "the same sigma as the schedule's", and how many there will be is known of each sampler of the host. Of
+those of other extensions, which may take six in a step, it is learnt while they run.
 """
 
 import math
@@ -9,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 
-from ..model.samplers import Sampler
+from ..model.samplers import Sampler, spread
 from ..model.tick import Tick
 
 END = 1.5e-3  # a schedule that falls this far falls to 0: ComfyUI's uni_pc writes 0.001 there
@@ -26,25 +27,78 @@ class Clock:
         self.steps = max(1, len(self.sigmas) - 1)
         sampler = sampler or Sampler()
         self._per_step = sampler.per_step(self.sigmas) or [1]
-        self._bounded = sampler.on_grid
+        self._bounded, self._counted = sampler.on_grid, sampler.counted
+        self._begun: dict[int, int] = {}  # step -> evaluations before it, of a sampler that is not known
+        self._first, self._inside = 0, False  # see `_learn`
+        self._seen: list[float] = []
         rising = self.sigmas[-1] > self.sigmas[0] if self.sigmas else False
         self.sign = 1.0 if rising else -1.0
         self._order = [self.sign * s for s in self.sigmas[: self.steps]]
         self._sorted = all(a <= b for a, b in pairwise(self._order))
         self._count = 0
-        self._expected = sum(self._per_step)
+        self._known, self._expected = list(self._per_step), sum(self._per_step)
+        self.position = 0.0  # of the newest tick
         # A part of a schedule that ends above 0 is gone on with by another run, which computes its first evaluation.
         self.ends = rising or not self.sigmas or self.sigmas[-1] <= END
 
+    @property
+    def surprised(self) -> bool:
+        """Whether the run takes more or fewer evaluations than are known of its sampler, as far as can be told."""
+        return self._per_step != self._known or self._expected != sum(self._known)
+
+    @property
+    def several(self) -> bool:
+        """Whether a step takes more than one evaluation, of a sampler of which that was not known."""
+        return self._per_step != self._known
+
+    @property
+    def evaluated(self) -> list[float]:
+        """Sigmas of all evaluations, those that came and those that are expected, and the end: [expected + 1]."""
+        laid = spread(self.sigmas, self._per_step)
+        if not self.surprised:
+            return laid
+        left = self._expected - self._count
+        missing = [self._seen[-1]] * max(0, left + 1 - len(laid))
+        return [*self._seen, *missing, *laid[max(0, len(laid) - 1 - left) :]]
+
     def tick(self, sigma: float) -> Tick:
-        position = self._position(sigma)
+        position = self.position = self._position(sigma)
+        step = int(position)
+        begins = math.isclose(sigma, self.sigmas[min(step, len(self.sigmas) - 1)], rel_tol=1e-3) if self.sigmas else True
+        learns = self._bounded and self._sorted and not self._counted
+        if learns:
+            self._learn(step, begins)
         if self._bounded and self._sorted:
             self._correct(position)
         self._expected = max(self._expected, self._count + 1)
-        last = self._count + 1 == self._expected
+        # Of a sampler that is not known the last step may take one evaluation, or as many as the others.
+        last = self._count + 1 == self._expected or learns and begins and step == self.steps - 1
         tick = Tick(self._count, sigma, position, self._expected, last, self._move(sigma))
         self._count += 1
+        self._seen.append(sigma)
         return tick
+
+    def _learn(self, step: int, begins: bool) -> None:
+        """A step takes as many evaluations as one of the last two did, or as it has by now. begins: whether this one is at
+        its first sigma, where the last one of the step before may be too; a step begins with the last of these. Where the
+        second evaluation of the run lay inside its step, one that the next step's first follows was the only one.
+        """
+        count, most = self._count, self._per_step[-1]
+        if count < 2:
+            self._first, self._inside = step if not count else self._first, not begins
+        if step < self._first:
+            return
+        if self._inside and begins and count - self._begun.get(step - 1, count) == 1:
+            self._begun, most = {step - 1: count - 1}, 1
+        begun = self._begun
+        if begins or step not in begun:
+            begun[step] = count
+        start = begun[step] if step > self._first else 0
+        took = [begun[k + 1] - begun[k] for k in (step - 1, step - 2) if k in begun and k + 1 in begun]
+        found = max(count + 1 - start, *took, 1 if len(took) == 2 else most)
+        if found != self._per_step[-1]:
+            self._per_step[step:] = [found] * (self.steps - step)
+            self._expected = start + sum(self._per_step[step:])
 
     def _correct(self, position: float) -> None:
         """Keep what is expected within what may still come from here, where a sampler does otherwise than is known.

@@ -98,6 +98,11 @@ class Sampler:
         return self.name not in OFF_GRID + ADAPTIVE
 
     @property
+    def counted(self) -> bool:
+        """Whether it is known how often it evaluates the model; of others a run finds out, see `Clock`."""
+        return self.name in EVALUATIONS or not self.on_grid
+
+    @property
     def evaluations(self) -> int:
         """Most model evaluations per step; 1 for a sampler that is not listed."""
         return EVALUATIONS.get(self.name, 1)
@@ -112,14 +117,19 @@ class Sampler:
         return [most if there > 0 else 1 for there in sigmas[1:]]
 
     def evaluated(self, sigmas: Sequence[float]) -> list[float]:
-        """Sigmas at which a run over `sigmas` [N + 1] evaluates the model, and the end: [E + 1].
+        """Sigmas at which a run over `sigmas` [N + 1] evaluates the model, and the end: [E + 1]."""
+        return spread(sigmas, self.per_step(sigmas))
 
-        Evaluations within a step are put evenly between its sigmas, near enough for choosing which to compute.
-        """
-        found = []
-        for here, there, count in zip(sigmas, sigmas[1:], self.per_step(sigmas)):
-            found += [here + (there - here) * i / count for i in range(count)]
-        return [*found, *sigmas[-1:]]
+
+def spread(sigmas: Sequence[float], per_step: Sequence[int]) -> list[float]:
+    """Sigmas of so many evaluations in each step of a run over `sigmas` [N + 1], and the end: [E + 1].
+
+    Those within a step are put evenly between its sigmas, near enough for choosing which to compute.
+    """
+    found = []
+    for here, there, count in zip(sigmas, sigmas[1:], per_step):
+        found += [here + (there - here) * i / count for i in range(count)]
+    return [*found, *sigmas[-1:]]
 
 
 def response(sample: Callable[[Callable, torch.Tensor], torch.Tensor], steps: int) -> Response:

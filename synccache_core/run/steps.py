@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ..config import Config
 from ..decide.clock import Clock
-from ..decide.policy import MIN_COMPUTED, fixed_schedule, least_left, live_schedule, why_none_live
-from ..decide.schedules import STILL, STILL_ALPHA, evened, gap_trust
+from ..decide.policy import COMPUTE, MIN_COMPUTED, fixed_schedule, least_left, live_schedule, why_none_live
+from ..decide.schedules import STILL, STILL_ALPHA, blended, evened, gap_trust
 from ..model.cost import CostModel
 from ..model.layout import Layout, groups_for_ratio
 from ..model.samplers import Sampler
@@ -81,6 +81,8 @@ class Steps:
             if index:
                 if self._schedule is None:
                     self._make()
+                elif self._remakes and len(self._schedule) != expected and not any(self._lives):
+                    self._remake(expected)
                 computed = self._schedule[index] if index < len(self._schedule) else None
                 report.live_budget = sum(self._lives)
             live = bool(self.rows) and index < len(self._lives) and self._lives[index]
@@ -96,11 +98,11 @@ class Steps:
             return None
         live = self._lives if fresh else ()
         ends = [done or place < len(live) and live[place] for place, done in enumerate(self._schedule)]
-        return gap_trust(ends, self._sampler.evaluated(self._clock.sigmas), index, self._guidance)
+        return gap_trust(ends, self._clock.evaluated, index, self._guidance)
 
     def adapt(self, index: int, rate: float) -> None:
         """See `schedules.evened`. Behind a warm-up of more than one step the first gap is too short to tell anything."""
-        config, sigmas = self._config, self._sampler.evaluated(self._clock.sigmas)
+        config, sigmas = self._config, self._clock.evaluated
         if not self._schedule or any(self._lives) or (config.warmup or 1) != 1:
             return
         if config.live is True and self.rows:
@@ -134,7 +136,7 @@ class Steps:
         self._report.note(say("no step is live: {speed}× leaves nothing beside the computed ones", speed=speed))
 
     def _make(self) -> None:
-        sigmas, config = self._sampler.evaluated(self._clock.sigmas), self._config
+        sigmas, config = self._clock.evaluated, self._config
         steps = len(sigmas) - 1
         if config.live is True and self.rows and not config.adapt:
             found = live_schedule(config, sigmas, config.target_speedup, self.share, self.live_share)
@@ -143,6 +145,27 @@ class Steps:
                 self._none_live()
         else:
             self._schedule = fixed_schedule(config, sigmas, self._affordable(steps), self._clock.ends)
+
+    @property
+    def _remakes(self) -> bool:
+        """Whether the run decides: a schedule that was given is kept, unless it knows of one evaluation in each step."""
+        given = self._config.schedule
+        return given is None or self._clock.several and len(given) == self._clock.steps
+
+    def _remake(self, expected: int) -> None:
+        """The schedule behind the newest computed evaluation, for a run that takes others than it was made for."""
+        config, given = self._config, self._config.schedule
+        done = [step.action == COMPUTE for step in self._report.steps]
+        newest = max((i for i, each in enumerate(done) if each), default=0)
+        budget = self._affordable(expected) if given is None else round(expected * sum(given) / len(given))
+        end = config.force_last and self._clock.ends if given is None else given[-1]
+        left = max(int(end), min(budget - sum(done), expected - len(done)))
+        places = {expected - 1} if end else set()
+        if left > end:
+            chosen = blended(self._clock.evaluated[newest:], left + 1, config.alpha, end=end)[1:]
+            places = {max(len(done), newest + place) for place in chosen}
+        self._schedule = (*done, *(step in places for step in range(len(done), expected)))
+        self._report.remapped = given is not None
 
     def _affordable(self, steps: int) -> int:
         """How many of `steps` evaluations to compute for the wanted speed."""

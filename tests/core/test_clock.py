@@ -102,3 +102,48 @@ def test_the_move_of_a_step_is_known_where_the_evaluation_is_that_step():
     moves = [clock.tick(sigma).move for sigma in (1.0, 0.6, 0.3)]
     assert moves[:2] == [pytest.approx(-0.4), pytest.approx(-0.5)] and moves[2] is None
     assert clock.tick(0.0).move is None and Clock([0.5]).tick(0.5).move is None
+
+
+STAGES = {
+    "two": (0, 0.5), "three": (0, 0.5, 1), "five": (0, 0.5, 0.5, 1, 0.5), "six": (0, 0.5, 0.5, 0.3, 0.3, 0.8),
+    "none at 0": (0.2, 0.8),
+}  # fmt: skip
+
+
+def stages(inner, grid, until=99):
+    """Sigmas of a sampler of another extension: up to step `until` and at the last it evaluates at `inner`, of each step."""
+    found = []
+    for step, (a, b) in enumerate(pairwise(grid)):
+        found += [a + (max(b, 0.002) - a) * place for place in (inner if step < until or not b else (0,))]
+    return found
+
+
+@pytest.mark.parametrize("inner", STAGES.values(), ids=STAGES)
+def test_evaluations_of_a_sampler_that_is_not_known_are_learnt_in_its_first_step(inner):
+    sigmas = stages(inner, GRID)
+    got = ticks(sigmas, sampler="strange")
+    assert {t.expected for t in got[len(inner) :]} == {10 * len(inner)}
+    assert got[-1].last and not any(t.last for t in got[: 8 * len(inner)])
+
+
+@pytest.mark.parametrize("inner", STAGES.values(), ids=STAGES)
+def test_they_are_learnt_from_where_a_run_begins(inner):
+    """As where a sampler goes on from another run's step, on the whole schedule."""
+    got = ticks(stages(inner, GRID[6:]), sampler="strange")
+    assert {t.expected for t in got[len(inner) :]} == {4 * len(inner)} and got[-1].last
+
+
+@pytest.mark.parametrize("inner", [(0, 0.5), (0, 0.5, 1)])
+def test_a_multistep_sampler_takes_more_evaluations_at_its_start_and_end(inner):
+    """One more step, and nothing more is thought to come at each; the end is seen where it begins, and where it ends."""
+    sigmas, more = stages(inner, GRID, until=2), len(inner)
+    got = ticks(sigmas, sampler="strange")
+    assert {t.expected for t in got[2 * more + 1 : -more]} == {2 * more + 8} and got[-1].last
+    assert [t.last for t in got].index(True) == len(sigmas) - more
+
+
+def test_what_is_expected_is_laid_out_behind_what_came():
+    clock = Clock(GRID[:4] + [0.0], Sampler("strange"))
+    for sigma in (1.0, 0.95, 0.9, 0.85):
+        clock.tick(sigma)
+    assert clock.evaluated == pytest.approx([1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.35, 0.0])

@@ -70,6 +70,16 @@ def test_a_model_that_cannot_be_served_as_asked_is_named_or_passed_through(stage
     assert stage.node(model=other, reuse="auto")[0] is not other  # its whole results can be reused
 
 
+def test_a_model_that_becomes_unknown_behind_the_node_is_named(stage):
+    class SomeDiT(torch.nn.Module):
+        pass
+
+    model, _ = stage.node()
+    model.add_object_patch("diffusion_model", SomeDiT())
+    with pytest.raises(stage.comfy.core.UnsupportedModel, match="reuse is 'residuals'.*SomeDiT"):
+        stage.sample(model)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -1,0 +1,82 @@
+"""Samplers of other extensions: several evaluations in a step, schedules padded with zeros, several latents at once."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from .test_planned import calibrated, core, plan_of  # noqa: F401 - core is a fixture
+from .test_samplers import falling
+from .test_semantics import run_custom
+
+pytestmark = pytest.mark.host
+LEAST = 0.002  # where the last step ends, instead of at 0
+
+
+def staged(stage, places, until=99):
+    """A SAMPLER whose steps evaluate at these places of each, up to step `until`, and then once; the last one as the first.
+
+    It moves by the mean of the velocities. Zeros beside a schedule are taken off.
+    """
+
+    def sample_strange(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        sigmas = [sigma for sigma in sigmas.tolist() if sigma]
+        sigmas += [LEAST] if sigmas[0] > sigmas[-1] else []
+        for step, (here, there) in enumerate(pairwise(sigmas)):
+            inner = places if step < until or there == LEAST else (0,)
+            found = []
+            for place in inner:
+                sigma = here + (there - here) * place
+                at = x + (sigma - here) * found[-1] if found else x
+                found.append((at - model(at, at.new_full((len(at),), sigma), **extra_args)) / sigma)
+            x = x + (there - here) * sum(found) / len(found)
+        return x
+
+    return stage.comfy.samplers.KSAMPLER(sample_strange)
+
+
+def off(a, b):
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("reuse", ["outputs", "residuals"])
+@pytest.mark.parametrize(("places", "until"), [((0, 0.5), 99), ((0, 0.5, 1), 99), ((0, 0.5), 2), ((0, 0.5, 1), 3)])
+def test_as_much_is_reused_of_a_sampler_that_is_not_known(stage, places, until, reuse):
+    sampler, sigmas = staged(stage, places, until), falling(stage, 12)
+    plain = run_custom(stage, stage.model, sampler, sigmas)
+    assert torch.equal(run_custom(stage, stage.attach(schedule=(True,) * 99)[0], sampler, sigmas), plain)
+    model, run = stage.node(target_speedup=2.0, reuse=reuse)
+    out, report = run_custom(stage, model, sampler, sigmas), run.reports[0]
+    several = 12 if until == 99 else until + 1
+    assert report.finished and len(report.steps) == several * len(places) + 12 - several
+    assert abs(report.computed - report.budget) <= 1 and report.speedup_ideal > 1.7
+    assert report.steps[-1].reason == "last step" and "past the schedule" not in {step.reason for step in report.steps}
+    if reuse == "outputs":
+        even = tuple(index % 2 == 0 for index in range(len(report.steps)))
+        evenly = run_custom(stage, stage.attach(level="output", schedule=even)[0], sampler, sigmas)
+        assert off(out, plain) < off(evenly, plain)
+
+
+def test_a_plan_is_spread_over_the_evaluations_of_such_a_sampler(stage, core):  # noqa: F811
+    plan = plan_of(core, calibrated(stage)[1].of(None).recording(), 6, level="output", order=1)
+    sampler, sigmas = staged(stage, (0, 0.5)), torch.tensor(plan.run.sigmas)
+    model, run = stage.node(plan_json=plan.to_json())
+    run_custom(stage, model, sampler, sigmas)
+    report, steps = run.reports[0], len(plan.run.sigmas) - 1
+    assert len(report.steps) == 2 * steps and report.remapped
+    assert report.computed == report.budget == round(2 * steps * len(plan.schedule) / steps)
+
+
+def test_zeros_beside_a_schedule_are_no_steps_of_it(stage):
+    """They keep the host from adding noise. Falling, rising, and going on from the middle to the least level."""
+    sigmas, zero = falling(stage, 12), torch.zeros(1)
+    least = stage.model.get_model_object("model_sampling").sigma_min.reshape(1)
+    rising = sigmas.flip(0)
+    whole, up = torch.cat([zero, sigmas, zero]), torch.cat([rising, zero])
+    at_least = torch.cat([zero, sigmas[:-1], least, zero, zero])
+    for given, places in ((whole, (0,)), (at_least, (0,)), (up, (0,)), (up, (0, 0.5))):
+        model, run = stage.node(target_speedup=2.0, reuse="outputs")
+        run_custom(stage, model, staged(stage, places), given)
+        report = run.reports[0]
+        assert report.steps[0].action == report.steps[-1].action == "compute"
+        assert report.reused > 0 and abs(report.computed - report.budget) <= 1
