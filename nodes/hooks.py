@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 KEY = "synccache"
 REPLACED = say("another extension replaced blocks in some passes: those were computed as they are")
 GUIDED = say("guidance switches off parts of the model in some passes: those were computed as they are")
+BESIDE = say("a guide has another latent computed at every step: nothing of it is reused or counted")
+LATENT, SAMPLED = "latent_type", ("xt", None)  # where RES4LYF says of which latent an evaluation is: the sampled one
 BEHIND = "double_block"  # where the host looks for what extensions, such as Uni3C, run behind each block
 TOLERANT = (0, 5, 3)  # of comfy-aimdo, the host's recorder of allocations
 PREFETCH = "prefetch_dynamic_vbars"  # whether the host fetches the weights of a block while it runs the one before
@@ -241,11 +243,14 @@ class PatchHook(Shared):
 
 def predict_noise(executor, x, timestep, model_options=None, *args, **kwargs):
     """PREDICT_NOISE: one evaluation of the sampler, after guidance: denoised."""
-    active = (model_options or {}).get("transformer_options", {}).get(KEY)
-    if active is None:
+    options = (model_options or {}).get("transformer_options", {})
+    active = options.get(KEY)
+    if active is None or options.get(LATENT) not in SAMPLED:
+        if active is not None:
+            active.session.report.note(BESIDE)
         return executor(x, timestep, model_options, *args, **kwargs)
     sigma, noise = timestep.flatten()[0].item(), active.noise
-    seen, written = as_seen(x, model_options["transformer_options"])
+    seen, written = as_seen(x, options)
     computed = []
 
     def compute():
@@ -275,7 +280,7 @@ def diffusion_model_call(executor, *args, **kwargs):
     """DIFFUSION_MODEL: one forward pass; args[0] is the latent, transformer_options stand last or among the keywords."""
     options = next((a for a in reversed(args) if isinstance(a, dict)), None) or kwargs.get("transformer_options", {})
     active = options.get(KEY)
-    if active is None:
+    if active is None or active.session.current is None:
         return executor(*args, **kwargs)
     if active.session.layout.unknown:
         active.session.count_pass()

@@ -1,9 +1,16 @@
-"""Another cache that works on the same run."""
+"""Another cache that works on the same run, and samplers of several latents."""
 
 from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as F
+
+from ..model.tick import Tick
 from ..sentences import say
 from .call import Call
+
+SKETCH, ALIKE = 4096, 0.9  # numbers that are looked at; cosine of what a sampler would ask of one latent twice
+APART = say("the sampler asks for several latents at every step, such as tiles")
 
 
 class Others:
@@ -15,6 +22,17 @@ class Others:
 
     def __init__(self, unknown: bool = False):
         self.most, self._unknown = 0, unknown
+        self._first: tuple[float, torch.Size, torch.Tensor] | None = None
+
+    def apart(self, tick: Tick, x: torch.Tensor | None) -> bool:
+        """Whether a sampler's second evaluation, at the sigma of its first, is of another latent x."""
+        if x is None or tick.index > 1:
+            return False
+        few = x.detach().flatten()[:: max(1, x.numel() // SKETCH)].float().clone()
+        before, self._first = self._first, None if tick.index else (tick.sigma, x.shape, few)
+        if before is None or before[0] != tick.sigma:
+            return False
+        return before[1] != x.shape or F.cosine_similarity(before[2], few, dim=0).item() < ALIKE
 
     def skipped(self, calls: Sequence[Call]) -> int:
         """Blocks that were not called in some pass of an evaluation without reuse; all of them where there was no pass.

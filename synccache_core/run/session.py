@@ -23,7 +23,7 @@ from ..sentences import say
 from .call import Call
 from .evaluation import IDLE, STORE, UNDECIDED, Evaluation
 from .guard import Guard
-from .others import Others
+from .others import APART, Others
 from .state import CostOf, RunState
 from .steps import Steps
 
@@ -87,6 +87,8 @@ class Session:
         stays the same; it is not called where the output is reused. Raises StateError inside another evaluation.
         """
         with self._open(sigma) as current:
+            if self.guard.run(self._others.apart, current.tick, x):
+                self.guard.stop(APART)
             forecast = self.guard.run(current.forecast, x) if self.outputs else None
             if forecast is not None:
                 return forecast

@@ -80,3 +80,44 @@ def test_zeros_beside_a_schedule_are_no_steps_of_it(stage):
         report = run.reports[0]
         assert report.steps[0].action == report.steps[-1].action == "compute"
         assert report.reused > 0 and abs(report.computed - report.budget) <= 1
+
+
+@pytest.mark.parametrize("level", ["output", "residual"])
+def test_a_latent_does_not_stand_in_for_another(stage, level):
+    """A sampler of two, as of tiles, each of which it evaluates at every step."""
+    def sample_both(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        both = [x, x.flip(-1)]
+        for here, there in pairwise(sigmas.tolist()):
+            both = [each + (there - here) * (each - model(each, x.new_full((len(x),), here), **extra_args)) / here
+                    for each in both]
+        return sum(both)
+
+    sampler, sigmas = stage.comfy.samplers.KSAMPLER(sample_both), falling(stage)
+    model, run, _ = stage.attach(level=level, schedule=(True, False) * 8)
+    assert torch.equal(run_custom(stage, model, sampler, sigmas), run_custom(stage, stage.model, sampler, sigmas))
+    assert run.reports[0].reused == 0 and "several latents at every step" in "".join(run.reports[0].notes)
+
+
+@pytest.mark.parametrize("level", ["output", "residual"])
+def test_a_guides_latent_does_not_stand_in_for_the_sampled_one(stage, level):
+    """A sampler that has a second latent evaluated before the one that is sampled, and says so in an option."""
+    def sample_beside(model, x, sigmas, extra_args=None, callback=None, disable=None, beside=True):
+        other, options = x.flip(-1), extra_args["model_options"]["transformer_options"]
+        for here, there in pairwise(sigmas.tolist()):
+            level = x.new_full((len(x),), here)
+            if beside:
+                options["latent_type"] = "yt"
+                given = model(other, level, **extra_args)
+                other = other + (there - here) * (other - given) / here
+                options["latent_type"] = "xt"
+            x = x + (there - here) * (x - model(x, level, **extra_args)) / here
+        return x
+
+    def sampled(model, **options):
+        return run_custom(stage, model, stage.comfy.samplers.KSAMPLER(sample_beside, options), falling(stage))
+
+    model, run, _ = stage.attach(level=level, schedule=(True, True, False) * 3)
+    assert torch.equal(sampled(model), sampled(model, beside=False))
+    with_it, without = run.reports
+    assert [step.action for step in with_it.steps] == [step.action for step in without.steps] and with_it.reused == 2
+    assert any("another latent" in note for note in with_it.notes) and without.notes == []
