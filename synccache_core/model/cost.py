@@ -1,6 +1,9 @@
 """What a step costs: floating-point operations of the heavy blocks, of the audio refreshes and of the rest."""
 
 from dataclasses import dataclass
+from math import prod
+
+import torch
 
 from .layout import Layout
 
@@ -77,6 +80,11 @@ def affordable(steps: int, speedup: float, share: float) -> float:
     """Computed steps n, not rounded, with n + (steps - n) r = steps / speedup; below 0 where reused ones alone cost more.
     share: r < 1."""
     return (steps / speedup - steps * share) / (1 - share)
+
+
+def numbers(weight: torch.Tensor) -> int:
+    """Of a weight as the model uses it: what holds a packed one, such as of a GGUF file, has more or fewer elements."""
+    return prod(weight.shape)
 
 
 def parameter_cost(layout: Layout, block: int, refresh: int, other: int) -> CostModel:

@@ -14,6 +14,13 @@ from .grid import Grid
 State = torch.Tensor | tuple[torch.Tensor, ...]  # what blocks hand on
 
 
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """Of torch's own class, sharing its memory. Hidden states take over the class of what they are added to, such as that
+    of GGUF weights, whose clone() copies nothing.
+    """
+    return tensor.as_subclass(torch.Tensor)
+
+
 @dataclass(frozen=True)
 class View:
     """The video's `count` rows of a hidden state [B, L, C], in the order of `Grid`: `front` others stand before them, and
@@ -28,15 +35,15 @@ class View:
 
     def tensor(self, hidden: State) -> torch.Tensor:
         """[B, L, C] of a state, which shares its memory."""
-        held = hidden if self.part is None else hidden[self.part]
+        held = plain(hidden if self.part is None else hidden[self.part])
         return held if held.ndim == 3 else held[None]
 
     def copied(self, hidden: State) -> tuple[State, torch.Tensor]:
         """(a state whose tensor with the video may be written to, the others being those of `hidden`; its video)."""
         if self.part is None:
-            out = hidden.clone()
+            out = plain(hidden).clone()
         else:
-            out = tuple(each.clone() if place == self.part else each for place, each in enumerate(hidden))
+            out = tuple(plain(each).clone() if place == self.part else each for place, each in enumerate(hidden))
         return out, self.of(out)
 
     def of(self, hidden: State) -> torch.Tensor:

@@ -12,7 +12,7 @@ from ..model.audio import AudioCall, AudioOp
 from ..model.grid import Grid
 from ..model.layout import REFRESH, SPREAD
 from ..model.live import LiveBlock, Rows
-from ..model.view import State, View, ViewOf
+from ..model.view import State, View, ViewOf, plain
 from ..reuse.live import beside
 from .evaluation import IDLE, STORE, UNDECIDED, Evaluation
 
@@ -85,10 +85,10 @@ class Call(AudioCall):
         """
         if self.mode not in (REUSE, LIVE) or index in self.layout.closes:
             return change(hidden)
-        changed = change(hidden.clone())
+        changed = change(plain(hidden).clone())
         if self.mode == REUSE and self.layout.audio != "beside":
             return hidden
-        rows, out = self._rows(index, hidden)[0], hidden.clone()
+        rows, out = self._rows(index, hidden)[0], plain(hidden).clone()
         return out.index_copy_(1, rows.index, changed.index_select(1, rows.index))
 
     # What adapters ask, see `AudioCall`.

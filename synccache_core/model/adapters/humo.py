@@ -2,7 +2,7 @@
 on all tokens. Behind the video stands a reference, which hears silence.
 """
 
-from ..cost import CostModel
+from ..cost import CostModel, numbers
 from ..grid import Grid
 from ..layout import Layout
 from ..view import Pass, View
@@ -27,7 +27,7 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
     kv = model.blocks[0].audio_cross_attn_wrapper.audio_cross_attn.k.weight.shape[1]
     refresh = cross_attention_cost(width(model), tokens, audio.context_tokens * frames, audio.context_tokens, kv)
     layers = (audio.audio_proj_glob_1, audio.audio_proj_glob_2, audio.audio_proj_glob_3)
-    projection = 2 * frames * sum(dummy.layer.weight.numel() for dummy in layers)
+    projection = 2 * frames * sum(numbers(dummy.layer.weight) for dummy in layers)
     return wan_cost(model, layout(model), tokens, text, refresh, projection)
 
 

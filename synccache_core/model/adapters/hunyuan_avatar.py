@@ -5,7 +5,9 @@ behind them the text stands in front of both. Eleven segments: ten pairs of doub
 Serves this pack's HunyuanVideoAvatar, which runs on ComfyUI's HunyuanVideo.
 """
 
-from ..cost import CostModel
+from math import prod
+
+from ..cost import CostModel, numbers
 from ..grid import Grid
 from ..layout import Layout
 from ..view import Pass, View
@@ -43,11 +45,11 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
 
 def _other(model, d: int, video: int, tokens: int, frames: int, text: int) -> float:
     """Patch embeddings, head, text refiner, audio projection; what modulates the blocks is a thousandth of that."""
-    latent, out = model.img_in.proj.weight[0].numel(), model.final_layer.linear.weight.shape[0]
+    latent, out = prod(model.img_in.proj.weight.shape[1:]), model.final_layer.linear.weight.shape[0]
     words, hearing = model.txt_in.input_embedder.weight.shape[1], model.audio_proj
     patches = 2 * d * (latent * (tokens + video) + d * video + out * video)
     refined = len(model.txt_in.individual_token_refiner.blocks) * (24 * d * d * text + 4 * text**2 * d)
-    projected = sum(part.weight.numel() for part in (hearing.proj1, hearing.proj2, hearing.proj3))
+    projected = sum(numbers(part.weight) for part in (hearing.proj1, hearing.proj2, hearing.proj3))
     return patches + 2 * text * words * d + refined + 2 * 4 * frames * projected
 
 

@@ -68,7 +68,7 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
 
 def _other(model, d: int, tokens: int, text: int) -> float:
     """Patch embedding, head, refinement of the text (two blocks of width d), embedding of time and whole prompt."""
-    latent = model.img_in.proj.weight[0].numel()
+    latent = prod(model.img_in.proj.weight.shape[1:])
     out = model.final_layer.linear.weight.shape[0]
     words = model.txt_in.input_embedder.weight.shape[1]
     refined = 2 * (24 * d * d * text + 4 * text**2 * d + 4 * d * d) + 2 * text * words * d

@@ -7,7 +7,7 @@ or given. Blocks write into both tensors. Serves ComfyUI's LTXAVModel.
 
 from collections.abc import Mapping
 
-from ..cost import CostModel
+from ..cost import CostModel, numbers
 from ..grid import Grid
 from ..layout import Layout
 from ..view import Pass, View
@@ -52,7 +52,7 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
 
 def linear(*modules) -> int:
     """FLOPs per token of all matrices in some modules."""
-    return 2 * sum(weight.numel() for module in modules for weight in module.parameters() if weight.ndim == 2)
+    return 2 * sum(numbers(weight) for module in modules for weight in module.parameters() if len(weight.shape) == 2)
 
 
 def attention(module, queries: int, keys: int) -> int:

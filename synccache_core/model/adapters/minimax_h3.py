@@ -10,7 +10,7 @@ from math import prod
 
 import torch
 
-from ..cost import CostModel
+from ..cost import CostModel, numbers
 from ..grid import Grid
 from ..layout import Layout
 from ..live import Given, Keys, Live, Rows
@@ -57,10 +57,10 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
     linear = 8 * d * i + 6 * d * block.mlp.fc2.weight.shape[1]
     every = linear * beside + 4 * beside * length * i + 6 * d * i * video
     whole = linear * length + 4 * length**2 * i
-    modulated = TIMES * 2 * block.adaln_proj.linear.weight.numel()
-    ends = 4 * (model.video_patch_proj.weight.numel() * video + model.audio_patch_proj.weight.numel() * sound)
+    modulated = TIMES * 2 * numbers(block.adaln_proj.linear.weight)
+    ends = 4 * (numbers(model.video_patch_proj.weight) * video + numbers(model.audio_patch_proj.weight) * sound)
     if hasattr(model, "time_embedder"):
-        ends += TIMES * 2 * sum(weight.numel() for weight in model.time_embedder.parameters())
+        ends += TIMES * 2 * sum(numbers(weight) for weight in model.time_embedder.parameters())
     blocks = layout(model)
     return CostModel(whole - every, 0.0, blocks.blocks * (every + modulated) + ends, blocks)
 

@@ -62,7 +62,7 @@ def wan_cost(
 def embedding_cost(model, tokens: int, text: int, pictures: int, times: int) -> float:
     """FLOPs of patch embedding, head, time, text and picture embedding."""
     d = width(model)
-    patch, out = model.patch_embedding.weight[0].numel(), model.head.head.weight.shape[0]
+    patch, out = prod(model.patch_embedding.weight.shape[1:]), model.head.head.weight.shape[0]
     text_in, freq = model.text_embedding[0].weight.shape[1], model.time_embedding[0].weight.shape[1]
     seen = 0
     if pictures:

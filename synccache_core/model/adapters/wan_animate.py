@@ -2,7 +2,9 @@
 reference is the first frame of the latent; poses are added to the patches.
 """
 
-from ..cost import CostModel
+from math import prod
+
+from ..cost import CostModel, numbers
 from ..grid import Grid
 from ..layout import Layout
 from ..view import Pass, View
@@ -25,7 +27,7 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
     """Of one branch, with CLIP vision's tokens of the reference. Each latent frame has tokens of the face of its own."""
     d, heads = width(model), model.face_encoder.num_heads + 1
     refresh = cross_attention_cost(d, tokens, heads * grid.frames, seen=heads)
-    pose = 2 * grid.tokens * model.pose_patch_embedding.weight[0].numel() * d
+    pose = 2 * grid.tokens * prod(model.pose_patch_embedding.weight.shape[1:]) * d
     face = _face(model, 4 * max(grid.frames - 1, 1) - 3)
     return wan_cost(model, layout(model), tokens, text, refresh, pose + face, pictures=1)
 
@@ -34,15 +36,15 @@ def _face(model, frames: int) -> float:
     """Of the encoders of a face video, which the host runs at every step."""
     side, pixels = FACE_SIZE, 0.0
     first, *stages, last = model.motion_encoder.enc.net_app.convs
-    pixels += 2 * first[0].weight.numel() * side**2
+    pixels += 2 * numbers(first[0].weight) * side**2
     for stage in stages:
-        pixels += 2 * stage.conv1[0].weight.numel() * side**2
+        pixels += 2 * numbers(stage.conv1[0].weight) * side**2
         side //= 2
-        pixels += 2 * (stage.conv2[1].weight.numel() + stage.skip[1].weight.numel()) * side**2
-    pixels += 2 * last.weight.numel() + sum(2 * layer.weight.numel() for layer in model.motion_encoder.enc.fc)
+        pixels += 2 * (numbers(stage.conv2[1].weight) + numbers(stage.skip[1].weight)) * side**2
+    pixels += 2 * numbers(last.weight) + sum(2 * numbers(layer.weight) for layer in model.motion_encoder.enc.fc)
     encoder = model.face_encoder
     # three convolutions of width 3, the latter two of stride 2, and the projection; the latter three for each head
-    first, *later = (layer.weight.numel() for layer in (encoder.conv1_local.conv, encoder.conv2.conv, encoder.conv3.conv,
+    first, *later = (numbers(layer.weight) for layer in (encoder.conv1_local.conv, encoder.conv2.conv, encoder.conv3.conv,
                                                         encoder.out_proj))  # fmt: skip
     motion = 2 * first + encoder.num_heads * 2 * (later[0] / 2 + later[1] / 4 + later[2] / 4)
     return frames * (pixels + motion)

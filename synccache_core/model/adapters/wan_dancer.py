@@ -2,7 +2,7 @@
 counted from the front. A reference, where the weights have a convolution for one, stands in front of the video.
 """
 
-from ..cost import CostModel
+from ..cost import CostModel, numbers
 from ..grid import Grid
 from ..layout import Layout
 from ..view import Pass, View
@@ -31,7 +31,7 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
 def _music_encoder(model, frames: int) -> float:
     """frames: of music features, one per video frame."""
     d, features = model.music_projection.weight.shape
-    layers = sum(8 * d * d + 4 * frames * d + 4 * layer.linear1.weight.numel() for layer in model.music_encoder)
+    layers = sum(8 * d * d + 4 * frames * d + 4 * numbers(layer.linear1.weight) for layer in model.music_encoder)
     return frames * (2 * features * d + layers)
 
 

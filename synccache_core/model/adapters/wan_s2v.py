@@ -4,6 +4,8 @@ come first; behind them stand those of the reference and of the motion frames.
 Serves ComfyUI's WanModel_S2V, the official class of that name and diffsynth's WanS2VModel, which share names and layout.
 """
 
+from math import prod
+
 from ..cost import CostModel
 from ..grid import Grid
 from ..layout import Layout
@@ -36,7 +38,7 @@ def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
     """Of one branch; each latent frame has five tokens of audio, and one that modulates it."""
     d, frames = width(model), grid.frames
     refresh = cross_attention_cost(d, grid.tokens, 5 * frames, 5) + 4 * d * d * frames
-    pose = 2 * grid.tokens * model.patch_embedding.weight[0].numel() * d
+    pose = 2 * grid.tokens * prod(model.patch_embedding.weight.shape[1:]) * d
     return wan_cost(model, layout(model), tokens, text, refresh, pose + _audio_encoder(model, d, frames), times=frames + 1)
 
 
