@@ -17,6 +17,7 @@ from ..synccache_core.model.samplers import Response, response
 from ..synccache_core.model.view import Pass
 from ..synccache_core.run.call import Call
 from ..synccache_core.sentences import say
+from .compiled import uncompiled
 from .guider import schedule_of
 from .run import Shared
 from .windows import windowed
@@ -193,14 +194,19 @@ class BlockHook(Shared):
             return self._original(args, extra)
         result, rest = {}, self.active.adapter.rest
 
-        def some(hidden, given):
+        def whole(hidden, given):
             result.update(self._original({**given, "img": hidden}, extra))
             self._names = tuple(result)
             return result["img"]
 
+        def some(hidden, given):
+            with uncompiled():
+                return whole(hidden, given)
+
         def run(hidden, **options):
-            given = {"transformer_options": {**args.get("transformer_options", {}), **options}} if options else {}
-            return some(hidden, {**args, **given})
+            if not options:
+                return whole(hidden, args)
+            return some(hidden, {**args, "transformer_options": {**args.get("transformer_options", {}), **options}})
 
         part = LiveBlock(self.live, self.module, args, some, args["img"].ndim == 2) if self.live else None
         hidden = call.block(self.index, args["img"], run, partial(run, **rest) if rest else None, part)
