@@ -324,3 +324,20 @@ def test_an_old_host_is_refused_in_one_sentence(monkeypatch, comfy):
     monkeypatch.setattr(comfyui_version, "__version__", "0.3.64")
     with pytest.raises(RuntimeError, match="0.20.*0.3.64"):
         asyncio.run(package.comfy_entrypoint())
+
+
+def test_a_first_step_that_guidance_leaves_out_is_not_what_the_next_ones_follow(stage):
+    """As CFG-Zero* does: the guided result of the first step is none, and the sampler stands still."""
+
+    def guided(args):
+        first = args["timestep"][0] == args["model_options"]["transformer_options"]["sample_sigmas"][0]
+        return 0 * args["cond"] if first else args["uncond"] + args["cond_scale"] * (args["cond"] - args["uncond"])
+
+    theirs, off = stage.model.clone(), []
+    theirs.set_model_sampler_cfg_function(guided)
+    for model in (stage.model, theirs):
+        plain = stage.sample(model, steps=8)
+        ours, run, _ = stage.attach(model, schedule=(True, True, False, False) * 2, forecast_order=1, correction=True)
+        off.append((stage.sample(ours, steps=8) - plain).norm() / plain.norm())
+        assert run.reports[0].reused == 3
+    assert off[1] < 1.2 * off[0]
