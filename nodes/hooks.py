@@ -120,12 +120,6 @@ def _tolerant() -> bool:
     return tuple(int(part) for part in found[:3] if part.isdigit()) >= TOLERANT
 
 
-def replaced(model_options: dict, bound: Bound) -> bool:
-    """Whether another extension runs in the place of a block."""
-    found = model_options.get("transformer_options", {}).get("patches_replace", {}).get("dit", {})
-    return any(not isinstance(found.get(block.place), (BlockHook, type(None))) for block in bound.blocks)
-
-
 def branch_keys(options: dict) -> list[tuple]:
     """One key per chunk of the batch: the conditioning's uuid and the context window."""
     window = options.get("context_window")

@@ -196,7 +196,8 @@ class HostRun(Shared):
         refuse_multigpu(guider.model_patcher)
         bound = served(guider.model_patcher)
         session = self.session(guider, bound, shapes, sigmas, sampler)
-        why = "" if session.run.listener else barred(session.config, bound, guider.model_options, video_of(shapes))
+        given = bound, guider.model_options, video_of(shapes), guider.model_patcher.object_patches
+        why = "" if session.run.listener else barred(session.config, *given)
         active = Active(session, bound, noise, shapes[1:], self, why)
         session.report.note(*remarks(guider, bound))
         active.hook(guider.model_options["transformer_options"])
@@ -234,7 +235,7 @@ class CacheRun(HostRun):
         text, scale = text_tokens(guider), guidance(guider)
         video = video_of(shapes)
         settings = settings_of(self.config, bound, grid_of(bound, video), sigmas, sampler, self.plan, text, self.mask, scale)
-        config, said = allowed(settings.config, bound, guider.model_options, video)
+        config, said = allowed(settings.config, bound, guider.model_options, video, guider.model_patcher.object_patches)
         session = self.made(
             replace(config, cache_device=self._device(guider.model_patcher, shapes)), bound.layout, sigmas,
             partial(bound.cost, text=text), self.mask, model=bound.adapter.title, on_step=self.progress, sampler=sampler,

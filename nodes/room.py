@@ -1,6 +1,6 @@
 """What a run may reuse and will hold, before it begins: of the model, the latent's shape and the settings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -16,12 +16,13 @@ from ..synccache_core.reuse.depths import depth_bytes
 from ..synccache_core.reuse.residuals import wanted_groups
 from ..synccache_core.sentences import say
 from .guider import served
-from .hooks import replaced
+from .hooks import BlockHook
 from .windows import COMPUTED, Windows
 
 MANY = 1000  # evaluations, where those of the run are not known yet: as good as without rounding
-# What runs in the place of a block may have a state of its own for every row, as MiniMax-H3's ControlNet has.
-OTHERS = say("another extension runs in the place of blocks")
+# What runs in the place of a block may have a state of its own for every row, as MiniMax-H3's ControlNet has; what runs in
+# the place of its attention may not ask for the keys of other rows, as KJNodes' memory efficient ones do not.
+OTHERS = say("another extension runs in the place of blocks or their attention")
 WHOLE = say("live has no effect: {reason}", reason=OTHERS)
 OUTPUTS = say("{reason}, and takes all rows or none: outputs are reused", reason=OTHERS)
 PASSES = say("{reason}, and takes all rows or none: their passes were computed", reason=OTHERS)
@@ -37,12 +38,14 @@ def grid_of(bound: Bound, shape: Sequence[int]) -> Grid:
     return bound.adapter.grid(torch.empty(*shape, device="meta"))
 
 
-def allowed(config: Config, bound: Bound, model_options: dict, shape: Sequence[int]) -> tuple[Config, list[str]]:
+def allowed(
+    config: Config, bound: Bound, model_options: dict, shape: Sequence[int], patches: Iterable[str]
+) -> tuple[Config, list[str]]:
     """The config, without what windows and other extensions on the model do not allow, and what a person should know.
-    config: its level is known. shape: of the video's latent.
+    config: its level is known. shape: of the video's latent. patches: names of what is replaced in the model.
     """
     config, said = Windows.of(model_options, shape).fit(config)
-    if config.off or not replaced(model_options, bound):
+    if config.off or not replaced(model_options, bound, patches):
         return config, said
     if config.live:
         config, said = replace(config, live=False), [*said, WHOLE]
@@ -51,13 +54,27 @@ def allowed(config: Config, bound: Bound, model_options: dict, shape: Sequence[i
     return config, said
 
 
-def barred(config: Config, bound: Bound, model_options: dict, shape: Sequence[int]) -> str:
-    """Why no pass can reuse residuals, "" where they can or need not. config: as `allowed` leaves it."""
+def replaced(model_options: dict, bound: Bound, patches: Iterable[str] = ()) -> bool:
+    """Whether another extension runs in the place of a block, or of its forward or attention. patches: names of the host's
+    object patches.
+    """
+    found = model_options.get("transformer_options", {}).get("patches_replace", {}).get("dit", {})
+    if any(not isinstance(found.get(block.place), (BlockHook, type(None))) for block in bound.blocks):
+        return True
+    owners = set()
+    for module, live in ((block.module, bound.adapter.live(block.module)) for block in bound.blocks):
+        owners |= {module, getattr(module, live.attention)} if live else {module}
+    names = (name for name, module in bound.model.named_modules() if module in owners)
+    return not {f"diffusion_model.{name}.forward" for name in names}.isdisjoint(patches)
+
+
+def barred(config: Config, bound: Bound, model_options: dict, shape: Sequence[int], patches: Iterable[str]) -> str:
+    """Why no pass can reuse residuals, "" where they can or need not. config: as `allowed` leaves it. patches: as there."""
     if config.level != RESIDUAL or config.off:
         return ""
     if Windows.of(model_options, shape).moving:
         return COMPUTED
-    return PASSES if bound.runs_beside and replaced(model_options, bound) else ""
+    return PASSES if bound.runs_beside and replaced(model_options, bound, patches) else ""
 
 
 def residual_bytes(
@@ -70,7 +87,8 @@ def residual_bytes(
     bound = served(model)
     grid = grid_of(bound, noise_shape)
     windows = Windows.of(model.model_options, noise_shape)
-    config, _ = allowed(leveled(config, bound, grid, MANY, sampler, mask=mask)[0], bound, model.model_options, noise_shape)
+    config = leveled(config, bound, grid, MANY, sampler, mask=mask)[0]
+    config, _ = allowed(config, bound, model.model_options, noise_shape, model.object_patches)
     size = comfy.model_management.dtype_size(model.model.get_dtype_inference())
     groups = wanted_groups(config, bound.layout)
     one = round(windows.share * 2 * noise_shape[0] * grid.tokens * bound.width * size)

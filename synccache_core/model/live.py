@@ -43,12 +43,13 @@ class Live:
 
     part(given, rows): its arguments for these rows. keys(block, hidden, given): keys and values [B, m, C] that it makes of
     rows `hidden`, with the arguments of these rows. hearing(block, given, keys): a context, in which its self-attention
-    hears `keys` as well, that gives the arguments to call it with.
+    hears `keys` as well, that gives the arguments to call it with. attention: the block's attribute that hears.
     """
 
     part: Callable[[Given, Rows], Given]
     keys: Callable[[torch.nn.Module, torch.Tensor, Given], Keys]
     hearing: Callable[[torch.nn.Module, Given, Keys], AbstractContextManager[Given]]
+    attention: str = "self_attn"
 
 
 @dataclass(frozen=True)

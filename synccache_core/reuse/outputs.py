@@ -94,8 +94,8 @@ class Velocities:
     def computed(self, tick: Tick, velocity: torch.Tensor, keep: bool) -> torch.Tensor | None:
         """Close the gap and take a true output [float32, nobody else's]; returns what to add to it, None = nothing.
 
-        keep: whether it becomes an anchor. One of zeros does not: guidance that leaves out a step, as CFG-Zero* does the first,
-        says nothing of the steps behind it.
+        keep: whether it becomes an anchor. One of zeros does not: guidance that leaves out a step, as CFG-Zero* does the
+        first, says nothing of the steps behind it.
         """
         added, keep = None, keep and bool(velocity.any())
         if self._corrector:

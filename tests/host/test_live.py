@@ -1,5 +1,7 @@
 """LIVE evaluations in real sampling runs of ComfyUI's WanModel_S2V: cost, attention override, motion tokens, the node."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,6 +16,20 @@ def spot(size=6):
     mask = torch.zeros(1, size, size)
     mask[:, 0, 0] = 1
     return mask
+
+
+def deaf(model, blocks: str, attention: str):
+    """A clone whose blocks' attention is without what the options say of it."""
+
+    def forward(run, *args, transformer_options=None, **kwargs):
+        options = {key: value for key, value in (transformer_options or {}).items() if key != OVERRIDE}
+        return run(*args, transformer_options=options, **kwargs)
+
+    model = model.clone()
+    for index, block in enumerate(getattr(model.get_model_object("diffusion_model"), blocks)):
+        run = getattr(block, attention).forward
+        model.add_object_patch(f"diffusion_model.{blocks}.{index}.{attention}.forward", partial(forward, run))
+    return model
 
 
 def attach(stage, mask=None, **config):
@@ -50,8 +66,21 @@ def test_what_runs_in_the_place_of_a_block_is_given_all_rows(stage):
     config = stage.comfy.core.Config(forecast_order=0, schedule=SCHEDULE, live=True)
     stage.sample(stage.comfy.host.attach(theirs, config, spot(), handle))
     report = handle.reports[0]
-    assert report.notes == ["live has no effect: another extension runs in the place of blocks"]
+    assert report.notes == ["live has no effect: another extension runs in the place of blocks or their attention"]
     assert (report.lived, report.reused, len(rows)) == (0, 5, 1)
+
+
+def test_what_runs_in_the_place_of_attention_is_given_all_rows(stage):
+    """Such as a memory efficient kernel that asks nobody whose keys it shall hear."""
+    theirs, handle = deaf(stage.model, "blocks", "self_attn"), stage.comfy.run.RunHandle()
+    config = stage.comfy.core.Config(forecast_order=0, schedule=SCHEDULE, live=True)
+    given = stage.conditioning(size=96)
+    out = stage.sample(stage.comfy.host.attach(theirs, config, spot(), handle), given)
+    reused, run = attach(stage, live=False)
+    assert torch.equal(out, stage.sample(reused, given)) and run.reports[0].lived == handle.reports[0].lived == 0
+    assert handle.reports[0].notes == [
+        "live has no effect: another extension runs in the place of blocks or their attention"
+    ]
 
 
 def test_all_rows_live_are_the_uncached_run(stage):

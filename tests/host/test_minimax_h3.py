@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .doors import host_case, randomised
 from .families import cancel_leaves_nothing, plan_is_made_and_taken
 from .test_any_model import AnyStage, patcher
+from .test_live import deaf
 from .test_semantics import close
 from .test_view import twice
 
@@ -215,6 +216,16 @@ def test_with_another_extension_in_the_place_of_blocks_outputs_are_reused(film, 
     model, run = film.node(theirs, preset="Paper")  # which has no outputs
     assert torch.equal(film.sample(model), plain) and run.reports[0].reused == 0
     assert any("their passes were computed" in note for note in run.reports[0].notes)
+
+
+def test_with_another_extension_in_the_place_of_attention_outputs_are_reused(film):
+    """Which may not ask for the keys of the picture's rows, or for those of a few heads at a time."""
+    theirs = deaf(film.model, "blocks", "attn")
+    plain = film.sample(theirs)
+    model, run = film.node(theirs)
+    assert close(film.sample(model), plain, 0.1)
+    report = run.reports[0]
+    assert report.level == "output" and report.reused > 2 and any("or their attention" in note for note in report.notes)
 
 
 @pytest.mark.parametrize(("kind", "kept"), WAYS)

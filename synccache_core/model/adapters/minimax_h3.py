@@ -95,7 +95,7 @@ def rotated(key: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     return torch.cat([both.to(key.dtype), key[..., 2 * half :]], dim=-1)
 
 
-LIVE = Live(part, keys, partial(hearing, dim=2))
+LIVE = Live(part, keys, partial(hearing, dim=2), "attn")
 ADAPTER = register(
     Adapter(
         name="minimax_h3",
