@@ -125,7 +125,13 @@ class HostRun(Shared):
         return 0
 
     def outer_sample(self, executor, *args, **kwargs):
-        """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider."""
+        """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider. Inside those of all
+        nodes, behind this one in the model line as well: one may sample in parts, and change the latent between them.
+        """
+        others = executor.wrappers[executor.idx + 1 :]
+        if others:
+            chain = executor.new_class_executor(executor.original, executor.class_obj, [*others, self.outer_sample])
+            return chain.execute(*args, **kwargs)
         with self.running(executor.class_obj, args, kwargs) as (_, given):
             return executor(*given, **kwargs)
 

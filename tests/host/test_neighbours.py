@@ -341,3 +341,23 @@ def test_a_first_step_that_guidance_leaves_out_is_not_what_the_next_ones_follow(
         off.append((stage.sample(ours, steps=8) - plain).norm() / plain.norm())
         assert run.reports[0].reused == 3
     assert off[1] < 1.2 * off[0]
+
+
+def test_a_node_that_samples_in_parts_does_the_same_before_and_behind(stage):
+    """As one does that makes LTX-2's sound softer at some steps: each part is a run of its own."""
+
+    def parted(executor, noise, latent, sampler, sigmas, *args, **kwargs):
+        for part in (sigmas[:7], sigmas[6:]):
+            latent = 0.9 * executor(noise, latent, sampler, part, *args, **kwargs)
+        return latent
+
+    def with_theirs(model):
+        model = model.clone()
+        model.add_wrapper_with_key("outer_sample", "theirs", parted)
+        return model
+
+    before, runs = stage.node(with_theirs(stage.model))
+    behind, others = stage.node()
+    assert torch.equal(stage.sample(before), stage.sample(with_theirs(behind)))
+    for run in (runs, others):
+        assert [len(report.steps) for report in run.reports] == [6, 6] and all(one.reused for one in run.reports)
