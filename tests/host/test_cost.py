@@ -79,6 +79,6 @@ def test_the_memory_that_the_help_page_names(comfy, true_size):
     from types import SimpleNamespace
 
     inner = SimpleNamespace(get_dtype_inference=lambda: torch.bfloat16)
-    model = SimpleNamespace(get_model_object=lambda name: true_size, model=inner, model_options={})
+    model = SimpleNamespace(get_model_object=lambda name: true_size, model=inner, model_options={}, object_patches={})
     held = comfy.host.residual_bytes(model, [1, 16, 20, 60, 104], comfy.core.Config(), comfy.core.Sampler()) / 2**30
     assert held == pytest.approx(13.1, abs=0.05) and held / (11 * 2 * 2) == pytest.approx(0.30, abs=0.005)

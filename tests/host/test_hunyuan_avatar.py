@@ -168,7 +168,7 @@ def test_what_a_preset_computes_of_fifty_steps(comfy, large, target, computed, s
 def test_the_memory_by_ratio_probe_and_order(comfy, large, ratio, probe, order, residuals, held):
     """bf16, 704 x 768 x 129, both branches: 0.40 GiB a residual and branch."""
     inner = SimpleNamespace(get_dtype_inference=lambda: torch.bfloat16)
-    model = SimpleNamespace(get_model_object=lambda name: large, model=inner, model_options={})
+    model = SimpleNamespace(get_model_object=lambda name: large, model=inner, model_options={}, object_patches={})
     config = comfy.core.Config(cache_ratio=ratio, forecast_order=order, correction=False, level="residual", probe=probe)
     size = comfy.host.residual_bytes(model, LATENT, config, comfy.core.Sampler()) / 2**30
     assert size == pytest.approx(held, abs=0.05) and size / (2 * residuals) == pytest.approx(0.3988, abs=0.001)
