@@ -125,8 +125,10 @@ class HostRun(Shared):
         return 0
 
     def outer_sample(self, executor, *args, **kwargs):
-        """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider. Inside those of
-        all nodes, behind this one in the model line as well: one may sample in parts, and change the latent between them.
+        """OUTER_SAMPLE: args are noise, latent_image, sampler, sigmas, ...; executor.class_obj is the guider.
+
+        Inside those of all nodes, behind this one in the model line as well: one may sample in parts, and change the latent
+        between them.
         """
         others = executor.wrappers[executor.idx + 1 :]
         if others:
