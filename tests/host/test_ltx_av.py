@@ -203,6 +203,75 @@ def test_guidance_that_switches_parts_off_is_run_as_it_is(sound, node, inputs):
     assert counts["ff"] == 12 * 7 + 7 * 7 + 5  # one foreign pass at every step, prompts together in another
 
 
+def perturbing(model, marks, layer=3):
+    """A guider, not of the host, that leaves the first and third attention of a block out in a pass of its own, and counts a
+    block's attentions to find them.
+    """
+    import comfy.ldm.modules.attention as attention
+    from comfy.samplers import CFGGuider, calc_cond_batch
+
+    def of_block(index):
+        def replaced(args, extra):
+            if index != layer or not marks.keys() & args["transformer_options"].keys():
+                return extra["original_block"](args)
+            count, names = [0], ("optimized_attention", "optimized_attention_masked")
+
+            def passing(function):
+                def attend(q, k, v, *args, **kwargs):
+                    count[0] += 1
+                    return v if count[0] in (1, 3) else function(q, k, v, *args, **kwargs)
+
+                return attend
+
+            with pytest.MonkeyPatch.context() as patch:
+                for name in names:
+                    patch.setattr(attention, name, passing(getattr(attention, name)))
+                return extra["original_block"](args)
+
+        return replaced
+
+    class Perturbing(CFGGuider):
+        def predict_noise(self, x, timestep, model_options=None, seed=None):
+            def one(name, **more):
+                options = model_options | {"transformer_options": model_options["transformer_options"] | more}
+                return calc_cond_batch(self.inner_model, [self.conds[name]], x, timestep, options)[0]
+
+            given = one("positive")
+            return given + 2.0 * (given - one("negative")) + given - one("positive", **marks)
+
+    model = model.clone()
+    for index in range(TINY["num_layers"]):
+        model.set_model_patch_replace(of_block(index), "dit", "double_block", index)
+    return Perturbing(model)
+
+
+@pytest.mark.parametrize("marks", [{"ptb_index": 0}, {"ptb_index": 0, "stg_indexes": [0, 2]}])
+def test_a_pass_without_some_attentions_of_a_block_is_run_whole(sound, marks):
+    """Without the picture in a block its attentions would be others: the third is then that of the picture to the sound."""
+    import comfy.sample
+    from comfy.utils import pack_latents
+
+    positive, negative, latent = sound.conditioning()
+    noise = comfy.sample.prepare_noise(latent["samples"], 1)
+
+    def sample(model):
+        guider = perturbing(model, marks)
+        guider.set_conds(positive, negative)
+        euler = sound.comfy.samplers.sampler_object("euler")
+        out = guider.sample(noise, latent["samples"], euler, torch.linspace(1, 0, 13), seed=1)
+        return pack_latents(out.unbind())[0]
+
+    plain = sample(sound.model)
+    assert torch.equal(sample(sound.attach(schedule=(True,) * 12)[0]), plain)
+    model, run, _ = sound.attach(schedule=SCHEDULE)
+    with counted(sound, "ff") as counts:
+        out, report = sample(model), run.reports[0]
+    note = "guidance switches off parts of the model in some passes: those were computed as they are"
+    assert report.reused == 5 and report.notes == [note] and report.finished
+    assert counts["ff"] == 12 * 7 + 2 * (7 * 7 + 5)  # the pass itself, and two others
+    assert close(out[..., :VIDEO], plain[..., :VIDEO], 0.1) and close(out[..., VIDEO:], plain[..., VIDEO:], 0.02)
+
+
 def test_with_the_guider_that_has_two_scales(sound):
     import comfy.sample
     import comfy_extras.nodes_lt as nodes_lt

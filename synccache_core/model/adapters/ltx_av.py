@@ -17,6 +17,9 @@ SEGMENT = 4  # blocks whose residuals are stored as one
 TEXT = 1024  # tokens of a prompt, which the host fills up to as many
 STRIDE = 8  # frames of the film per latent frame, and latents of the sound in the time of as many, at 25 a second
 PARTS = ("run_vx", "run_ax", "a2v_cross_attn", "v2a_cross_attn")
+# Marks of a pass in which some blocks have no attention: the host's, and those of LTXVideo's guiders, which count a block's
+# attentions to find theirs.
+PERTURBED = ("stg_self_attn_blocks", "stg_indexes", "ptb_index")
 
 
 def layout(model) -> Layout:
@@ -27,7 +30,8 @@ def layout(model) -> Layout:
 
 def foreign(options: Mapping) -> bool:
     """Guidance by a pass in which the two do not hear each other, or in which some blocks have no attention."""
-    return bool(options.get("stg_self_attn_blocks")) or not all(options.get(part, True) for part in PARTS)
+    perturbed = any(options.get(mark) not in (None, ()) for mark in PERTURBED)
+    return perturbed or not all(options.get(part, True) for part in PARTS)
 
 
 def cost(model, grid: Grid, tokens: int, text: int | None = None) -> CostModel:
