@@ -77,7 +77,7 @@ def _out_of_reach(report) -> str:
     return say(
         "set reuse to outputs for {target}×: a reused step costs {share} of a computed one here, so that residuals give "
         "{speed}×; whole outputs cost next to nothing",
-        target=f"{target:g}", share=f"{report.reuse_share:.0%}", speed=f"{report.speedup_ideal:.1f}",
+        target=f"{target:g}", share=f"{report.step_share:.0%}", speed=f"{report.speedup_ideal:.1f}",
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def _slow_host_memory(report) -> str:
     return say(
         "set cache_device to gpu if {held} GiB fit there, or lower cache_ratio: a reused step took {took} of a computed "
         "one, {share} by operation count",
-        held=f"{report.bytes_held / GIB:.1f}", took=f"{took:.0%}", share=f"{report.reuse_share:.0%}",
+        held=f"{report.bytes_held / GIB:.1f}", took=f"{took:.0%}", share=f"{report.step_share:.0%}",
     )  # fmt: skip
 
 

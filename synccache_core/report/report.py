@@ -78,6 +78,7 @@ class RunReport:
     live_budget: int = 0
     livable: bool = False
     part: bool = False
+    altered: float = 0.0  # share of the forward passes that another extension altered: computed at every evaluation
     heat: tuple[tuple[float, ...], ...] = ()
     heat_of: str = ""
 
@@ -93,6 +94,15 @@ class RunReport:
     @property
     def lived(self) -> int:
         return sum(step.action == "live" for step in self.steps)
+
+    @property
+    def step_share(self) -> float | None:
+        """reuse_share of an evaluation with all its passes."""
+        return None if self.reuse_share is None else self.with_altered(self.reuse_share)
+
+    def with_altered(self, share: float) -> float:
+        """What a reused evaluation costs over a computed one. share: the same of passes that nobody altered."""
+        return self.altered + (1 - self.altered) * share if self.level == "residual" else share
 
     @property
     def limit(self) -> int | None:
@@ -134,7 +144,7 @@ class RunReport:
         """
         if len(self.steps) >= expected:
             return self.speedup_measured
-        share = self.reuse_share if self.share_measured is None else self.share_measured
+        share = self.step_share if self.share_measured is None else self.share_measured
         if share is None or not self.reused:
             return None
         computed = min(expected, max(self.budget or expected * self.computed / len(self.steps), self.computed))
@@ -237,7 +247,7 @@ def _share_of(slow: Sequence[float], fast: Sequence[float]) -> float | None:
 def account(report: RunReport, config: Config, residuals, outputs, cost: CostModel | None) -> None:
     """Sizes and speed as they stand after an evaluation. residuals, outputs, cost: of the session."""
     if cost and not report.asked:
-        share = cost.share(config.level, len(residuals.groups), config.merge, config.probe)
+        share = report.with_altered(cost.share(config.level, len(residuals.groups), config.merge, config.probe))
         lived = report.lived * (report.live_share or 0.0)
         report.speedup_ideal = len(report.steps) / (report.computed + lived + (report.reused - report.lived) * share)
     report.branches, report.groups = max(report.branches, len(residuals.sizes)), len(residuals.groups)

@@ -23,6 +23,7 @@ class Others:
     def __init__(self, unknown: bool = False):
         self.most, self._unknown = 0, unknown
         self._first: tuple[float, torch.Size, torch.Tensor] | None = None
+        self._passes = self._altered = 0
 
     def apart(self, tick: Tick, x: torch.Tensor | None) -> bool:
         """Whether a sampler's second evaluation, at the sigma of its first, is of another latent x."""
@@ -44,6 +45,12 @@ class Others:
             return 0
         self.most = max([self.most, *counts])
         return self.most - min(counts, default=0)
+
+    def altered(self, calls: Sequence[Call]) -> float:
+        """Share of the run's passes, one per branch, that another extension altered on purpose. calls: the newest ones."""
+        self._passes += sum(len(call.keys) for call in calls)
+        self._altered += sum(len(call.keys) for call in calls if call.foreign)
+        return self._altered / self._passes if self._passes else 0.0
 
     def told(self, skipped: int) -> str:
         """What a person should do about blocks that were skipped."""

@@ -199,6 +199,7 @@ class Session:
         if current.odd_branch:
             self.report.note(say("a branch appeared that had nothing stored: it was computed while the others were reused"))
         self.report.steps.append(current.record(decision))
+        self.report.altered = self._others.altered(self._calls)
         account(self.report, self.config, self.residuals, self.outputs, self.steps.cost)
         if decision.reuse:
             run.streak, run.stale = run.streak + 1, 0 if decision.live else run.stale + 1

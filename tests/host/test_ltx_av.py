@@ -269,6 +269,10 @@ def test_a_pass_without_some_attentions_of_a_block_is_run_whole(sound, marks):
     note = "guidance switches off parts of the model in some passes: those were computed as they are"
     assert report.reused == 5 and report.notes == [note] and report.finished
     assert counts["ff"] == 12 * 7 + 2 * (7 * 7 + 5)  # the pass itself, and two others
+    alone = sound.attach(schedule=SCHEDULE)
+    sound.sample(alone[0])
+    share = 1 / 3 + 2 / 3 * alone[1].reports[0].reuse_share  # one pass of three costs the same at every step
+    assert report.step_share == pytest.approx(share) and report.speedup_ideal == pytest.approx(12 / (7 + 5 * share))
     assert close(out[..., :VIDEO], plain[..., :VIDEO], 0.1) and close(out[..., VIDEO:], plain[..., VIDEO:], 0.02)
 
 
