@@ -11,6 +11,7 @@ import torch
 from comfy import cli_args, model_prefetch
 
 from ..synccache_core import Bound, Noise, Sampler, Session
+from ..synccache_core.config import OUTPUT
 from ..synccache_core.model.live import LiveBlock
 from ..synccache_core.model.noise import FLOW
 from ..synccache_core.model.samplers import Response, response
@@ -66,7 +67,7 @@ class Active(Shared):
         if not ours:
             self.session.report.note(REPLACED)
         guiding = self.adapter.foreign(options)
-        if guiding:
+        if guiding and self.session.config.level != OUTPUT:  # whole results are reused with all passes that they are of
             self.session.report.note(GUIDED)
         one = Pass(executor.class_obj, grid, executor.original, args, kwargs)
         if self.barred:

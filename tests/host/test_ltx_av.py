@@ -272,6 +272,10 @@ def test_a_pass_without_some_attentions_of_a_block_is_run_whole(sound, marks):
     alone = sound.attach(schedule=SCHEDULE)
     sound.sample(alone[0])
     share = 1 / 3 + 2 / 3 * alone[1].reports[0].reuse_share  # one pass of three costs the same at every step
+    whole, run, _ = sound.attach(schedule=SCHEDULE, level="output")
+    with counted(sound, "ff") as counts:
+        sample(whole)
+    assert counts["ff"] == 3 * 7 * 7 and run.reports[0].notes == [] and run.reports[0].speedup_ideal == pytest.approx(12 / 7)
     assert report.step_share == pytest.approx(share) and report.speedup_ideal == pytest.approx(12 / (7 + 5 * share))
     assert close(out[..., :VIDEO], plain[..., :VIDEO], 0.1) and close(out[..., VIDEO:], plain[..., VIDEO:], 0.02)
 
