@@ -14,13 +14,12 @@ from ..synccache_core import Bound, Noise, Sampler, Session
 from ..synccache_core.config import OUTPUT
 from ..synccache_core.model.live import LiveBlock
 from ..synccache_core.model.noise import FLOW
-from ..synccache_core.model.samplers import Response, response
 from ..synccache_core.model.view import Pass
 from ..synccache_core.run.call import Call
 from ..synccache_core.sentences import say
 from .compiled import uncompiled
-from .guider import schedule_of
 from .run import Shared
+from .samplers import innermost, learnt
 from .windows import windowed
 
 if TYPE_CHECKING:
@@ -55,6 +54,10 @@ class Active(Shared):
         self.barred = barred
         self.places: list[tuple[str, int]] = []
         self.call: Call | None = None
+        self.asked: torch.Tensor | None = None  # sigma of the innermost of several samplers, see `samplers.noting`
+
+    def ask(self, sigma: torch.Tensor) -> None:
+        self.asked = sigma
 
     def begin(self, options: dict, executor, args: tuple, kwargs: dict) -> tuple[Pass, Call]:
         """Start the session's call for one forward pass of the host, executor(*args, **kwargs): (pass, call)."""
@@ -131,34 +134,17 @@ def branch_keys(options: dict) -> list[tuple]:
 
 def sampler_of(sampler, sigmas: torch.Tensor, noise: Noise = FLOW) -> Sampler:
     """The core's view of a ComfyUI SAMPLER for a run over the host's `sigmas`, with its name as in the list of samplers."""
+    sampler = innermost(sampler)
     function = getattr(sampler, "sampler_function", None)
     name = getattr(function, "__name__", type(sampler).__name__).removeprefix("sample_").removesuffix("_function")
     options = getattr(sampler, "extra_options", None) or {}
     if name == "sa_solver" and options.get("use_pece"):
         name = "sa_solver_pece"
+    if options.get("cfg_pp") and "cfg_pp" not in name:  # samplers of other extensions have it as an option
+        name += "_cfg_pp"
     name = name.replace("unipc", "uni_pc")
     found = Sampler(name, churn=options.get("s_churn", 0) > 0)
     return replace(found, response=learnt(function, options, sigmas, noise)) if found.multistep else found
-
-
-def learnt(function, options: dict, sigmas: torch.Tensor, noise: Noise) -> Response:
-    """The response of a sampler function, which runs once on a few numbers in place of a latent; its x begins at 0, which is
-    the same however noise is counted, and ends without noise, or where the core's x is meant.
-    """
-    def sample(velocity, x):
-        def denoised(x, sigma, **_):
-            at = sigma.reshape(-1, 1, 1, 1, 1)
-            scaled = noise.scaled(x, at)
-            return scaled - noise.level(at) * velocity(scaled, sigma)
-
-        # The function is given sigmas of its own: the host's uni_pc writes into them.
-        end = function(denoised, x, sigmas.detach().cpu().float().clone(), {}, None, True, **options)
-        return noise.scaled(end, schedule_of(sigmas)[-1])
-
-    try:
-        return response(sample, len(sigmas) - 1)
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
-        return ()  # a function of another extension that asks the model for more: its runs are not corrected
 
 
 class BlockHook(Shared):
@@ -258,7 +244,10 @@ def predict_noise(executor, x, timestep, model_options=None, *args, **kwargs):
         computed.append(executor(x, timestep, model_options, *args, **kwargs))
         return computed[0]
 
-    out = active.session.predict(noise.level(sigma), compute, noise.scaled(seen, sigma))
+    asked, active.asked = active.asked, None
+    own = sigma if asked is None else asked.flatten()[0].item()
+    told = None if own == sigma else noise.level(sigma)
+    out = active.session.predict(noise.level(own), compute, noise.scaled(seen, sigma), told)
     if written and computed and out is not computed[0]:
         out[:, :, :written] = computed[0][:, :, :written]  # a correction of x has nothing to put right there
     return out

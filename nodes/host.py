@@ -27,6 +27,7 @@ from .guider import guidance, needs_blocks, noise_of, ranges, remarks, schedule_
 from .hooks import KEY, Active, diffusion_model_call, predict_noise, sampler_of, unrecorded
 from .room import allowed, barred, grid_of, residual_bytes, video_of
 from .run import RunHandle, Shared
+from .samplers import noting
 
 log = logging.getLogger("synccache")
 
@@ -174,7 +175,7 @@ class HostRun(Shared):
                 active.session.report.note(note)
                 active.session.report.remapped = True
             with unrecorded():
-                yield active.session, (*args[:3], sigmas, *args[4:])
+                yield active.session, (*args[:2], noting(args[2], active.ask), sigmas, *args[4:])
             finished = True
         finally:
             guider.model_options = before

@@ -61,7 +61,8 @@ class Clock:
         missing = [self._seen[-1]] * max(0, left + 1 - len(laid))
         return [*self._seen, *missing, *laid[max(0, len(laid) - 1 - left) :]]
 
-    def tick(self, sigma: float) -> Tick:
+    def tick(self, sigma: float, told: float | None = None) -> Tick:
+        """The next evaluation. sigma: of the sampler. told: see `Tick`."""
         position = self.position = self._position(sigma)
         step = int(position)
         begins = math.isclose(sigma, self.sigmas[min(step, len(self.sigmas) - 1)], rel_tol=1e-3) if self.sigmas else True
@@ -73,7 +74,10 @@ class Clock:
         self._expected = max(self._expected, self._count + 1)
         # Of a sampler that is not known the last step may take one evaluation, or as many as the others.
         last = self._count + 1 == self._expected or learns and begins and step == self.steps - 1
-        tick = Tick(self._count, sigma, position, self._expected, last, self._move(sigma))
+        move = self._move(sigma)
+        if move and told is not None:  # x moves by (x - denoised) / sigma, which is less or more than the model's velocity
+            move *= told / sigma
+        tick = Tick(self._count, sigma, position, self._expected, last, move, told)
         self._count += 1
         self._seen.append(sigma)
         return tick

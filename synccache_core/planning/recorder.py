@@ -130,7 +130,7 @@ class Recorder:
         self._seconds.append((self._skippable, time.perf_counter() - evaluation.started - self._own))
         self._skippable = self._own = 0.0
         tick, run = evaluation.tick, self._run
-        velocity = out.float() if x is None else (x.float() - out) / tick.sigma
+        velocity = out.float() if x is None else (x.float() - out) / tick.seen
         if run.layout.unknown:
             self._grid = Grid.of_any(velocity.shape)
         rows, weights = positions(velocity, self._grid, run.history.weights(self._grid) if self._grid else None)

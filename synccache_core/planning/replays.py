@@ -40,8 +40,10 @@ class ReplaySession(Session):
 
     end: torch.Tensor | None = None
 
-    def predict(self, sigma: float, compute: Callable[[], torch.Tensor], x: torch.Tensor | None = None) -> torch.Tensor:
-        out = super().predict(sigma, compute, x)
+    def predict(
+        self, sigma: float, compute: Callable[[], torch.Tensor], x: torch.Tensor | None = None, told: float | None = None
+    ) -> torch.Tensor:
+        out = super().predict(sigma, compute, x, told)
         if len(self.report.steps) == self.clock.steps and x is not None:
             self.end = landing(x, out, self.clock.sigmas[-2], self.clock.sigmas[-1])
         return out

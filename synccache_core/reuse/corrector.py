@@ -74,7 +74,7 @@ class EulerCorrector:
 
     def close(self, tick: Tick, velocity: torch.Tensor, anchors: Anchors) -> torch.Tensor:
         """d_j = e / move + k e, with p through the newest anchors and (position, velocity)."""
-        points, slope = newest(anchors, tick.position, velocity, self._near), (1 - followed(tick.sigma)) / tick.sigma
+        points, slope = newest(anchors, tick.position, velocity, self._near), (1 - followed(tick.seen)) / tick.seen
         total = [0.0] * len(points)
         for at, step in self._gap:
             _add(total, bounded_weights([p for p, _ in points], at, self._max_gain), step)
@@ -128,7 +128,7 @@ class MultistepCorrector:
         """
         values = [*self._held, *(v for _, v in anchors), velocity]
         points = [at for at, _ in newest(anchors, tick.position, velocity, self._near)]
-        row, slope = self._response[tick.index], (1 - followed(tick.sigma)) / tick.sigma  # k
+        row, slope = self._response[tick.index], (1 - followed(tick.seen)) / tick.seen  # k
         part = slope / (1 - slope * self._newest_share(row, points))
         shift = [e * part for e in self._effect(row, points, len(values))]  # k e, see above, as weights of the values
         self.shift = combine(values, shift)

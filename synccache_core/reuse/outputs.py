@@ -184,7 +184,7 @@ class Outputs:
         """Of change since the newest computed evaluation, as `schedules.evened` takes it; None where it is not known."""
         if tick.sigma <= 0 or self._sampler.renoises:
             return None
-        velocities = self._parts.split(self._velocity(out, tick.sigma, x))
+        velocities = self._parts.split(self._velocity(out, tick.seen, x))
         found = [path.change(tick.sigma, value) for path, value in zip(self._paths, velocities)]
         if any(value is None for value in found):
             return None
@@ -214,7 +214,7 @@ class Outputs:
             self.clear()
             return None
         given = [_reused(path, tick, value) for path, value in zip(self._paths, values)]
-        return self._given(self._parts.join(given), tick.sigma, x)
+        return self._given(self._parts.join(given), tick.seen, x)
 
     def fits(self, out: torch.Tensor) -> bool:
         """Whether the byte budget leaves room for outputs of this size."""
@@ -228,7 +228,7 @@ class Outputs:
         self._dtype = out.dtype
         if tick.sigma <= 0:
             return None
-        velocities = self._parts.split(self._velocity(out, tick.sigma, x))
+        velocities = self._parts.split(self._velocity(out, tick.seen, x))
         if reused:
             added = [path.reused(tick, value) for path, value in zip(self._paths, velocities)]
         else:
@@ -236,7 +236,7 @@ class Outputs:
         if all(value is None for value in added):
             return None
         change = self._parts.join([torch.zeros_like(v) if more is None else more for more, v in zip(added, velocities)])
-        return (out + (change if x is None else change.mul_(-tick.sigma))).to(out.dtype)
+        return (out + (change if x is None else change.mul_(-tick.seen))).to(out.dtype)
 
     def take_live(self, tick: Tick, out: torch.Tensor, x: torch.Tensor | None) -> torch.Tensor | None:
         """Learn from a LIVE evaluation, in which the model computed the first parts only; what the sampler is given, None
@@ -244,18 +244,18 @@ class Outputs:
         """
         if tick.sigma <= 0:
             return None
-        velocities, given, fresh = self._parts.split(self._velocity(out, tick.sigma, x)), [], self._parts.fresh
+        velocities, given, fresh = self._parts.split(self._velocity(out, tick.seen, x)), [], self._parts.fresh
         for path, value in zip(self._paths[:fresh], velocities):
             added = path.computed(tick, value, True)
             given.append(value if added is None else value + added)
         for path, value in zip(self._paths[fresh:], velocities[fresh:]):
             forecast = path.forecast(tick.position) if self._whole else None
             given.append(_reused(path, tick, value if forecast is None else forecast))
-        return self._given(self._parts.join(given), tick.sigma, x)
+        return self._given(self._parts.join(given), tick.seen, x)
 
     def off_by(self, tick: Tick, out: torch.Tensor, x: torch.Tensor | None) -> Rows:
         """How far a forecast of the first part would have been off where the model was called, see `heat.forecast_error`."""
-        truth = self._parts.split(self._velocity(out, tick.sigma, x))
+        truth = self._parts.split(self._velocity(out, tick.seen, x))
         if tick.sigma <= 0 or self._paths[0].missing(tick.sigma, truth[0].shape):
             return ()
         expected = [path.expected(tick.position) for path in self._paths]

@@ -80,13 +80,16 @@ class Session:
 
     # -- what a host calls -----------------------------------------------------------------------------------------
 
-    def predict(self, sigma: float, compute: Callable[[], torch.Tensor], x: torch.Tensor | None = None) -> torch.Tensor:
+    def predict(
+        self, sigma: float, compute: Callable[[], torch.Tensor], x: torch.Tensor | None = None, told: float | None = None
+    ) -> torch.Tensor:
         """One model evaluation of the sampler, guidance and all: what the sampler is to be given.
 
         compute() -> denoised where the sampler's x is given, else the velocity, of x's shape, which may be any that
-        stays the same; it is not called where the output is reused. Raises StateError inside another evaluation.
+        stays the same; it is not called where the output is reused. told: the sigma that the model is told, where it is
+        another than the sampler's. Raises StateError inside another evaluation.
         """
-        with self._open(sigma) as current:
+        with self._open(sigma, told) as current:
             if self.guard.run(self._others.apart, current.tick, x):
                 self.guard.stop(APART)
             forecast = self.guard.run(current.forecast, x) if self.outputs else None
@@ -146,11 +149,12 @@ class Session:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _open(self, sigma: float) -> Iterator[Evaluation]:
+    def _open(self, sigma: float, told: float | None = None) -> Iterator[Evaluation]:
         if self.current is not None:
             raise StateError("evaluation() inside another evaluation")
-        current = self.current = Evaluation(self.clock.tick(float(sigma)), self.run)
-        self._forget_what_held(float(sigma))
+        tick = self.clock.tick(float(sigma), None if told is None else float(told))
+        current = self.current = Evaluation(tick, self.run)
+        self._forget_what_held(tick.seen)
         try:
             yield current
             self.guard.run(self._finish, current, anyway=True)

@@ -63,6 +63,19 @@ def test_correction_by_hand(as_denoised):
     assert run.report.summary().splitlines()[3] == "cache 24 bytes of whole outputs, order 0, 1 corrected"
 
 
+@pytest.mark.usefixtures("blind")
+def test_correction_by_hand_where_the_model_is_told_another_sigma():
+    # x moves by (1, .5, .8, 1) of the model's velocity: the gap got 4, the line says 3, -.125 (3 - 4) / -.2 = -.625
+    run, x, given = session((True, False, True, False), correction=True), torch.zeros(1, 3), []
+    for here, share, velocity in zip(HAND, (1, 0.5, 0.8, 1), (4, 99, 2, 99)):
+        told = None if share == 1 else share * here
+        out = run.predict(here, lambda: x - share * here * velocity, x, told)  # noqa: B023 - called at once
+        x = x - 0.25 * (x - out) / here
+        given.append(x[0, 0].item())
+    assert given == pytest.approx([-1.0, -1.5, -1.775, -2.275]) and run.report.corrections == 1
+    assert [step.sigma for step in run.report.steps] == HAND[:-1]
+
+
 def test_a_line_goes_on_in_steps_not_in_sigma():
     """A shifted schedule: the first step is .04 of sigma, the last .73. Outputs 1, 2, 3, 4 are continued exactly."""
     sigmas = [8 * t / (1 + 7 * t) for t in HAND]

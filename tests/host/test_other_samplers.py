@@ -121,3 +121,53 @@ def test_a_guides_latent_does_not_stand_in_for_the_sampled_one(stage, level):
     with_it, without = run.reports
     assert [step.action for step in with_it.steps] == [step.action for step in without.steps] and with_it.reused == 2
     assert any("another latent" in note for note in with_it.notes) and without.notes == []
+
+
+def telling(stage, name, factor):
+    """A SAMPLER that runs another one and tells its model so many times the sigma, in the middle of the schedule."""
+    samplers = stage.comfy.samplers
+
+    def sample_telling(model, x, sigmas, run=None, **more):
+        def told(x, sigma, **given):
+            return model(x, sigma * (factor if 0.5 < sigma[0] < 0.97 else 1), **given)
+
+        told.inner_model = model.inner_model
+        return run.sampler_function(told, x, sigmas, **more, **run.extra_options)
+
+    inner = samplers.sampler_object(name) if isinstance(name, str) else name
+    return samplers.KSAMPLER(sample_telling, {"run": inner})
+
+
+@pytest.mark.parametrize("name", ["euler", "uni_pc", "heun"])
+def test_a_sampler_within_another_keeps_its_steps_whatever_the_model_is_told(stage, name):
+    """At 0.8 sigmas fall past several of the schedule's and turn back; twice around, once around and not at all."""
+    sigmas, runs, errors = falling(stage, 12), [], []
+    once = telling(stage, name, 0.8)
+    for sampler in (name, once, telling(stage, once, 0.95)):
+        plain = run_custom(stage, stage.model, sampler, sigmas)
+        every, _, _ = stage.attach(schedule=(True,) * 24)
+        assert torch.equal(run_custom(stage, every, sampler, sigmas), plain)
+        model, run = stage.node(target_speedup=2.0, reuse="outputs")
+        errors.append(off(run_custom(stage, model, sampler, sigmas), plain))
+        runs.append(run.reports[0])
+    own, *others = [[(step.action, step.sigma) for step in run.steps] for run in runs]
+    assert others == [own] * 2 and all(run.finished and run.corrections == runs[0].corrections for run in runs)
+    assert max(errors[1:]) < 2 * errors[0]
+
+
+@pytest.mark.parametrize("how", ["within", "option"])
+def test_guidance_that_a_sampler_reads_from_inside_is_found(stage, how):
+    """Where a sampler runs one that reads it, or reads it by an option."""
+    def sample_by_option(model, x, sigmas, extra_args=None, callback=None, disable=None, cfg_pp=False):
+        return stage.comfy.samplers.sampler_object("euler_cfg_pp" if cfg_pp else "euler").sampler_function(
+            model, x, sigmas, extra_args, callback, disable
+        )
+
+    option = stage.comfy.samplers.KSAMPLER(sample_by_option, {"cfg_pp": True})
+    sampler, sigmas = telling(stage, "euler_cfg_pp", 0.95) if how == "within" else option, falling(stage, 12)
+    model, run = stage.node(target_speedup=2.0, reuse="auto")
+    run_custom(stage, model, sampler, sigmas)
+    assert run.reports[0].level == "residual" and run.reports[0].reused > 0
+    model, run = stage.node(target_speedup=2.0, reuse="outputs")
+    assert torch.equal(run_custom(stage, model, sampler, sigmas), run_custom(stage, stage.model, sampler, sigmas))
+    assert {step.reason for step in run.reports[0].steps[1:-1]} == {"the sampler needs the model"}
