@@ -14,6 +14,7 @@ from ..model.samplers import Sampler, spread
 from ..model.tick import Tick
 
 END = 1.5e-3  # a schedule that falls this far falls to 0: ComfyUI's uni_pc writes 0.001 there
+ABOVE = 1e-3  # how far above the schedule's first sigma one is still that
 
 
 class Clock:
@@ -117,7 +118,12 @@ class Clock:
         self._expected = min(max(self._expected, least), most)
 
     def _position(self, sigma: float) -> float:
-        """Index of the schedule's sigma, or a point between two indices, linear in sigma."""
+        """Index of the schedule's sigma, or a point between two indices, linear in sigma. A sampler that goes on
+        among more noise than the schedule begins with adds some before every evaluation: its sigmas do not tell where it is.
+        """
+        first = self.sigmas[0] if self._count and self._bounded else None
+        if first is not None and self.sign * (sigma - first) < -ABOVE * abs(first):
+            self._sorted = False
         if not self._sorted:
             return float(min(self._count * self.steps // sum(self._per_step), self.steps - 1))
         low = bisect_right(self._order, self.sign * sigma + 1e-6 * max(1.0, abs(sigma))) - 1

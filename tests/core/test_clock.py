@@ -147,3 +147,10 @@ def test_what_is_expected_is_laid_out_behind_what_came():
     for sigma in (1.0, 0.95, 0.9, 0.85):
         clock.tick(sigma)
     assert clock.evaluated == pytest.approx([1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.35, 0.0])
+
+
+def test_a_sampler_that_adds_noise_before_every_evaluation_goes_by_count():
+    grid = [1 - step / 10 for step in range(11)]
+    found = ticks([sigma * (1.4 - step / 25) for step, sigma in enumerate(grid[:-1])], grid, "of another extension")
+    assert [tick.position for tick in found] == list(range(10))
+    assert {tick.expected for tick in found} == {10} and [tick.last for tick in found] == [False] * 9 + [True]
