@@ -143,7 +143,8 @@ def sampler_of(sampler, sigmas: torch.Tensor, noise: Noise = FLOW) -> Sampler:
     if options.get("cfg_pp") and "cfg_pp" not in name:  # samplers of other extensions have it as an option
         name += "_cfg_pp"
     name = name.replace("unipc", "uni_pc")
-    found = Sampler(name, churn=options.get("s_churn", 0) > 0)
+    foreign = not getattr(function, "__module__", "comfy").startswith("comfy")
+    found = Sampler(name, churn=options.get("s_churn", 0) > 0, foreign=foreign)
     return replace(found, response=learnt(function, options, sigmas, noise)) if found.multistep else found
 
 

@@ -42,12 +42,14 @@ REMEMBERING = ("ar_video",)
 @dataclass(frozen=True)
 class Sampler:
     """name: as in ComfyUI's sampler list. churn: noise is added by an option that the name does not tell. response: of a
-    multistep sampler over this run's sigmas, see below; () = not known.
+    multistep sampler over this run's sigmas, see below; () = not known. foreign: of an extension, which may give a sampler
+    the name of another one.
     """
 
     name: str = "euler"
     churn: bool = False
     response: Response = ()
+    foreign: bool = False
 
     @property
     def euler(self) -> bool:
@@ -100,19 +102,19 @@ class Sampler:
     @property
     def counted(self) -> bool:
         """Whether it is known how often it evaluates the model; of others a run finds out, see `Clock`."""
-        return self.name in EVALUATIONS or not self.on_grid
+        return self.name in EVALUATIONS and not self.foreign or not self.on_grid
 
     @property
     def evaluations(self) -> int:
         """Most model evaluations per step; 1 for a sampler that is not listed."""
-        return EVALUATIONS.get(self.name, 1)
+        return 1 if self.foreign else EVALUATIONS.get(self.name, 1)
 
     def per_step(self, sigmas: Sequence[float]) -> list[int]:
         """Evaluations of each step of a run over `sigmas` [N + 1]: [N]. A step to sigma 0 takes one, as a rule."""
         steps, most = max(0, len(sigmas) - 1), self.evaluations
-        if self.name == "sa_solver_pece":  # corrects at the start of a step, once there was one
+        if self.name == "sa_solver_pece" and not self.foreign:  # corrects at the start of a step, once there was one
             return [1, *[most] * (steps - 1)] if steps else []
-        if self.name == "heunpp2":  # looks two steps ahead, as far as there are two
+        if self.name == "heunpp2" and not self.foreign:  # looks two steps ahead, as far as there are two
             return [min(most, steps - step) for step in range(steps)]
         return [most if there > 0 else 1 for there in sigmas[1:]]
 

@@ -171,3 +171,17 @@ def test_guidance_that_a_sampler_reads_from_inside_is_found(stage, how):
     model, run = stage.node(target_speedup=2.0, reuse="outputs")
     assert torch.equal(run_custom(stage, model, sampler, sigmas), run_custom(stage, stage.model, sampler, sigmas))
     assert {step.reason for step in run.reports[0].steps[1:-1]} == {"the sampler needs the model"}
+
+
+@pytest.mark.parametrize("real", ["euler", "dpmpp_sde"])
+def test_a_sampler_may_have_the_name_of_another(stage, real):
+    """The name is of one that evaluates twice in a step; budget and last step hold if it does or not."""
+    def sample_dpmpp_sde(*args, **kwargs):
+        return stage.comfy.samplers.sampler_object(real).sampler_function(*args, **kwargs)
+
+    sampler = stage.comfy.samplers.KSAMPLER(sample_dpmpp_sde)
+    model, run = stage.node(target_speedup=2.0, reuse="outputs")
+    run_custom(stage, model, sampler, falling(stage, 12))
+    report = run.reports[0]
+    assert len(report.steps) == (12 if real == "euler" else 23) and report.steps[-1].reason == "last step"
+    assert abs(report.computed - report.budget) <= 1 and report.speedup_ideal > 1.7
