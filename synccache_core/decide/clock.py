@@ -38,7 +38,6 @@ class Clock:
         self._sorted = all(a <= b for a, b in pairwise(self._order))
         self._count = 0
         self._known, self._expected = list(self._per_step), sum(self._per_step)
-        self.position = 0.0  # of the newest tick
         # A part of a schedule that ends above 0 is gone on with by another run, which computes its first evaluation.
         self.ends = rising or not self.sigmas or self.sigmas[-1] <= END
 
@@ -64,7 +63,7 @@ class Clock:
 
     def tick(self, sigma: float, told: float | None = None) -> Tick:
         """The next evaluation. sigma: of the sampler. told: see `Tick`."""
-        position = self.position = self._position(sigma)
+        position = self._position(sigma)
         step = int(position)
         begins = math.isclose(sigma, self.sigmas[min(step, len(self.sigmas) - 1)], rel_tol=1e-3) if self.sigmas else True
         learns = self._bounded and self._sorted and not self._counted
